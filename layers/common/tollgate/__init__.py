@@ -1,0 +1,1 @@
+"""Tollgate: usage metering, quota enforcement and Stripe billing for AI apps."""

@@ -1,0 +1,164 @@
+"""`catalog.yaml` as pydantic models: its shape, field by field. What fields mean together is in `checks`.
+
+Unknown fields are refused, and nothing is converted silently (strict mode).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from tollgate.catalog.fields import (
+    Amount,
+    Exact,
+    FeatureValue,
+    Id,
+    OverageSwitch,
+    PositiveAmount,
+    Text,
+    TierEnd,
+    When,
+    Window,
+)
+from tollgate.catalog.model import DEFAULT_SCALE, MAX_MULTIPLIERS, Anchor, Every, Interval, Per
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class WeightEntry(_Entry):
+    """Units for each quantity where `when` matches; the first match wins."""
+
+    when: When = Field(default_factory=dict)
+    weight: Exact
+
+
+class MultiplierEntry(_Entry):
+    """A factor on top of the weight; every matching one applies."""
+
+    when: When = Field(default_factory=dict)
+    factor: Exact
+
+
+class MeterEntry(_Entry):
+    """What is counted."""
+
+    name: Text | None = Field(None, description="For people; the id if absent.")
+    unit: Text = Field("unit", description="One of what is counted, in the singular.")
+    scale: int = Field(DEFAULT_SCALE, ge=0, le=12, description="Decimal places of this meter's units.")
+    stripe_event_name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = Field(
+        None, description="Stripe's name for the meter's events; absent: never sent to Stripe, and not to be priced."
+    )
+    weights: list[WeightEntry] = Field(default_factory=list, max_length=500)
+    multipliers: list[MultiplierEntry] = Field(default_factory=list, max_length=MAX_MULTIPLIERS)
+
+
+class TierEntry(_Entry):
+    """Units up to and including `up_to`; `flat` falls due once, when the tier is entered."""
+
+    up_to: TierEnd
+    unit_price: Exact
+    flat: Exact | None = Field(None, description='"0" if absent.')
+
+
+class PerUnitEntry(_Entry):
+    """Every unit at one price."""
+
+    meter: Id
+    scheme: Literal["per_unit"]
+    unit_price: Exact
+
+
+class GraduatedEntry(_Entry):
+    """Each unit at the price of the tier that it falls in."""
+
+    meter: Id
+    scheme: Literal["graduated"]
+    tiers: list[TierEntry] = Field(min_length=1, max_length=100)
+
+
+class VolumeEntry(_Entry):
+    """All units at the price of the tier that the period's total falls in."""
+
+    meter: Id
+    scheme: Literal["volume"]
+    tiers: list[TierEntry] = Field(min_length=1, max_length=100)
+
+
+class PackageEntry(_Entry):
+    """Units in packages of a size."""
+
+    meter: Id
+    scheme: Literal["package"]
+    package_size: PositiveAmount
+    package_price: Exact
+    round: Literal["up", "down"] = Field("up", description="Whether an incomplete package counts.")
+
+
+PriceEntry = Annotated[
+    PerUnitEntry | GraduatedEntry | VolumeEntry | PackageEntry,
+    Field(discriminator="scheme"),
+]
+
+
+class PeriodEntry(_Entry):
+    """The billing period and where it starts."""
+
+    interval: Interval = "month"
+    anchor: Anchor = "calendar"
+
+
+class GrantEntry(_Entry):
+    """Prepaid units that the plan gives by itself."""
+
+    meter: Id
+    units: PositiveAmount
+    every: Every = "period"
+    rollover_max: Amount | None = Field(None, description="Most that is carried over; nothing if absent.")
+    priority: int = Field(50, ge=0, le=100, description="Lower burns first.")
+
+
+class LimitEntry(_Entry):
+    """Either a cap of units (`meter` or `meters`, `window`, `max`) or of open reservations (`concurrent`)."""
+
+    id: Id
+    meter: Id | None = None
+    meters: list[Id] | None = Field(None, min_length=1, max_length=20)
+    per: Per = "account"
+    window: Window | None = None
+    max: Amount | None = None
+    concurrent: int | None = Field(None, ge=1, le=500)
+    where: When = Field(default_factory=dict)
+
+
+class PlanEntry(_Entry):
+    """What an account on this plan pays and may use."""
+
+    name: Text | None = Field(None, description="For people; the id if absent.")
+    description: str = Field("", max_length=1000)
+    order: int = Field(0, description="Place on the pricing page, lowest first.")
+    public: bool = Field(True, description="Whether the pricing page shows it.")
+    base_fee: Exact | None = Field(None, description='"0" if absent.')
+    period: PeriodEntry = PeriodEntry()
+    prices: list[PriceEntry] = Field(default_factory=list, max_length=20)
+    overage: OverageSwitch = "on"
+    spend_cap: Exact | None = Field(None, description="Most usage charges in a period, without base fee and tax.")
+    grants: list[GrantEntry] = Field(default_factory=list, max_length=20)
+    limits: list[LimitEntry] = Field(default_factory=list, max_length=50)
+    weights: dict[Id, list[WeightEntry]] = Field(
+        default_factory=dict, description="By meter: rules asked before the meter's own."
+    )
+    features: dict[Text, FeatureValue] = Field(default_factory=dict)
+    unlimited: bool = Field(False, description="Meters that the plan neither prices nor limits are free to use.")
+
+
+class Document(_Entry):
+    """Tollgate's catalogue: meters, plans, prices and limits. Top-level keys that begin with `x-` are ignored."""
+
+    currency: Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
+    default_plan: Id
+    auto_create_accounts: bool = Field(True, description="Whether an unknown account starts on the default plan.")
+    meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
+    plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

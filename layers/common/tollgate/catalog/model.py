@@ -1,0 +1,230 @@
+"""Meters and plans as values, and how a quantity becomes units (pure: no YAML, no pydantic, as the gate imports this).
+
+Quantities, units and money are Decimals; money is in major units of the catalogue's currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import Final, Literal
+
+from tollgate.errors import QuantityTooLarge
+from tollgate.quantities import MAX_UNITS, quantize
+from tollgate.windows import WindowKind
+
+Per = Literal["account", "member"]
+Scheme = Literal["per_unit", "graduated", "volume", "package"]
+Overage = Literal["on", "off", "opt_in"]
+Interval = Literal["month", "year"]
+Anchor = Literal["calendar", "signup", "subscription"]
+Every = Literal["once", "day", "week", "month", "period", "year"]
+Feature = str | int | bool
+
+Condition = tuple[tuple[str, tuple[str, ...]], ...]
+"""(dimension, patterns) pairs by dimension, patterns sorted and unique: equal conditions are equal values."""
+
+DEFAULT_SCALE: Final = 6
+MAX_MULTIPLIERS: Final = 16
+"""Per meter: keeps a product of weight and factors inside `_EXACT`."""
+
+_EXACT: Final = Context(prec=700)
+"""Holds quantity x weight x 16 factors without rounding (each factor has at most 30 digits, a quantity at most 60)."""
+_ONE: Final = Decimal(1)
+
+
+def condition(when: Mapping[str, str | tuple[str, ...] | list[str]]) -> Condition:
+    """The canonical form of a condition: `{"model": "a-*", "op": ["x", "y"]}`."""
+    return tuple(
+        (dimension, (values,) if isinstance(values, str) else tuple(sorted(set(values))))
+        for dimension, values in sorted(when.items())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRule:
+    """Units for each quantity where `when` matches."""
+
+    when: Condition
+    weight: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """A factor on top of the weight where `when` matches; every matching one applies."""
+
+    when: Condition
+    factor: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What is counted. `scale` is the number of decimal places of its units.
+
+    `stripe_event_name` is None for a meter whose usage is never sent to Stripe.
+    """
+
+    id: str
+    name: str
+    unit: str
+    scale: int = DEFAULT_SCALE
+    stripe_event_name: str | None = None
+    weights: tuple[WeightRule, ...] = ()
+    multipliers: tuple[Multiplier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A cap: of units of `meters` in a window (`window` and `max` set), or of open reservations (`concurrent` set).
+
+    `meters` is sorted, and empty for `concurrent`; `where` restricts the limit to matching usage, empty means all.
+    """
+
+    id: str
+    meters: tuple[str, ...]
+    per: Per
+    window: WindowKind | None
+    concurrent: int | None
+    where: Condition
+    max: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A stretch of a tiered price up to and including `up_to` units (None: without end)."""
+
+    up_to: Decimal | None
+    unit_price: Decimal
+    flat: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a meter's units cost in one billing period.
+
+    `per_unit` has `unit_price`; `graduated` and `volume` have `tiers`, ascending, the last without end; `package` has
+    `package_size`, `package_price` and `round` (whether an incomplete package counts: `up`, or not: `down`).
+    """
+
+    meter: str
+    scheme: Scheme
+    unit_price: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+    package_size: Decimal | None = None
+    package_price: Decimal | None = None
+    round: Literal["up", "down"] = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class BillingPeriod:
+    interval: Interval = "month"
+    anchor: Anchor = "calendar"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRule:
+    """Credits that a plan gives by itself; `rollover_max` None: what is left at the next grant expires."""
+
+    meter: str
+    units: Decimal
+    every: Every
+    rollover_max: Decimal | None = None
+    priority: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One version of a plan. `version` counts from 1; 0 is a plan that was never published.
+
+    `weights` are the plan's own rules by meter: asked before the meter's (a rule with an empty `when` replaces them
+    all). In a plan version read back by `plan_from_json` they already stand in its meters, and `weights` is empty.
+    """
+
+    id: str
+    version: int
+    name: str
+    base_fee: Decimal = Decimal(0)
+    period: BillingPeriod = BillingPeriod()
+    prices: tuple[Price, ...] = ()
+    overage: Overage = "on"
+    spend_cap: Decimal | None = None
+    grants: tuple[GrantRule, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    weights: tuple[tuple[str, tuple[WeightRule, ...]], ...] = ()
+    features: Mapping[str, Feature] = field(default_factory=dict)
+    unlimited: bool = False
+    public: bool = True
+    description: str = ""
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A whole catalogue; `meters` and `plans` by id, in the file's order. `currency` is lower-case ISO 4217."""
+
+    currency: str
+    default_plan: str
+    auto_create_accounts: bool
+    meters: Mapping[str, Meter]
+    plans: Mapping[str, Plan]
+
+
+def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:
+    """Whether every dimension of a condition is there and fits one of its patterns. An empty condition always matches.
+
+    In a pattern `*` stands for any run of characters; everything else stands for itself, case included.
+    """
+    for dimension, patterns in when:
+        value = dimensions.get(dimension)
+        if value is None or not any(_fits(pattern, value) for pattern in patterns):
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _fits(pattern: str, value: str) -> bool:
+    head, *rest = pattern.split("*")
+    if not rest:
+        return pattern == value
+    *middle, tail = rest
+    if not value.startswith(head) or not value.endswith(tail) or len(value) < len(head) + len(tail):
+        return False
+    # Each part is taken at its first place: that leaves the most for the rest, and needs no backtracking.
+    position, end = len(head), len(value) - len(tail)
+    for part in middle:
+        found = value.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
+
+
+def weight_of(meter: Meter, dimensions: Mapping[str, str]) -> Decimal:
+    """Units for each quantity: the first weight that matches (else 1) times every factor that matches, exact."""
+    weight = next((rule.weight for rule in meter.weights if matches(rule.when, dimensions)), _ONE)
+    for multiplier in meter.multipliers:
+        if matches(multiplier.when, dimensions):
+            weight = _EXACT.multiply(weight, multiplier.factor)
+    return weight
+
+
+def units(meter: Meter, quantity: Decimal, dimensions: Mapping[str, str]) -> Decimal:
+    """What the meter counts for a quantity: rounded once, to the meter's scale, halves away from zero.
+
+    Raises QuantityTooLarge from 10**18 units on, where sums would no longer fit the store's 38 digits.
+    """
+    exact = _EXACT.multiply(quantity, weight_of(meter, dimensions))
+    if abs(exact) >= MAX_UNITS:
+        raise QuantityTooLarge()
+    counted = quantize(exact, meter.scale)
+    if abs(counted) >= MAX_UNITS:
+        raise QuantityTooLarge()
+    return counted
+
+
+def weighed_by(plan: Plan, meter: Meter) -> Meter:
+    """The meter as the plan counts it: the plan's own weights asked first."""
+    own = dict(plan.weights).get(meter.id, ())
+    return replace(meter, weights=own + meter.weights) if own else meter

@@ -1,0 +1,32 @@
+"""What a catalogue asks for and this release accepts but does not do yet: said aloud whenever a catalogue is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tollgate.catalog.model import Catalog, Plan
+from tollgate.quantities import plain
+
+
+def notices(catalog: Catalog) -> list[str]:
+    """One sentence for each such wish, in the order of the file; empty where everything is enforced."""
+    return [notice for plan in catalog.plans.values() for notice in _of(plan, catalog.currency)]
+
+
+def _of(plan: Plan, currency: str) -> Iterator[str]:
+    at = f"plans.{plan.id}"
+    if plan.base_fee:
+        fee = plain(plan.base_fee)
+        yield f"{at}.base_fee: {fee} {currency} is shown but not billed yet; add it to the customer's subscription."
+    if plan.period.anchor != "calendar":
+        yield f"{at}.period.anchor: `{plan.period.anchor}` is not followed yet; periods are calendar months."
+    if plan.period.interval != "month":
+        yield f"{at}.period.interval: `{plan.period.interval}` is not followed yet; periods are calendar months."
+    if plan.overage != "on":
+        yield f"{at}.overage: `{plan.overage}` is not enforced yet; only `limits` stop usage beyond what is included."
+    if plan.spend_cap is not None:
+        cap = plain(plan.spend_cap)
+        yield f"{at}.spend_cap: {cap} {currency} is not enforced yet; only `limits` stop usage."
+    for index, grant in enumerate(plan.grants):
+        units = plain(grant.units)
+        yield f"{at}.grants[{index}]: {units} units of `{grant.meter}` are not granted yet."

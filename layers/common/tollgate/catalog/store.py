@@ -1,0 +1,122 @@
+"""Plan versions in the config table: immutable once loaded.
+
+`pk` `plan#<id>`, `sk` `v#<version, 8 digits>`, `json` the plan with its meters frozen in, `hash` its content. The row
+`pk` `catalog`, `sk` `current` says which version new accounts get, and the default plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from botocore.exceptions import ClientError
+
+from tollgate import dynamo
+from tollgate.catalog.frozen import PlanVersion, content_hash, plan_from_json, plan_to_json
+from tollgate.catalog.model import Catalog
+from tollgate.errors import UnknownPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The catalogue in force: plan id -> version for accounts that join the plan from now on."""
+
+    currency: str
+    default_plan: str
+    auto_create_accounts: bool
+    versions: Mapping[str, int]
+
+
+class CatalogTable:
+    """Plan versions and the current catalogue."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._versions: dict[tuple[str, int], PlanVersion] = {}
+
+    def version(self, plan: str, version: int) -> PlanVersion:
+        """A plan version; read once per process, as it never changes. Raises UnknownPlan."""
+        known = self._versions.get((plan, version))
+        if known is None:
+            raw = self._get(f"plan#{plan}", f"v#{version:08d}")
+            if raw is None:
+                raise UnknownPlan(plan)
+            frozen = plan_from_json(raw["json"]["S"])
+            known = replace(frozen, plan=replace(frozen.plan, version=version))
+            self._versions[plan, version] = known
+        return known
+
+    def current(self) -> Current | None:
+        raw = self._get("catalog", "current")
+        if raw is None:
+            return None
+        row = dynamo.unitem(raw)
+        versions = {plan: int(version) for plan, version in row["versions"].items()}
+        return Current(row["currency"], row["default_plan"], row["auto_create"], versions)
+
+    def current_version(self, plan: str) -> PlanVersion:
+        """The version that an account joining `plan` now gets. Raises UnknownPlan."""
+        current = self.current()
+        if current is None or plan not in current.versions:
+            raise UnknownPlan(plan)
+        return self.version(plan, current.versions[plan])
+
+    def publish(self, catalog: Catalog) -> dict[str, tuple[int, bool]]:
+        """Load a catalogue: a plan whose content changed gets a new version. Returns plan -> (version, is new).
+
+        Versions are put before the row that names them: a crash between leaves versions that nobody uses yet, and
+        publishing again finds them by their content.
+        """
+        published = {}
+        for plan in catalog.plans.values():
+            meters = tuple(catalog.meters.values())
+            content = content_hash(plan, meters)
+            version, newest = 0, None
+            for raw in dynamo.query(
+                self._table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": dynamo.s(f"plan#{plan.id}")},
+                ConsistentRead=True,
+            ):
+                version, newest = int(raw["sk"]["S"][2:]), raw["hash"]["S"]
+            if newest == content:
+                published[plan.id] = (version, False)
+                continue
+            version = self._put_next(plan.id, version + 1, plan_to_json(plan, meters), content)
+            published[plan.id] = (version, True)
+        dynamo.client().put_item(
+            TableName=self._table,
+            Item=dynamo.item(
+                {
+                    "pk": "catalog",
+                    "sk": "current",
+                    "currency": catalog.currency,
+                    "default_plan": catalog.default_plan,
+                    "auto_create": catalog.auto_create_accounts,
+                    "versions": {plan: version for plan, (version, _) in published.items()},
+                }
+            ),
+        )
+        return published
+
+    def _put_next(self, plan: str, version: int, text: str, content: str) -> int:
+        while True:
+            try:
+                dynamo.client().put_item(
+                    TableName=self._table,
+                    Item=dynamo.item({"pk": f"plan#{plan}", "sk": f"v#{version:08d}", "json": text, "hash": content}),
+                    ConditionExpression="attribute_not_exists(pk)",
+                )
+            except ClientError as error:
+                if not dynamo.failed_condition(error):
+                    raise
+                version += 1  # another publisher took this number
+                continue
+            return version
+
+    def _get(self, pk: str, sk: str) -> dynamo.Item | None:
+        key = {"pk": dynamo.s(pk), "sk": dynamo.s(sk)}
+        found: dynamo.Item | None = (
+            dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        )
+        return found

@@ -1,0 +1,187 @@
+"""Every failure that a caller can meet: one class each, one stable code, one status.
+
+The texts tell the caller what to do. Expected failures are 4xx (or 503 `busy`) and never page anyone; anything that
+is not a TollgateError is a defect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: `path` in dotted form (`items.0.quantity`), `code` stable."""
+
+    path: str
+    code: str
+
+
+class TollgateError(Exception):
+    """Base of all expected failures.
+
+    `code` is stable and machine-readable, `status` is the HTTP status, `detail` is one sentence for people, and
+    `retryable` says whether the same request can succeed later.
+    """
+
+    code = "internal"
+    status = 500
+    title = "Internal error"
+    retryable = False
+
+    def __init__(self, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class MalformedBody(TollgateError):
+    code, status, title = "malformed", 400, "Malformed request"
+
+
+class Unauthorized(TollgateError):
+    code, status, title = "unauthorized", 401, "Unauthorized"
+
+    def __init__(self, detail: str = "Send a valid key as `Authorization: Bearer <key>`.") -> None:
+        super().__init__(detail)
+
+
+class ScopeMissing(TollgateError):
+    code, status, title = "scope_missing", 403, "Forbidden"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key lacks the scope `{scope}`; use a key that has it.")
+
+
+class AccountNotReachable(TollgateError):
+    code, status, title = "account_not_reachable", 403, "Forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("This token reaches only its own account.")
+
+
+class NotFound(TollgateError):
+    code, status, title = "not_found", 404, "Not found"
+
+
+class NoSuchRoute(NotFound):
+    code = "route_not_found"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"No route {method} {path}; see /v1/openapi.json for what exists.")
+
+
+class MethodNotAllowed(TollgateError):
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class UnknownReservation(NotFound):
+    code = "reservation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("No such reservation; use the `id` exactly as the reserve call returned it.")
+
+
+class UnknownAccount(NotFound):
+    code = "account_not_found"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"No account `{account}`; create it with PUT /v1/accounts/{account}.")
+
+
+class Conflict(TollgateError):
+    code, status, title = "conflict", 409, "Conflict"
+
+
+class IdempotencyMismatch(Conflict):
+    code = "idempotency_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__("This idempotency key was used with another body; use a new key for a new request.")
+
+
+class AlreadyCommitted(Conflict):
+    code = "already_committed"
+
+    def __init__(self) -> None:
+        super().__init__("This reservation is committed; its usage is recorded and cannot be taken back.")
+
+
+class AlreadyReleased(Conflict):
+    code = "already_released"
+
+    def __init__(self) -> None:
+        super().__init__("This reservation was released or has expired; reserve again, or commit what was used.")
+
+
+class CustomerInUse(Conflict):
+    code = "customer_in_use"
+
+    def __init__(self, customer: str) -> None:
+        super().__init__(f"Stripe customer `{customer}` is mapped to another account; unmap it there first.")
+
+
+class BodyTooLarge(TollgateError):
+    code, status, title = "body_too_large", 413, "Body too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is over {limit} bytes; send less in one request.")
+
+
+class UnsupportedMediaType(TollgateError):
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+    def __init__(self) -> None:
+        super().__init__("Send JSON with `Content-Type: application/json`.")
+
+
+class Invalid(TollgateError):
+    code, status, title = "invalid", 422, "Invalid request"
+
+
+class UnknownMeter(Invalid):
+    code = "unknown_meter"
+
+    def __init__(self, meter: str, path: str = "meter") -> None:
+        super().__init__(
+            f"No meter `{meter}` in the account's plan version; use one of the catalogue's meters.",
+            (FieldError(path, "unknown_meter"),),
+        )
+
+
+class UnknownPlan(Invalid):
+    code = "unknown_plan"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(f"No plan `{plan}`; GET /v1/plans lists them.", (FieldError("plan", "unknown_plan"),))
+
+
+class MemberRequired(Invalid):
+    code = "member_required"
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(
+            f"Limit `{limit}` is per member: send `member`.", (FieldError("member", "member_required"),)
+        )
+
+
+class QuantityTooLarge(Invalid):
+    code = "quantity_too_large"
+
+    def __init__(self, path: str = "quantity") -> None:
+        super().__init__("The quantity is too large to count exactly; send less.", (FieldError(path, "too_large"),))
+
+
+class ReservationTooLarge(Invalid):
+    code = "reservation_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("The dimensions of this reservation are too long together; send fewer or shorter ones.")
+
+
+class Busy(TollgateError):
+    code, status, title, retryable = "busy", 503, "Busy", True
+
+    def __init__(self, retry_after_seconds: int = 1) -> None:
+        super().__init__("The account is very busy just now; send the same request again.")
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,26 @@
+"""Quantities and units: Decimals from end to end (invariant 6)."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+EXACT = Context(prec=60)
+"""Arithmetic context for units: wider than DynamoDB's 38 digits, so that nothing is rounded before it is quantized."""
+
+MAX_UNITS = Decimal(10) ** 18
+"""Units of one item stay below this: with 12 decimal places a sum of millions of them fits DynamoDB's 38 digits."""
+
+ZERO = Decimal(0)
+
+
+def quantize(value: Decimal, scale: int) -> Decimal:
+    """`value` at `scale` decimal places, halves away from zero."""
+    return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP, context=EXACT)
+
+
+def plain(value: Decimal) -> str:
+    """The plain decimal string of a value: no exponent, no trailing zeros, no negative zero."""
+    if value == 0:
+        return "0"
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,202 @@
+"""Plan versions as JSON: round trip, identity, what is frozen."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tollgate.catalog.frozen import content_hash, plan_from_json, plan_to_json
+from tollgate.catalog.model import (
+    BillingPeriod,
+    Condition,
+    GrantRule,
+    Limit,
+    Meter,
+    Multiplier,
+    Plan,
+    Price,
+    Tier,
+    WeightRule,
+    condition,
+    units,
+)
+from tollgate.windows import CALENDAR_KINDS, DAY, WindowKind
+
+METER = Meter(
+    "ai_credits",
+    "AI credits",
+    "credit",
+    4,
+    "ai_credits_v1",
+    (WeightRule(condition({"op": ["image", "photo"]}), Decimal(5)),),
+    (Multiplier(condition({"quality": "hd"}), Decimal("1.5")),),
+)
+TIERS = (Tier(Decimal(100), Decimal(0), Decimal(1)), Tier(None, Decimal("0.02"), Decimal(0)))
+FULL = Plan(
+    id="pro",
+    version=3,
+    name="Pro",
+    base_fee=Decimal("29.5"),
+    period=BillingPeriod("year", "signup"),
+    prices=(
+        Price("ai_credits", "graduated", tiers=TIERS),
+        Price("b", "per_unit", unit_price=Decimal("0.000005")),
+        Price("c", "package", package_size=Decimal(1000), package_price=Decimal("0.04"), round="down"),
+    ),
+    overage="opt_in",
+    spend_cap=Decimal(60),
+    grants=(GrantRule("ai_credits", Decimal(1500), "month", Decimal(3000), 10), GrantRule("b", Decimal(1), "once")),
+    limits=(
+        Limit("daily", ("ai_credits", "b"), "member", DAY, None, condition({"model": "x*"}), Decimal(10)),
+        Limit("burst", ("ai_credits",), "account", WindowKind.first_use(5), None, (), Decimal(0)),
+        Limit("jobs", (), "member", None, 3, (), None),
+    ),
+    features={"private_mode": True, "sso": False, "seats": 0, "support": "fast"},
+    unlimited=True,
+    public=False,
+    description="For professionals.",
+    order=2,
+)
+
+
+def test_everything_reads_back() -> None:
+    version = plan_from_json(plan_to_json(FULL, [METER]))
+    assert version.plan == FULL
+    assert version.meters == {"ai_credits": METER}
+
+
+def test_the_full_plan_above_leaves_no_field_at_its_default() -> None:
+    bare = Plan("pro", 3, "Pro")
+    at_default = {each.name for each in fields(Plan) if getattr(FULL, each.name) == getattr(bare, each.name)}
+    assert at_default == {"id", "version", "name", "weights"}
+
+
+def test_a_bare_plan_reads_back() -> None:
+    bare = Plan("free", 1, "Free")
+    assert plan_from_json(plan_to_json(bare, [])).plan == bare
+
+
+def test_meters_are_frozen_as_the_plan_weighs_them() -> None:
+    plan = replace(FULL, weights=(("ai_credits", (WeightRule(condition({"op": "image"}), Decimal(3)),)),))
+    text = plan_to_json(plan, [METER])
+    version = plan_from_json(text)
+    assert units(version.meters["ai_credits"], Decimal(1), {"op": "image"}) == 3
+    assert units(version.meters["ai_credits"], Decimal(1), {"op": "photo"}) == 5
+    assert plan_to_json(version.plan, version.meters.values()) == text
+
+
+def test_equal_contents_have_one_identity() -> None:
+    other = Meter("b", "B", "b")
+    same = replace(
+        FULL, version=9, base_fee=Decimal("29.500"), features=dict(sorted(FULL.features.items(), reverse=True))
+    )
+    assert content_hash(same, [other, METER]) == content_hash(FULL, [METER, other])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(FULL, base_fee=Decimal("29.51")),
+        replace(FULL, name="Pro 2"),
+        replace(FULL, spend_cap=None),
+        replace(FULL, limits=FULL.limits[:2]),
+        replace(FULL, limits=(replace(FULL.limits[0], max=Decimal(11)), *FULL.limits[1:])),
+        replace(FULL, features={}),
+        replace(FULL, unlimited=False),
+    ],
+)
+def test_another_content_has_another_identity(changed: Plan) -> None:
+    assert content_hash(changed, [METER]) != content_hash(FULL, [METER])
+
+
+def test_a_changed_meter_is_another_version() -> None:
+    assert content_hash(FULL, [replace(METER, scale=2)]) != content_hash(FULL, [METER])
+    assert content_hash(FULL, [replace(METER, weights=())]) != content_hash(FULL, [METER])
+
+
+def test_the_identity_of_stored_plans_does_not_change_between_releases() -> None:
+    plan = Plan("free", 1, "Free", limits=(Limit("daily", ("m",), "account", DAY, None, (), Decimal(10)),))
+    assert json.loads(plan_to_json(plan, [Meter("m", "M", "u")])) == {
+        "format": 1,
+        "version": 1,
+        "plan": {
+            "id": "free",
+            "name": "Free",
+            "interval": "month",
+            "anchor": "calendar",
+            "overage": "on",
+            "limits": [{"id": "daily", "meters": ["m"], "per": "account", "window": "day", "max": "10"}],
+        },
+        "meters": [{"id": "m", "name": "M", "unit": "u", "scale": 6}],
+    }
+
+
+def test_no_float_is_written_or_read() -> None:
+    text = plan_to_json(FULL, [METER])
+    json.loads(text, parse_float=lambda number: pytest.fail(f"a float: {number}"))
+    with pytest.raises(ValueError, match=r"not 29\.5"):
+        plan_from_json(text.replace('"base_fee":"29.5"', '"base_fee":29.5'))
+
+
+def test_a_format_of_a_later_release_is_refused() -> None:
+    text = plan_to_json(FULL, [METER]).replace('"format":1', '"format":2')
+    with pytest.raises(ValueError, match="format 2"):
+        plan_from_json(text)
+
+
+decimals = st.decimals(min_value=0, max_value=10**17, allow_nan=False, places=12)
+words = st.text('abc_.-ü"\\', min_size=1, max_size=8)
+conditions: st.SearchStrategy[Condition] = st.dictionaries(
+    words, st.lists(words, min_size=1, max_size=3), max_size=3
+).map(lambda when: condition({name: list(values) for name, values in when.items()}))
+windows = st.one_of(st.sampled_from(CALENDAR_KINDS), st.integers(1, 1000).map(WindowKind.first_use))
+limits = st.one_of(
+    st.builds(
+        Limit,
+        words,
+        st.lists(words, min_size=1, max_size=3).map(lambda meters: tuple(sorted(meters))),
+        st.sampled_from(["account", "member"]),
+        windows,
+        st.none(),
+        conditions,
+        decimals,
+    ),
+    st.builds(Limit, words, st.just(()), st.just("member"), st.none(), st.integers(1, 500), st.just(()), st.none()),
+)
+meters = st.builds(
+    Meter,
+    words,
+    words,
+    words,
+    st.integers(0, 12),
+    st.none() | words,
+    st.lists(st.builds(WeightRule, conditions, decimals), max_size=3).map(tuple),
+    st.lists(st.builds(Multiplier, conditions, decimals), max_size=3).map(tuple),
+)
+
+
+@given(st.lists(limits, max_size=4), st.lists(meters, max_size=3, unique_by=lambda meter: meter.id))
+def test_any_limits_and_meters_read_back(some_limits: list[Limit], some_meters: list[Meter]) -> None:
+    plan = Plan("p", 1, "P", limits=tuple(some_limits))
+    text = plan_to_json(plan, some_meters)
+    version = plan_from_json(text)
+    assert version.plan == plan
+    assert version.meters == {meter.id: meter for meter in some_meters}
+    assert plan_to_json(version.plan, version.meters.values()) == text
+
+
+def test_the_gate_loads_neither_pydantic_nor_yaml_with_the_model() -> None:
+    layer = Path(__file__).parents[3] / "layers" / "common"
+    script = (
+        "import sys; import tollgate.catalog.frozen, tollgate.catalog.model, tollgate.windows; "
+        "print([name for name in ('pydantic', 'yaml', 'boto3', 'stripe') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=layer, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
