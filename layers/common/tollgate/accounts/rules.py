@@ -1,0 +1,250 @@
+"""What binds one account now: its rules row and plan version, compiled for the gate.
+
+A *counter* is kept by (meters, window kind, canonical `where`, subject kind), never by plan or limit id, so leaving a
+plan and coming back refills nothing. The rules row numbers every counter that the account ever needed: that number
+(the *slot*) is what gates and holds carry, because a hold must stay at about 50 bytes. Slots are only ever appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from tollgate.catalog.model import Limit, Meter, Plan, matches, units
+from tollgate.errors import MemberRequired, UnknownMeter
+from tollgate.windows import PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
+
+CONCURRENT = "concurrent"
+ONE_PER_RESERVATION = 255
+"""The meter slot of the group by which a hold takes one unit from each `concurrent` counter."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterKey:
+    """Identity of a counter inside one account."""
+
+    per: str
+    """`account` or `member`: which gate keeps it."""
+    meters: tuple[str, ...]
+    window: str
+    """Canonical window kind (`day`, `first_use:5`, ...) or `concurrent`."""
+    where: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A counter that this account keeps. `since` is the epoch second from which every event was counted on it."""
+
+    slot: int
+    key: CounterKey
+    since: int
+    kind: WindowKind | None
+    """None for a `concurrent` counter."""
+
+    def takes(self, meter: str, dimensions: Mapping[str, str]) -> bool:
+        if self.key.meters and meter not in self.key.meters:
+            return False
+        return not self.key.where or matches(self.key.where, dimensions)
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    reason: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """The rules row of an account, as stored. `rev` grows by one with every change of it."""
+
+    account: str
+    rev: int
+    plan: str
+    plan_version: int
+    created_at: int
+    """Epoch seconds."""
+    calendar: Calendar
+    counters: tuple[tuple[CounterKey, int], ...]
+    """(identity, since) by slot."""
+    meters: tuple[str, ...]
+    """Meter ids by meter slot."""
+    frozen: Frozen | None = None
+    stripe_customer_id: str | None = None
+    email: str | None = None
+    name: str | None = None
+    overrides: str | None = None
+    """Canonical JSON of the operator's overrides (next issue enforces them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuledLimit:
+    """A limit in force and the counter that it reads."""
+
+    limit: Limit
+    counter: Counter
+    maximum: Decimal | None
+    source: str = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Units of one meter and the counters of one gate that take them; the grain of a hold."""
+
+    meter_slot: int
+    units: Decimal
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One measured thing of a request: `units` is what the meter counts for `quantity`."""
+
+    meter: str
+    quantity: Decimal
+    units: Decimal
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules row and plan version, compiled. Immutable; a new revision is a new object."""
+
+    row: AccountRow
+    plan: Plan
+    meters: Mapping[str, Meter]
+    counters: tuple[Counter, ...]
+    limits: tuple[RuledLimit, ...]
+
+    @property
+    def account(self) -> str:
+        return self.row.account
+
+    @property
+    def rev(self) -> int:
+        return self.row.rev
+
+    def item(self, meter: str, quantity: Decimal, dimensions: Mapping[str, str], path: str = "meter") -> Item:
+        """Weigh a quantity. Raises UnknownMeter, QuantityTooLarge."""
+        found = self.meters.get(meter)
+        if found is None:
+            raise UnknownMeter(meter, path)
+        return Item(meter, quantity, units(found, quantity, dimensions), dimensions)
+
+    def covers(self, meter: str) -> bool:
+        """Whether the plan prices or limits the meter, or takes everything."""
+        return (
+            self.plan.unlimited
+            or any(price.meter == meter for price in self.plan.prices)
+            or any(meter in ruled.limit.meters for ruled in self.limits)
+        )
+
+    def priced_meters(self) -> frozenset[str]:
+        return frozenset(price.meter for price in self.plan.prices)
+
+    def period_counter(self, meter: str) -> Counter | None:
+        """The counter of a meter's units in the billing period, where the account keeps one."""
+        key = CounterKey("account", (meter,), PERIOD.text, ())
+        return next((counter for counter in self.counters if counter.key == key), None)
+
+    def limits_for(self, items: Iterable[Item], per: str) -> list[RuledLimit]:
+        listed = list(items)
+        return [
+            ruled
+            for ruled in self.limits
+            if ruled.limit.per == per and any(ruled.counter.takes(item.meter, item.dimensions) for item in listed)
+        ]
+
+    def member_needed(self, items: Iterable[Item], member: str | None) -> bool:
+        """Whether a member gate takes part. Raises MemberRequired where a matching limit needs a member not sent."""
+        matching = self.limits_for(items, "member")
+        if matching and member is None:
+            raise MemberRequired(matching[0].limit.id)
+        return bool(matching) or (member is not None and self.keeps_members())
+
+    def keeps_members(self) -> bool:
+        """Whether any member counter is kept (also one of an earlier plan: counters once kept are kept)."""
+        return any(counter.key.per == "member" for counter in self.counters)
+
+    def groups(self, items: Iterable[Item], per: str) -> tuple[Group, ...]:
+        """What `items` take from one gate: merged by (meter, counters), in a canonical order."""
+        merged: dict[tuple[int, tuple[int, ...]], Decimal] = {}
+        jobs: set[int] = set()
+        for item in items:
+            slots = []
+            for counter in self.counters:
+                if counter.key.per != per or not counter.takes(item.meter, item.dimensions):
+                    continue
+                if counter.kind is None:
+                    jobs.add(counter.slot)
+                else:
+                    slots.append(counter.slot)
+            key = (self.row.meters.index(item.meter), tuple(slots))
+            merged[key] = merged.get(key, Decimal(0)) + item.units
+        groups = [Group(meter, total, slots) for (meter, slots), total in sorted(merged.items())]
+        if jobs:
+            groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(sorted(jobs))))
+        return tuple(groups)
+
+    def window(self, counter: Counter, at: int) -> Window:
+        """The calendar window of a counter at an epoch second. Not for `first_use` or `concurrent` counters."""
+        assert counter.kind is not None
+        return window_at(counter.kind, self.row.calendar, at)
+
+
+def windowed_end(counter: Counter, start: int, calendar: Calendar) -> int | None:
+    """The end of the window of `counter` that starts at `start`; None where it has none."""
+    if counter.kind is None:
+        return None
+    if counter.kind.hours is not None:
+        return first_use_window(start, counter.kind.hours).end
+    return window_at(counter.kind, calendar, start).end
+
+
+def by_slot(groups: Iterable[Group]) -> dict[int, Decimal]:
+    """Units by counter slot."""
+    totals: dict[int, Decimal] = {}
+    for group in groups:
+        for slot in group.slots:
+            totals[slot] = totals.get(slot, Decimal(0)) + group.units
+    return totals
+
+
+def counter_key(limit: Limit) -> CounterKey:
+    window = CONCURRENT if limit.window is None else limit.window.text
+    return CounterKey(limit.per, tuple(sorted(limit.meters)), window, limit.where)
+
+
+def needed_counters(plan: Plan) -> list[CounterKey]:
+    """The counters that a plan version reads, each once: those of its limits, and for each meter that it prices or
+    limits the units of the billing period (what the usage answer shows, and what prices are counted on)."""
+    metered = {price.meter for price in plan.prices} | {meter for limit in plan.limits for meter in limit.meters}
+    totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered)]
+    return list(dict.fromkeys([*(counter_key(limit) for limit in plan.limits), *totals]))
+
+
+def with_plan(row: AccountRow, plan: Plan, meters: Iterable[str], now: int) -> AccountRow:
+    """`row` moved to a plan version: its counters and meters are appended where the account does not keep them yet."""
+    kept = {key for key, _ in row.counters}
+    added = tuple((key, now) for key in needed_counters(plan) if key not in kept)
+    new_meters = tuple(sorted(set(meters) - set(row.meters)))
+    return replace(
+        row,
+        plan=plan.id,
+        plan_version=plan.version,
+        counters=row.counters + added,
+        meters=row.meters + new_meters,
+    )
+
+
+def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> Rules:
+    counters = tuple(
+        Counter(slot, key, since, None if key.window == CONCURRENT else WindowKind.parse(key.window))
+        for slot, (key, since) in enumerate(row.counters)
+    )
+    by_key = {counter.key: counter for counter in counters}
+    limits = tuple(
+        RuledLimit(limit, by_key[counter_key(limit)], Decimal(limit.concurrent) if limit.concurrent else limit.max)
+        for limit in plan.limits
+    )
+    return Rules(row, plan, meters, counters, limits)

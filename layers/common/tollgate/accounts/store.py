@@ -1,0 +1,230 @@
+"""The accounts table: rules rows, the list of accounts, and which Stripe customer belongs to which account.
+
+Rules row: `pk` account, `sk` `rules`. List row: `pk` `accounts`, `sk` `<created ms>#<account>`, put in the same
+transaction. Customer row: `pk` `customer#<Stripe id>`, `sk` `customer`: unique both ways, changed with the rules row.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+from tollgate import dynamo
+from tollgate.accounts.rules import AccountRow, CounterKey, Frozen, Rules, compile_rules, with_plan
+from tollgate.catalog.store import CatalogTable
+from tollgate.clock import Clock
+from tollgate.errors import CustomerInUse, UnknownAccount
+from tollgate.windows import Calendar, Segment
+
+CACHE_MS = 60_000
+_CACHED_ACCOUNTS = 5_000
+
+
+class AccountTable:
+    """Rules rows and the uniqueness of Stripe customers."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def read(self, account: str) -> AccountRow | None:
+        answer = dynamo.client().get_item(TableName=self._table, Key=_rules_key(account), ConsistentRead=True)
+        found = answer.get("Item")
+        return row_of(found) if found else None
+
+    def create(self, row: AccountRow) -> bool:
+        """Put a new account, its list row and its customer row in one transaction; False where it exists.
+        Raises CustomerInUse."""
+        listed = {"pk": "accounts", "sk": f"{row.created_at * 1000:013d}#{row.account}", "account": row.account}
+        parts = [self._put(row_item(row), "attribute_not_exists(pk)"), self._put(dynamo.item(listed), None)]
+        if row.stripe_customer_id is not None:
+            parts.append(self._customer(row.stripe_customer_id, row.account))
+        return self._transact(parts, row.stripe_customer_id)
+
+    def update(self, row: AccountRow, before: AccountRow) -> bool:
+        """Replace the rules row, guarded by `before.rev`; False where another change came first.
+        Raises CustomerInUse."""
+        guarded = self._put(row_item(row), "rev = :rev", {":rev": dynamo.n(before.rev)})
+        if row.stripe_customer_id == before.stripe_customer_id:
+            try:
+                dynamo.client().put_item(**guarded["Put"])
+            except ClientError as error:
+                if dynamo.failed_condition(error):
+                    return False
+                raise
+            return True
+        parts = [guarded]
+        if before.stripe_customer_id is not None:
+            key = {"pk": dynamo.s(f"customer#{before.stripe_customer_id}"), "sk": dynamo.s("customer")}
+            parts.append({"Delete": {"TableName": self._table, "Key": key}})
+        if row.stripe_customer_id is not None:
+            parts.append(self._customer(row.stripe_customer_id, row.account))
+        return self._transact(parts, row.stripe_customer_id)
+
+    def page(self, limit: int, before: str | None) -> tuple[list[str], str | None]:
+        """Account ids, newest first, below list key `before`; and the key to go on from."""
+        answer = dynamo.client().query(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": dynamo.s("accounts")},
+            ScanIndexForward=False,
+            Limit=limit,
+            **({"ExclusiveStartKey": {"pk": dynamo.s("accounts"), "sk": dynamo.s(before)}} if before else {}),
+        )
+        after = answer.get("LastEvaluatedKey")
+        return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
+
+    def account_of_customer(self, customer: str) -> str | None:
+        key = {"pk": dynamo.s(f"customer#{customer}"), "sk": dynamo.s("customer")}
+        found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return found["account"]["S"] if found else None
+
+    def _customer(self, customer: str, account: str) -> dict[str, Any]:
+        return self._put(
+            dynamo.item({"pk": f"customer#{customer}", "sk": "customer", "account": account}),
+            "attribute_not_exists(pk) OR account = :account",
+            {":account": dynamo.s(account)},
+        )
+
+    def _put(
+        self, item: dynamo.Item, condition: str | None, values: dict[str, dynamo.Attr] | None = None
+    ) -> dict[str, Any]:
+        put: dict[str, Any] = {"TableName": self._table, "Item": item}
+        if condition is not None:
+            put["ConditionExpression"] = condition
+        if values:
+            put["ExpressionAttributeValues"] = values
+        return {"Put": put}
+
+    def _transact(self, parts: list[dict[str, Any]], customer: str | None) -> bool:
+        try:
+            dynamo.client().transact_write_items(TransactItems=parts)
+        except ClientError as error:
+            if dynamo.code_of(error) != "TransactionCanceledException":
+                raise
+            reasons = [reason.get("Code") for reason in error.response.get("CancellationReasons", ())]
+            if customer is not None and reasons[-1] == "ConditionalCheckFailed":
+                raise CustomerInUse(customer) from error
+            return False
+        return True
+
+
+class RulesTable:
+    """RulesSource: compiled rules, cached for at most 60 s; unknown accounts start on the default plan."""
+
+    def __init__(self, accounts: AccountTable, catalog: CatalogTable, clock: Clock) -> None:
+        self._accounts, self._catalog, self._clock = accounts, catalog, clock
+        self._cache: dict[str, tuple[int, Rules]] = {}
+
+    def get(self, account: str) -> Rules:
+        cached = self._cache.get(account)
+        if cached is not None and 0 <= self._clock() - cached[0] < CACHE_MS:
+            return cached[1]
+        return self.fresh(account)
+
+    def fresh(self, account: str) -> Rules:
+        row = self._accounts.read(account)
+        if row is None:
+            row = self._created(account)
+        return self.compiled(row)
+
+    def known(self, account: str) -> Rules:
+        """As `fresh`, but never creates. Raises UnknownAccount."""
+        row = self._accounts.read(account)
+        if row is None:
+            raise UnknownAccount(account)
+        return self.compiled(row)
+
+    def compiled(self, row: AccountRow) -> Rules:
+        cached = self._cache.get(row.account)
+        if cached is not None and cached[1].rev > row.rev:
+            return cached[1]
+        if cached is not None and cached[1].rev == row.rev:
+            rules = cached[1]  # the same revision keeps its window caches
+        else:
+            version = self._catalog.version(row.plan, row.plan_version)
+            rules = compile_rules(row, version.plan, version.meters)
+        if len(self._cache) >= _CACHED_ACCOUNTS:
+            self._cache.clear()
+        self._cache[row.account] = (self._clock(), rules)
+        return rules
+
+    def _created(self, account: str) -> AccountRow:
+        current = self._catalog.current()
+        if current is None or not current.auto_create_accounts:
+            raise UnknownAccount(account)
+        self._accounts.create(new_row(account, self._catalog, current.default_plan, self._clock() // 1000))
+        row = self._accounts.read(account)  # by this call or by another one
+        if row is None:
+            raise UnknownAccount(account)
+        return row
+
+
+def new_row(account: str, catalog: CatalogTable, plan: str, now: int) -> AccountRow:
+    """A new account's first rules row. Raises UnknownPlan. Its counters are kept from its beginning: `since` is 0."""
+    version = catalog.current_version(plan)
+    empty = AccountRow(account, 1, plan, version.plan.version, now, Calendar.of("UTC"), (), ())
+    return with_plan(empty, version.plan, version.meters, 0)
+
+
+def row_item(row: AccountRow) -> dynamo.Item:
+    frozen = row.frozen
+    return dynamo.item(
+        {
+            "pk": row.account,
+            "sk": "rules",
+            "rev": row.rev,
+            "plan": row.plan,
+            "pv": row.plan_version,
+            "created": row.created_at,
+            "calendar": [[segment.since, segment.timezone] for segment in row.calendar.segments],
+            "counters": [_counter_json(key, since) for key, since in row.counters],
+            "meters": list(row.meters),
+            "frozen": None if frozen is None else {"reason": frozen.reason, "since": frozen.since},
+            "customer": row.stripe_customer_id,
+            "email": row.email,
+            "name": row.name,
+            "overrides": row.overrides,
+        }
+    )
+
+
+def row_of(raw: dynamo.Item) -> AccountRow:
+    row = dynamo.unitem(raw)
+    frozen = row.get("frozen")
+    return AccountRow(
+        account=row["pk"],
+        rev=int(row["rev"]),
+        plan=row["plan"],
+        plan_version=int(row["pv"]),
+        created_at=int(row["created"]),
+        calendar=Calendar(tuple(Segment(int(since), zone) for since, zone in row["calendar"])),
+        counters=tuple(_counter_of(text) for text in row["counters"]),
+        meters=tuple(row["meters"]),
+        frozen=None if frozen is None else Frozen(frozen["reason"], int(frozen["since"])),
+        stripe_customer_id=row.get("customer"),
+        email=row.get("email"),
+        name=row.get("name"),
+        overrides=row.get("overrides"),
+    )
+
+
+def renewed(row: AccountRow, **changes: Any) -> AccountRow:
+    """`row` with changes and the next revision."""
+    return replace(row, rev=row.rev + 1, **changes)
+
+
+def _counter_json(key: CounterKey, since: int) -> str:
+    where = [[dimension, list(patterns)] for dimension, patterns in key.where]
+    return json.dumps([key.per, list(key.meters), key.window, where, since], separators=(",", ":"))
+
+
+def _counter_of(text: str) -> tuple[CounterKey, int]:
+    per, meters, window, where, since = json.loads(text)
+    condition = tuple((dimension, tuple(patterns)) for dimension, patterns in where)
+    return CounterKey(per, tuple(meters), window, condition), since
+
+
+def _rules_key(account: str) -> dynamo.Item:
+    return {"pk": dynamo.s(account), "sk": dynamo.s("rules")}

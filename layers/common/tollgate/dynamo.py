@@ -1,0 +1,124 @@
+"""The one place that makes DynamoDB clients and speaks its wire types. Only store modules import it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tollgate.quantities import plain
+
+Attr = dict[str, Any]
+Item = dict[str, Attr]
+
+TRANSIENT = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "InternalServerError",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+"""Not applied or unknown; worth another try. botocore's standard retries know neither transaction conflict."""
+
+
+@lru_cache(maxsize=1)
+def session() -> Any:
+    return botocore.session.get_session()
+
+
+@lru_cache(maxsize=4)
+def client(*, retry: bool = True) -> Any:
+    """A DynamoDB client, one per process and retry mode. `retry` False: every call is sent once."""
+    return session().create_client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=1,
+            read_timeout=2,
+            retries={"mode": "standard", "total_max_attempts": 4 if retry else 1},
+            parameter_validation=False,
+            max_pool_connections=8,
+        ),
+    )
+
+
+def failed_condition(error: ClientError) -> bool:
+    return bool(error.response["Error"]["Code"] == "ConditionalCheckFailedException")
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def s(value: str) -> Attr:
+    return {"S": value}
+
+
+def n(value: int | Decimal) -> Attr:
+    return {"N": str(value) if isinstance(value, int) else plain(value)}
+
+
+def b(value: bytes) -> Attr:
+    return {"B": value}
+
+
+def wire(value: Any) -> Attr:
+    """A value of str, int, Decimal, bytes, bool, None, list or mapping as a DynamoDB attribute."""
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int | Decimal):
+        return n(value)
+    if isinstance(value, bytes):
+        return {"B": value}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, Mapping):
+        return {"M": {key: wire(inner) for key, inner in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"L": [wire(inner) for inner in value]}
+    raise TypeError(f"no DynamoDB type for {type(value).__name__}")
+
+
+def unwire(attr: Attr) -> Any:
+    """The value of an attribute; numbers come back as Decimal."""
+    ((kind, value),) = attr.items()
+    if kind in ("S", "B", "BOOL"):
+        return value
+    if kind == "N":
+        return Decimal(value)
+    if kind == "NULL":
+        return None
+    if kind == "M":
+        return {key: unwire(inner) for key, inner in value.items()}
+    if kind == "L":
+        return [unwire(inner) for inner in value]
+    raise TypeError(f"unknown DynamoDB type {kind}")
+
+
+def item(values: Mapping[str, Any]) -> Item:
+    """A mapping as an item; keys whose value is None are left out."""
+    return {key: wire(value) for key, value in values.items() if value is not None}
+
+
+def unitem(raw: Item) -> dict[str, Any]:
+    return {key: unwire(attr) for key, attr in raw.items()}
+
+
+def query(table: str, **request: Any) -> Iterator[Item]:
+    """All items of a query, page by page."""
+    start: Item | None = None
+    while True:
+        page = client().query(TableName=table, **request, **({"ExclusiveStartKey": start} if start else {}))
+        yield from page.get("Items", ())
+        start = page.get("LastEvaluatedKey")
+        if not start:
+            return

@@ -1,0 +1,244 @@
+"""Commit: the call ran, this was used. The row first, then the gates.
+
+The row is one conditional put at the outcome key; it decides between this commit, other commits, releases and reclaims
+of the same key. What a crash leaves: before the row, a hold (perhaps grown) that expires and is voided; after it, a
+hold whose outcome is an event: its expiry, or the retried commit, settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
+from tollgate.errors import Busy, IdempotencyMismatch
+from tollgate.gate import steps
+from tollgate.gate.ending import end_hold, outcome_at, plan_end
+from tollgate.gate.force import grow, shortfall, take_forced
+from tollgate.gate.hold import incarnation_of, unpack
+from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate.limits import LimitState, states
+from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.reclaim import reclaim_if_worthwhile
+from tollgate.gate.recount import event_units, recount
+from tollgate.gate.reservation_id import Reservation
+from tollgate.quantities import ZERO
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem, Void
+
+TRIES = 12
+FORCED_TTL_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit request. `weigh` makes the used items under given rules; it raises UnknownMeter and the like."""
+
+    reservation: Reservation
+    weigh: Callable[[Rules], Sequence[Item]]
+    cached: bool = False
+    provider_cost: Decimal | None = None
+    metadata: Mapping[str, Any] | None = None
+    commit_key: str | None = None
+    fingerprint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    event: Event
+    duplicate: bool
+    limits: Sequence[LimitState]
+
+
+def commit(deps: GateDeps, request: Commit) -> Committed:
+    """Record what a reservation used. Safe to repeat: a key counts once.
+
+    Raises IdempotencyMismatch (the same commit key came with another body), UnknownMeter, QuantityTooLarge, Busy.
+    """
+    return _Commit(deps, request).run()
+
+
+class _Commit:
+    def __init__(self, deps: GateDeps, request: Commit) -> None:
+        self.deps, self.request, self.reservation = deps, request, request.reservation
+        self.rules = deps.rules.get(self.reservation.account)
+        self.items = request.weigh(self.rules)
+        self.holds: dict[str, bytes] = dict(self.reservation.holds)
+        self.call = deps.nonce()
+
+    def run(self) -> Committed:
+        over_reserved = self._cover()
+        first = unpack(self.holds[ACCOUNT])
+        at = outcome_at(self.deps, self.reservation.account, self.reservation.key, first)
+        for tried in range(TRIES):
+            if tried:
+                self.deps.pause(tried)
+            event = self._event(at, over_reserved)
+            self.deps.markers.ensure(at.account, event.recorded_ms, (at.origin_ms,))
+            there = self.deps.outcomes.put_event(event)
+            self._mark_again_if_slow(event)
+            if there is None or (isinstance(there, Event) and there.call == self.call):
+                return self._settled(event if there is None else there, duplicate=False)
+            if isinstance(there, Event):
+                return self._already(there)
+            committed = self._late(replace(event, late=True), there)
+            if committed is not None:
+                return committed
+        raise Busy
+
+    # -- before the row --------------------------------------------------------------------------------------------
+
+    def _cover(self) -> bool:
+        """Every counter that the usage counts on is held for it before the row is put. Returns whether it is more
+        than was reserved."""
+        reservation, over = self.reservation, False
+        for per in (ACCOUNT, MEMBER):
+            if per == MEMBER and reservation.member is None:
+                continue
+            groups = self._used_groups(per)
+            raw = self.holds.get(per)
+            if raw is None:
+                if any(group.slots for group in groups):
+                    self._hold_unreserved(per, groups)
+            elif shortfall(unpack(raw), groups):
+                self.rules, grew = grow(self.deps, self.rules, per, reservation.member, reservation.key, raw, groups)
+                over = over or grew
+            elif per == ACCOUNT:
+                over = self._above_uncounted(raw, groups)
+        return over
+
+    def _used_groups(self, per: str) -> tuple[Group, ...]:
+        """What the usage counts on; `concurrent` counters know open reservations only."""
+        return tuple(g for g in self.rules.groups(self.items, per) if g.meter_slot != ONE_PER_RESERVATION)
+
+    @staticmethod
+    def _above_uncounted(raw: bytes, groups: Sequence[Group]) -> bool:
+        """Whether a meter that no counter takes was used above its reservation."""
+        reserved: dict[int, Decimal] = {}
+        for group in unpack(raw).groups:
+            reserved[group.meter_slot] = reserved.get(group.meter_slot, ZERO) + group.units
+        return any(g.units > reserved.get(g.meter_slot, ZERO) for g in groups if not g.slots)
+
+    def _hold_unreserved(self, per: str, groups: tuple[Group, ...]) -> None:
+        """The rules now count this usage on a gate that took no part in the reservation."""
+        account = unpack(self.holds[ACCOUNT])
+        hold = replace(
+            account,
+            groups=groups,
+            expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
+            mark=b"",
+        )
+        taken, _, self.rules = take_forced(
+            self.deps, self.rules, per, self.reservation.member, self.reservation.key, hold
+        )
+        self.holds[per] = taken.pack()
+
+    def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
+        request, rules = self.request, self.rules
+        return Event(
+            at=at,
+            incarnations={per: incarnation_of(raw) for per, raw in self.holds.items()},
+            recorded_ms=max(self.deps.clock(), self.reservation.floor_ms),
+            items=tuple(UsedItem(i.meter, i.quantity, i.units, i.dimensions) for i in self.items),
+            member=self.reservation.member,
+            plan=rules.plan.id,
+            plan_version=rules.plan.version,
+            cached=request.cached,
+            provider_cost=request.provider_cost,
+            metadata=request.metadata,
+            fingerprint=request.fingerprint,
+            commit_key=request.commit_key,
+            call=self.call,
+            over_reserved=over_reserved,
+        )
+
+    def _mark_again_if_slow(self, event: Event) -> None:
+        """A row that took longer than the seal's grace may be too late for its window: look at that window again."""
+        if self.deps.clock() - event.recorded_ms >= self.deps.seal_grace_ms // 2:
+            self.deps.markers.ensure(event.at.account, event.recorded_ms, (event.at.origin_ms,), again=True)
+
+    # -- after the row ---------------------------------------------------------------------------------------------
+
+    def _settled(self, event: Event, *, duplicate: bool) -> Committed:
+        """Settle every own hold. Where the row is of another incarnation, the own hold just goes back."""
+        gates: dict[str, Gate | None] = {}
+        for per in sorted(self.holds):
+            raw = self.holds[per]
+            counted = event.incarnations.get(per) == incarnation_of(raw)
+            gates[per] = end_hold(
+                self.deps,
+                self.rules,
+                per,
+                self.reservation.member,
+                self.reservation.key,
+                incarnation_of(raw),
+                (event,) if counted else (),
+                guess=raw,
+            )
+        self._count_new_members(event)
+        return Committed(event, duplicate, self._limits(gates))
+
+    def _count_new_members(self, event: Event) -> None:
+        """Rules that began to keep members while this commit ran: the member gate is seeded from the rows."""
+        rules = self.deps.rules.get(event.at.account)
+        if rules.rev != self.rules.rev and event.member is not None and MEMBER not in event.incarnations:
+            if event_units(rules, event, MEMBER):
+                recount(self.deps, rules, subject_of(rules.account, MEMBER, event.member), event.member)
+
+    def _already(self, event: Event) -> Committed:
+        request = self.request
+        if (
+            request.commit_key is not None
+            and event.commit_key == request.commit_key
+            and event.fingerprint != request.fingerprint
+        ):
+            raise IdempotencyMismatch
+        return self._settled(event, duplicate=True)
+
+    def _late(self, event: Event, void: Void) -> Committed | None:
+        """The hold was voided, but the call did succeed: one transaction turns exactly this void into the event and
+        counts it: on the own hold where that is still there, else onto the gate. None: something moved, look again."""
+        writes: list[GateWrite] = []
+        alive = 0
+        for per in sorted(self.holds):
+            subject = subject_of(event.at.account, per, self.reservation.member)
+            gate = self.deps.gates.read(subject)
+            if gate is None:
+                continue
+            if gate.rev > self.rules.rev:
+                self.rules = self.deps.rules.fresh(event.at.account)
+            needed = event_units(self.rules, event, per)
+            if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
+                recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None)
+                return None
+            raw = gate.holds.get(event.at.key)
+            own = raw is not None and incarnation_of(raw) == event.incarnations[per]
+            if own:
+                assert raw is not None
+                alive += 1
+                groups = unpack(raw).groups
+                writes.append(plan_end(self.rules, subject, per, event.at.key, raw, groups, (event,), gate))
+            else:
+                write = plan_end(self.rules, subject, per, event.at.key, b"", (), (event,), gate)
+                writes.append(replace(write, holds=(HoldWrite(event.at.key, raw, raw),)))
+        event = replace(event, late=alive < len(self.holds))
+        if not self.deps.outcomes.commit_late(event, void, writes):
+            return None
+        gates = {
+            per: self.deps.gates.read(subject_of(event.at.account, per, self.reservation.member))
+            for per in self.holds
+        }
+        return Committed(event, False, self._limits(gates))
+
+    def _limits(self, gates: Mapping[str, Gate | None]) -> list[LimitState]:
+        now = self.deps.clock() // 1000
+        found: list[LimitState] = []
+        for per in (MEMBER, ACCOUNT):
+            if per not in gates:
+                continue
+            gate, member = gates[per], self.reservation.member if per == MEMBER else None
+            found += states(self.rules, self.rules.limits_for(self.items, per), gate, member, now)
+            if gate is not None and gate.rev == self.rules.rev:
+                reclaim_if_worthwhile(self.deps, self.rules, gate, member, now)
+        return found

@@ -1,0 +1,107 @@
+"""Ending a hold on one gate, after its outcome was put: settle it by the events that count it, or give it back.
+
+Whoever ends a hold puts the outcome first and changes the gate after. A crash between the two leaves a hold whose
+outcome is known: its expiry completes it (`reclaim.py`), or the next commit, release or retry does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from tollgate.accounts.rules import Group, Rules, by_slot
+from tollgate.errors import Busy
+from tollgate.gate import steps
+from tollgate.gate.hold import Hold, incarnation_of, unpack
+from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.recount import event_units, recount
+from tollgate.gate.steps import UNSEEN, Seen, Sight
+from tollgate.quantities import ZERO
+from tollgate.usage.outcome import Event, OutcomeKey
+
+TRIES = 40
+
+
+def outcome_at(deps: GateDeps, account: str, key: str, hold: Hold) -> OutcomeKey:
+    """Where the outcome of a hold stands. A key that is no UUIDv7 has its origin remembered in a dedupe row."""
+    origin = hold.origin_ms if hold.keyed else deps.outcomes.origin(account, key, hold.origin_ms)
+    return OutcomeKey(account, origin, key)
+
+
+def plan_end(
+    rules: Rules, subject: str, per: str, key: str, raw: bytes, groups: Sequence[Group], events: Sequence[Event], seen: Seen
+) -> GateWrite:
+    """The write that ends the hold `raw`: its units out, the units of `events` (of one call) in."""
+    reserved = by_slot(groups)
+    actual: dict[int, Decimal] = {}
+    for event in events:
+        for slot, units in event_units(rules, event, per).items():
+            actual[slot] = actual.get(slot, ZERO) + units
+    at = events[0].recorded_s if events else 0
+    counters = []
+    for slot in sorted(set(reserved) | set(actual)):
+        write = steps.settle(
+            rules,
+            rules.counters[slot],
+            steps.seen_count(seen, slot),
+            at,
+            reserved.get(slot, ZERO),
+            actual.get(slot, ZERO),
+        )
+        if write is not None:
+            counters.append(write)
+    rev = rules.rev if isinstance(seen, Sight) or seen is None else seen.rev
+    return GateWrite(subject, rev, rules.rev, tuple(counters), (HoldWrite(key, raw, None),))
+
+
+def end_hold(
+    deps: GateDeps,
+    rules: Rules,
+    per: str,
+    member: str | None,
+    key: str,
+    incarnation: bytes,
+    events: Sequence[Event] = (),
+    guess: bytes | None = None,
+) -> Gate | None:
+    """End the hold of exactly this incarnation; returns the gate as it is afterwards.
+
+    `events`: what it became (all recorded at one time); none: its units go back. `guess`: the packed hold as last
+    known, tried without reading first. A hold that is gone has been ended by somebody else: nothing is done.
+    """
+    subject = subject_of(rules.account, per, member)
+    counted = member if per == "member" else None
+    seen: Seen = UNSEEN
+    raw = guess
+    if raw is None:
+        seen = deps.gates.read(subject)
+    for tried in range(TRIES):
+        if tried > 2:
+            deps.pause(tried - 2)
+        if not isinstance(seen, Sight):
+            if seen is None:
+                return None
+            if seen.rev < 0:
+                recount(deps, rules, subject, counted)
+                seen = deps.gates.read(subject)
+                continue
+            if seen.rev > rules.rev:
+                rules = deps.rules.fresh(rules.account)
+            raw = seen.holds.get(key)
+            if raw is None or incarnation_of(raw) != incarnation:
+                return seen
+            needed: dict[int, Decimal] = {}
+            for event in events:
+                needed.update(event_units(rules, event, per))
+            if steps.unseeded(rules, seen, needed, deps.clock() // 1000):
+                recount(deps, rules, subject, counted)
+                seen = deps.gates.read(subject)
+                continue
+        assert raw is not None
+        groups = unpack(raw).groups
+        written = deps.gates.write(plan_end(rules, subject, per, key, raw, groups, events, seen))
+        if written.applied:
+            return written.gate
+        seen = written.gate
+    raise Busy

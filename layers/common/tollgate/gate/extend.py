@@ -1,0 +1,188 @@
+"""Extend: a later expiry and a higher total for an open reservation, both absolute, so that repeating is harmless.
+
+Never lowers a total, never recreates a hold. Each gate is one write that asserts the hold as it was. A crash between
+the member's gate and the account's leaves a larger member hold, which its settle or expiry returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import Group, Item, Rules, by_slot
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
+from tollgate.gate import steps
+from tollgate.gate.ending import outcome_at
+from tollgate.gate.force import added_groups, merged, shortfall
+from tollgate.gate.hold import Hold, incarnation_of, unpack
+from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
+from tollgate.gate.limits import LimitState, states
+from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.reclaim import reclaim
+from tollgate.gate.recount import recount
+from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.taking import Refuse, expired_keys
+from tollgate.quantities import ZERO
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event
+
+TRIES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """`refused` set: the higher total does not fit; the reservation stands as it was."""
+
+    rules: Rules
+    expires_at: int
+    limits: Sequence[LimitState]
+    refused: Refuse | None = None
+    frozen: bool = False
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refuse | None, gate: Gate) -> None:
+        super().__init__()
+        self.refusal, self.gate = refusal, gate
+
+
+def extend(
+    deps: GateDeps,
+    reservation: Reservation,
+    expires_at: int | None,
+    weigh: Callable[[Rules], Sequence[Item]] | None,
+) -> Extended:
+    """Extend every hold of a reservation. `expires_at`: epoch seconds; `weigh`: the new totals (None: as they are).
+
+    Raises AlreadyCommitted, AlreadyReleased (also where the hold expired and was reclaimed), Busy.
+    """
+    rules = deps.rules.get(reservation.account)
+    items = None if weigh is None else weigh(rules)
+    done: list[tuple[str, bytes, bytes]] = []
+    limits: list[LimitState] = []
+    expiry = 0
+    for per in (MEMBER, ACCOUNT):
+        if per not in reservation.holds:
+            continue
+        member = reservation.member if per == MEMBER else None
+        try:
+            rules, gate, before, after = _extend_one(deps, rules, reservation, per, expires_at, items)
+        except _Refused as refused:
+            for done_per, old, new in done:
+                _shrink_back(deps, rules, reservation, done_per, old, new)
+            now = deps.clock() // 1000
+            shown = states(rules, rules.limits_for(items or reservation.items, per), refused.gate, member, now)
+            own = unpack(refused.gate.holds[reservation.key])
+            return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None)
+        done.append((per, before, after))
+        expiry = unpack(after).expires_at
+        now = deps.clock() // 1000
+        limits += states(rules, rules.limits_for(items or reservation.items, per), gate, member, now)
+    return Extended(rules, expiry, limits)
+
+
+def _extend_one(
+    deps: GateDeps,
+    rules: Rules,
+    reservation: Reservation,
+    per: str,
+    expires_at: int | None,
+    items: Sequence[Item] | None,
+) -> tuple[Rules, Gate, bytes, bytes]:
+    subject = subject_of(reservation.account, per, reservation.member)
+    member = reservation.member if per == MEMBER else None
+    incarnation = incarnation_of(reservation.holds[per])
+    gate = deps.gates.read(subject)
+    for tried in range(TRIES):
+        if tried > 2:
+            deps.pause(tried - 2)
+        raw = None if gate is None else gate.holds.get(reservation.key)
+        if gate is None or raw is None or incarnation_of(raw) != incarnation:
+            _raise_ended(deps, reservation)
+        assert gate is not None
+        assert raw is not None
+        if gate.rev > rules.rev:
+            rules = deps.rules.fresh(reservation.account)
+        hold, now = unpack(raw), deps.clock() // 1000
+        groups = () if items is None else rules.groups(items, per)
+        lacking = shortfall(hold, groups)
+        if gate.rev < 0 or steps.unseeded(rules, gate, lacking, now):
+            recount(deps, rules, subject, member)
+            gate = deps.gates.read(subject)
+            continue
+        if lacking and rules.row.frozen is not None:
+            raise _Refused(None, gate)
+        new = _longer(hold, groups, lacking, expires_at)
+        if new == hold:
+            return rules, gate, raw, raw
+        refusal, counters = _changes(rules, gate, hold, lacking, now)
+        if refusal is not None:
+            assert refusal.limit is not None
+            keys = expired_keys(gate, now, reservation.key, refusal.limit.counter.slot)
+            if not keys:
+                raise _Refused(refusal, gate)
+            gate = reclaim(deps, rules, gate, keys, member)
+            continue
+        write = GateWrite(subject, gate.rev, rules.rev, counters, (HoldWrite(reservation.key, raw, new.pack()),))
+        written = deps.gates.write(write)
+        if written.applied and written.gate is not None:
+            return rules, written.gate, raw, new.pack()
+        gate = written.gate
+    raise Busy
+
+
+def _longer(hold: Hold, groups: Sequence[Group], lacking: dict[int, Decimal], expires_at: int | None) -> Hold:
+    later = hold.expires_at if expires_at is None else max(hold.expires_at, expires_at)
+    if not lacking:
+        return replace(hold, expires_at=later)
+    return replace(hold, expires_at=later, groups=merged(hold.groups, added_groups(groups, lacking)))
+
+
+def _changes(
+    rules: Rules, gate: Gate, hold: Hold, lacking: dict[int, Decimal], now: int
+) -> tuple[Refuse | None, tuple[CounterWrite, ...]]:
+    """The counter writes of a higher total, or the limit that it does not fit. A hold that has expired grants nothing
+    by itself: its units must fit again, as on a renewal."""
+    slots = by_slot(hold.groups) if hold.expires_at <= now else lacking
+    counters = []
+    for slot in sorted(slots):
+        more = lacking.get(slot, ZERO)
+        counter = rules.counters[slot]
+        cap: Decimal | None = None
+        for ruled in rules.limits:
+            if ruled.counter.slot != slot or ruled.maximum is None:
+                continue
+            taken = steps.taken_now(rules, counter, gate.counts.get(slot), now)
+            if taken + more > ruled.maximum:
+                return Refuse(ruled, more, max(ruled.maximum - taken, ZERO)), ()
+            cap = ruled.maximum if cap is None else min(cap, ruled.maximum)
+        counters.append(steps.take(rules, counter, gate.counts.get(slot), now, more, more, cap))
+    return None, tuple(counters)
+
+
+def _raise_ended(deps: GateDeps, reservation: Reservation) -> None:
+    at = outcome_at(deps, reservation.account, reservation.key, unpack(reservation.holds[ACCOUNT]))
+    if isinstance(deps.outcomes.get(at), Event):
+        raise AlreadyCommitted
+    raise AlreadyReleased
+
+
+def _shrink_back(
+    deps: GateDeps, rules: Rules, reservation: Reservation, per: str, old: bytes, new: bytes
+) -> None:
+    """Undo the narrow part of an extension that the wider gate refused; best effort, the hold itself heals."""
+    if old == new:
+        return
+    subject = subject_of(reservation.account, per, reservation.member)
+    gate = deps.gates.read(subject)
+    if gate is None or gate.rev < 0 or gate.holds.get(reservation.key) != new:
+        return
+    before, after = unpack(old).units(), unpack(new).units()
+    back = tuple(
+        CounterWrite.back(slot, units - before.get(slot, ZERO))
+        for slot, units in sorted(after.items())
+        if units > before.get(slot, ZERO)
+    )
+    deps.gates.write(
+        GateWrite(subject, gate.rev, max(gate.rev, rules.rev), back, (HoldWrite(reservation.key, new, old),))
+    )

@@ -1,0 +1,143 @@
+"""Forced takes: units that were used are put on the gate first, whatever the caps say.
+
+A commit above its reservation, a commit that now counts on a gate it never reserved on, and `POST /v1/usage` all make
+or grow a hold before their row is put. So the gate is never behind the rows, and a crash between the two leaves a hold
+that expires and is settled or voided like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import Group, Rules, by_slot
+from tollgate.errors import Busy
+from tollgate.gate import steps, taking
+from tollgate.gate.hold import Hold, unpack
+from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
+from tollgate.gate.recount import recount
+from tollgate.gate.steps import UNSEEN, Seen
+from tollgate.quantities import ZERO
+
+TRIES = 40
+LINGER_S = 120
+"""A grown hold lives at least this long: longer than any function that grew it."""
+
+
+def take_forced(
+    deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, hold: Hold
+) -> tuple[Hold, Gate, Rules]:
+    """Make `hold` at `key`, or find the live one of this key (a retry). Its incarnation is renewed with each try."""
+    subject = subject_of(rules.account, per, member)
+    counted = member if per == "member" else None
+    seen: Seen = UNSEEN
+    for tried in range(TRIES):
+        if tried > 2:
+            deps.pause(tried - 2)
+        now_ms = deps.clock()
+        hold = replace(hold, incarnation=deps.incarnate(now_ms))
+        plan = taking.plan_take(rules, taking.Wanted(subject, per, key, hold, (), forced=True), seen, now_ms // 1000)
+        if isinstance(plan, taking.Send):
+            try:
+                written = deps.gates.write(plan.write, retry=False)
+            except AnswerLost:
+                continue
+            if written.applied and written.gate is not None:
+                return plan.hold, written.gate, rules
+            seen = written.gate
+        elif isinstance(plan, taking.Live):
+            assert isinstance(seen, Gate)
+            return unpack(plan.raw), seen, rules
+        elif isinstance(plan, taking.Stale):
+            rules = deps.rules.fresh(rules.account)
+        elif isinstance(plan, taking.NeedsRecount):
+            recount(deps, rules, subject, counted)
+            seen = deps.gates.read(subject)
+        else:
+            raise Busy  # a forced take is neither refused nor in another body's way
+    raise Busy
+
+
+def grow(
+    deps: GateDeps,
+    rules: Rules,
+    per: str,
+    member: str | None,
+    key: str,
+    raw: bytes,
+    groups: Sequence[Group],
+) -> tuple[Rules, bool]:
+    """Grow the own hold until it covers `groups` on every counter; a hold that is gone stays gone.
+
+    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force
+    and whether the hold had to grow.
+    """
+    subject = subject_of(rules.account, per, member)
+    counted = member if per == "member" else None
+    incarnation = unpack(raw).incarnation
+    seen: Seen = UNSEEN
+    for tried in range(TRIES):
+        if tried > 2:
+            deps.pause(tried - 2)
+        now = deps.clock() // 1000
+        if isinstance(seen, Gate):
+            if seen.rev < 0:
+                recount(deps, rules, subject, counted)
+                seen = deps.gates.read(subject)
+                continue
+            if seen.rev > rules.rev:
+                rules = deps.rules.fresh(rules.account)
+            found = seen.holds.get(key)
+            if found is None or unpack(found).incarnation != incarnation:
+                return rules, False
+            raw = found
+        elif seen is None:
+            return rules, False
+        hold = unpack(raw)
+        lacking = shortfall(hold, groups)
+        if not lacking:
+            return rules, False
+        added = added_groups(groups, lacking)
+        if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
+            recount(deps, rules, subject, counted)
+            seen = deps.gates.read(subject)
+            continue
+        grown = replace(hold, groups=merged(hold.groups, added), expires_at=max(hold.expires_at, now + LINGER_S))
+        counters = tuple(
+            steps.take(rules, rules.counters[slot], steps.seen_count(seen, slot), now, units, units, None)
+            for slot, units in sorted(lacking.items())
+        )
+        rev = seen.rev if isinstance(seen, Gate) else rules.rev
+        write = GateWrite(subject, rev, rules.rev, counters, (HoldWrite(key, raw, grown.pack()),))
+        written = deps.gates.write(write)
+        if written.applied:
+            return rules, True
+        seen = written.gate
+    raise Busy
+
+
+def shortfall(hold: Hold, groups: Sequence[Group]) -> dict[int, Decimal]:
+    """By counter slot: how many units `groups` need above what `hold` has."""
+    held = hold.units()
+    return {
+        slot: units - held.get(slot, ZERO)
+        for slot, units in by_slot(groups).items()
+        if units > held.get(slot, ZERO)
+    }
+
+
+def added_groups(groups: Sequence[Group], lacking: Mapping[int, Decimal]) -> list[Group]:
+    """Groups that add exactly `lacking` by counter."""
+    meter_of = {slot: group.meter_slot for group in groups for slot in group.slots}
+    return [Group(meter_of[slot], units, (slot,)) for slot, units in sorted(lacking.items())]
+
+
+def merged(groups: Sequence[Group], added: Sequence[Group]) -> tuple[Group, ...]:
+    """Both lists as one, groups of the same meter and counters added up."""
+    totals: dict[tuple[int, tuple[int, ...]], Decimal] = {}
+    for group in (*groups, *added):
+        name = (group.meter_slot, group.slots)
+        totals[name] = totals.get(name, ZERO) + group.units
+    return tuple(Group(meter, units, slots) for (meter, slots), units in sorted(totals.items()))

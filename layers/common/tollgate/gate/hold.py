@@ -1,0 +1,142 @@
+"""The packed hold: what a gate keeps for one open reservation, in about 40 bytes.
+
+A write costs one unit per started KB of the gate, so a hold is packed: a head (format, incarnation, expiry, body
+fingerprint, origin of the key), an optional mark (member gates), an optional range of ids (holds of `POST /v1/usage`),
+then one entry for each group of units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tollgate.accounts.rules import Group, by_slot
+from tollgate.ids import uuid7_ms
+
+_MARKED = 0x01
+_TOKEN = 0x02
+_FORMAT = 0x10
+_EXPONENT_BIAS = 64
+
+
+class HoldFormatError(ValueError):
+    """The bytes are no hold of a known format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One open hold. Two holds are the same only if all their bytes are: writes that end a hold assert them."""
+
+    incarnation: bytes
+    """UUIDv7 of the reserve write that made it; renewals and extensions keep it."""
+    expires_at: int
+    """Epoch seconds."""
+    origin_ms: int
+    """Origin time of the outcome key: the time inside a UUIDv7 key, else of the first incarnation."""
+    fingerprint: bytes
+    """4 bytes of the request's digest: a retry has the same, another body does not."""
+    groups: tuple[Group, ...]
+    mark: bytes = b""
+    """Nonce of the latest attempt (member gates only): only its holder may drop the hold after a wider refusal."""
+    id_range: tuple[int, int] | None = None
+    """Holds of usage batches: first and last origin (ms) of the rows that may carry this hold's key as their token."""
+    keyed: bool = True
+    """Whether the origin comes from the key itself (UUIDv7); otherwise the dedupe row has the last word."""
+
+    def units(self) -> dict[int, Decimal]:
+        """Reserved units by counter slot."""
+        return by_slot(self.groups)
+
+    def pack(self) -> bytes:
+        flags = (_MARKED if self.mark else 0) | (_TOKEN if self.id_range else 0) | (0x04 if self.keyed else 0)
+        out = bytearray([_FORMAT | flags])
+        out += self.incarnation
+        out += self.expires_at.to_bytes(5, "big")
+        out += self.fingerprint
+        _put_varint(out, _zigzag(uuid7_ms(self.incarnation) - self.origin_ms))
+        out += self.mark
+        if self.id_range:
+            out += self.id_range[0].to_bytes(6, "big") + self.id_range[1].to_bytes(6, "big")
+        for group in self.groups:
+            sign, digits, exponent = group.units.normalize().as_tuple()
+            if sign or not isinstance(exponent, int):
+                raise HoldFormatError("units of a hold are finite and not negative")
+            out.append(group.meter_slot)
+            out.append(exponent + _EXPONENT_BIAS)
+            _put_varint(out, int("".join(map(str, digits))))
+            _put_varint(out, len(group.slots))
+            for slot in group.slots:
+                _put_varint(out, slot)
+        return bytes(out)
+
+
+def unpack(raw: bytes) -> Hold:
+    """The hold in `raw`. Raises HoldFormatError."""
+    if len(raw) < 27 or raw[0] & 0xF0 != _FORMAT:
+        raise HoldFormatError("unknown hold format")
+    flags = raw[0]
+    incarnation, expires_at, fingerprint = raw[1:17], int.from_bytes(raw[17:22], "big"), raw[22:26]
+    delta, at = _take_varint(raw, 26)
+    mark = b""
+    if flags & _MARKED:
+        mark, at = raw[at : at + 4], at + 4
+    id_range = None
+    if flags & _TOKEN:
+        id_range = (int.from_bytes(raw[at : at + 6], "big"), int.from_bytes(raw[at + 6 : at + 12], "big"))
+        at += 12
+    groups = []
+    while at < len(raw):
+        meter_slot, exponent = raw[at], raw[at + 1] - _EXPONENT_BIAS
+        mantissa, at = _take_varint(raw, at + 2)
+        count, at = _take_varint(raw, at)
+        slots = []
+        for _ in range(count):
+            slot, at = _take_varint(raw, at)
+            slots.append(slot)
+        groups.append(Group(meter_slot, Decimal(mantissa).scaleb(exponent), tuple(slots)))
+    return Hold(
+        incarnation=incarnation,
+        expires_at=expires_at,
+        origin_ms=uuid7_ms(incarnation) - _unzigzag(delta),
+        fingerprint=fingerprint,
+        groups=tuple(groups),
+        mark=mark,
+        id_range=id_range,
+        keyed=bool(flags & 0x04),
+    )
+
+
+def incarnation_of(raw: bytes) -> bytes:
+    """The incarnation alone, without unpacking the rest."""
+    return raw[1:17]
+
+
+def expiry_of(raw: bytes) -> int:
+    """The expiry alone, in epoch seconds."""
+    return int.from_bytes(raw[17:22], "big")
+
+
+def _zigzag(value: int) -> int:
+    return value * 2 if value >= 0 else -value * 2 - 1
+
+
+def _unzigzag(value: int) -> int:
+    return value // 2 if value % 2 == 0 else -(value + 1) // 2
+
+
+def _put_varint(out: bytearray, value: int) -> None:
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def _take_varint(raw: bytes, at: int) -> tuple[int, int]:
+    shift = value = 0
+    while True:
+        byte = raw[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

@@ -1,0 +1,68 @@
+"""Limits as answers show them: what is used, held and left, and when the window resets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tollgate.accounts.rules import Counter, RuledLimit, Rules, windowed_end
+from tollgate.gate.item import Count, Gate
+from tollgate.gate.steps import is_over
+from tollgate.quantities import ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """One limit now. `maximum` None: unlimited. Times are epoch seconds; None: the window never ends or is not begun."""
+
+    ruled: RuledLimit
+    member: str | None
+    window_start: int | None
+    resets_at: int | None
+    used: Decimal
+    held: Decimal
+
+    @property
+    def remaining(self) -> Decimal | None:
+        if self.ruled.maximum is None:
+            return None
+        return max(self.ruled.maximum - self.used - self.held, ZERO)
+
+    @property
+    def over(self) -> bool:
+        return self.ruled.maximum is not None and self.used + self.held > self.ruled.maximum
+
+
+def window_of(rules: Rules, counter: Counter, count: Count | None, now: int) -> tuple[int | None, int | None]:
+    """(start, end) of the window that is current at `now`, given the stored one."""
+    if counter.kind is None:
+        return None, None
+    current = count is not None and not is_over(rules, counter, count, now)
+    if counter.kind.hours is not None:
+        if count is None or not current:
+            return None, None
+        return count.window, windowed_end(counter, count.window, rules.row.calendar)
+    if count is not None and current:
+        return count.window, windowed_end(counter, count.window, rules.row.calendar)
+    window = rules.window(counter, now)
+    return window.start, window.end
+
+
+def states(
+    rules: Rules, limits: Iterable[RuledLimit], gate: Gate | None, member: str | None, now: int
+) -> list[LimitState]:
+    """The given limits of one gate, as the next reservation at `now` (epoch seconds) will see them."""
+    found = []
+    for ruled in limits:
+        count = None if gate is None else gate.counts.get(ruled.counter.slot)
+        start, end = window_of(rules, ruled.counter, count, now)
+        used, held = ZERO, ZERO
+        if count is not None:
+            held = count.held
+            if not is_over(rules, ruled.counter, count, now):
+                used = count.taken - count.held
+        found.append(
+            LimitState(ruled, member if ruled.limit.per == "member" else None, start, end, used, held)
+        )
+    return found

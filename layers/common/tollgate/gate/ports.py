@@ -1,0 +1,91 @@
+"""What the gate's services need from the outside. The DynamoDB stores implement it; tests implement it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tollgate.accounts.rules import Rules
+from tollgate.clock import Clock
+from tollgate.gate.item import Gate, GateWrite, Recounted, Written
+from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
+
+
+class AnswerLost(Exception):
+    """A store call whose answer never came: it may have been applied or not."""
+
+
+class GateStore(Protocol):
+    def write(self, write: GateWrite, *, retry: bool = True) -> Written:
+        """One conditional UpdateItem. `retry` False: the SDK must not send it again by itself; raises AnswerLost."""
+
+    def read(self, subject: str) -> Gate | None:
+        """A consistent read."""
+
+    def finish_recount(self, write: Recounted) -> bool: ...
+
+
+class OutcomeStore(Protocol):
+    def origin(self, account: str, key: str, proposed_ms: int) -> int:
+        """The origin time of a key that is no UUIDv7: the first proposed one wins (dedupe row)."""
+
+    def put_event(self, event: Event) -> Outcome | None:
+        """Put where there is no row, or a void of older incarnations. Returns None where put, else the row there."""
+
+    def put_void(self, void: Void) -> Outcome | None:
+        """Put where there is no row, or raise a void of older incarnations. Returns None where the void now stands by
+        this call, else the row there: an event, or a void that is equal or newer for every incarnation."""
+
+    def get(self, at: OutcomeKey) -> Outcome | None:
+        """A consistent read."""
+
+    def events_between(self, account: str, first_ms: int, last_ms: int) -> Iterator[Event]:
+        """Events whose origin time lies in [first_ms, last_ms], consistently read."""
+
+    def commit_late(self, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
+        """One transaction: exactly `over` becomes `event`, and the gate writes apply; False where any part fails."""
+
+
+class Markers(Protocol):
+    def ensure(self, account: str, recorded_ms: int, origins_ms: Iterable[int], *, again: bool = False) -> None:
+        """Before a row: mark the account active in the seal window of `recorded_ms`, in rows of these origins.
+        `again` writes the marker even where this process has written it before."""
+
+    def ranges(self, account: str, since_s: int) -> list[tuple[int, int]]:
+        """Origin ranges [first_ms, last_ms] that hold every row recorded since `since_s`."""
+
+
+class RulesSource(Protocol):
+    def get(self, account: str) -> Rules:
+        """The rules of an account, at most 60 s old; an unknown account is created on the default plan.
+        Raises UnknownAccount where the catalogue forbids that."""
+
+    def fresh(self, account: str) -> Rules:
+        """The rules as stored now (consistent read)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateDeps:
+    """Everything the gate's services use, made once per process."""
+
+    gates: GateStore
+    outcomes: OutcomeStore
+    markers: Markers
+    rules: RulesSource
+    clock: Clock
+    incarnate: Callable[[int], bytes]
+    """A new incarnation (UUIDv7) at an epoch millisecond."""
+    nonce: Callable[[], bytes]
+    """4 random bytes."""
+    pause: Callable[[int], None]
+    """Waits a little before try number n; jittered, so that contenders part."""
+    seal_grace_ms: int = 60_000
+
+
+def subject_of(account: str, per: str, member: str | None) -> str:
+    """The gate's key: `account`, or `account#member`. Ids hold no `#`."""
+    return account if per == "account" else f"{account}#{member}"
+
+
+Incarnations = Mapping[str, bytes]

@@ -1,0 +1,210 @@
+"""Usage without a reservation: it has happened, so no cap refuses it.
+
+The same path as reserve and commit, forced: for each request, account and gate one hold under a random token, rows that
+carry the token, and a settle that counts only the rows this request put. What a crash leaves: before the holds, dedupe
+rows; after them, holds that expire long after the function is dead: whoever reclaims them settles the rows that
+carry their token. The caller repeats the request, and ids that are recorded count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Item, Rules
+from tollgate.errors import IdempotencyMismatch, MemberRequired, TollgateError
+from tollgate.gate.ending import end_hold
+from tollgate.gate.force import take_forced
+from tollgate.gate.hold import Hold
+from tollgate.gate.item import Gate
+from tollgate.gate.limits import states
+from tollgate.gate.ports import GateDeps
+from tollgate.ids import key_hash
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem
+
+OUTLIVES_FUNCTION_S = 900
+"""Expiry of a batch's hold: Lambda's longest timeout, so its function is dead when it is reclaimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One usage event as sent. `origin_ms`: the time inside a UUIDv7 id, else None."""
+
+    id: str
+    key: str
+    origin_ms: int | None
+    fingerprint: bytes
+    account: str
+    member: str | None
+    meter: str
+    quantity: Decimal
+    dimensions: Mapping[str, str]
+    occurred_ms: int | None = None
+    cached: bool = False
+    provider_cost: Decimal | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """`status`: recorded, duplicate or rejected (then `error` says why)."""
+
+    id: str
+    status: str
+    units: Decimal | None = None
+    waived: Decimal | None = None
+    over_limits: tuple[str, ...] = ()
+    error: TollgateError | None = None
+
+
+def record(deps: GateDeps, events: Sequence[Reported]) -> list[Recorded]:
+    """Record a batch; results in the order sent. One bad event spoils no other. Raises Busy."""
+    results: dict[int, Recorded] = {}
+    by_account: dict[str, list[int]] = {}
+    for index, event in enumerate(events):
+        by_account.setdefault(event.account, []).append(index)
+    for account, indexes in by_account.items():
+        _record_account(deps, account, [(index, events[index]) for index in indexes], results)
+    return [results[index] for index in range(len(events))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    index: int
+    event: Reported
+    item: Item
+    origin_ms: int
+    member: str | None
+    """The member whose gate counts it, where one does."""
+
+
+def _record_account(
+    deps: GateDeps, account: str, events: Sequence[tuple[int, Reported]], results: dict[int, Recorded]
+) -> None:
+    try:
+        rules = deps.rules.get(account)
+    except TollgateError as error:
+        for index, event in events:
+            results[index] = Recorded(event.id, "rejected", error=error)
+        return
+    now_ms = deps.clock()
+    weighed: list[_Weighed] = []
+    for index, event in events:
+        try:
+            weighed.append(_weigh(deps, rules, index, event, now_ms))
+        except TollgateError as error:
+            results[index] = Recorded(event.id, "rejected", error=error)
+    if not weighed:
+        return
+    token = key_hash("token", deps.incarnate(now_ms).hex())
+    holds, floor_ms = _hold(deps, rules, token, weighed, now_ms)
+    now_ms = max(now_ms, floor_ms)
+    deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
+    call = deps.nonce()
+    new: list[Event] = []
+    put: dict[int, Event] = {}
+    keys: set[str] = set()
+    for one in weighed:
+        row = _row(rules, one, holds, token, now_ms, call)
+        there = deps.outcomes.put_event(row)
+        if there is None or (isinstance(there, Event) and there.call == call and one.event.key not in keys):
+            new.append(row)  # put now, or by this very call and its answer lost inside the SDK
+            put[one.index] = row
+            keys.add(one.event.key)
+        elif isinstance(there, Event) and there.fingerprint == row.fingerprint:
+            results[one.index] = Recorded(one.event.id, "duplicate", there.units, there.waived)
+        else:
+            results[one.index] = Recorded(one.event.id, "rejected", error=IdempotencyMismatch())
+    if deps.clock() - now_ms >= deps.seal_grace_ms // 2:
+        deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed}, again=True)
+    gates: dict[str | None, Gate | None] = {}
+    for member, hold in holds.items():
+        per = ACCOUNT if member is None else MEMBER
+        counted = [row for row in new if member is None or row.member == member]
+        gates[member] = end_hold(deps, rules, per, member, token, hold.incarnation, counted, guess=hold.pack())
+    for one in weighed:
+        if one.index in put:
+            row = put[one.index]
+            over = _over_limits(deps, rules, one, gates)
+            results[one.index] = Recorded(one.event.id, "recorded", row.units, row.waived, over)
+
+
+def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: int) -> _Weighed:
+    item = rules.item(event.meter, event.quantity, event.dimensions)
+    if event.cached:
+        item = Item(item.meter, item.quantity, Decimal(0), item.dimensions)
+    # Open reservations are no concern of usage that has happened.
+    limits = [ruled for ruled in rules.limits_for([item], "member") if ruled.limit.concurrent is None]
+    if limits and event.member is None:
+        raise MemberRequired(limits[0].limit.id)
+    counted = event.member is not None and any(group.slots for group in rules.groups([item], MEMBER))
+    origin = event.origin_ms
+    if origin is None:
+        origin = deps.outcomes.origin(event.account, event.key, now_ms)
+    return _Weighed(index, event, item, origin, event.member if counted else None)
+
+
+def _hold(
+    deps: GateDeps, rules: Rules, token: str, weighed: Sequence[_Weighed], now_ms: int
+) -> tuple[dict[str | None, Hold], int]:
+    """One forced hold on the account gate (None) and on each member gate that takes part; and the start (ms) of the
+    latest window they were counted in, before which nothing of them may be recorded."""
+    floor = 0
+    origins = [one.origin_ms for one in weighed]
+    holds: dict[str | None, Hold] = {}
+    members = sorted({one.member for one in weighed if one.member is not None})
+    for member in (None, *members):
+        per = ACCOUNT if member is None else MEMBER
+        items = [one.item for one in weighed if member is None or one.member == member]
+        groups = tuple(g for g in rules.groups(items, per) if g.meter_slot != ONE_PER_RESERVATION)
+        hold = Hold(
+            incarnation=deps.incarnate(now_ms),
+            expires_at=now_ms // 1000 + OUTLIVES_FUNCTION_S,
+            origin_ms=now_ms,
+            fingerprint=deps.nonce(),
+            groups=groups,
+            id_range=(min(origins), max(origins)),
+            keyed=False,
+        )
+        holds[member], gate, rules = take_forced(deps, rules, per, member, token, hold)
+        for slot in holds[member].units():
+            floor = max(floor, gate.counts[slot].window)
+    return holds, floor * 1000
+
+
+def _row(
+    rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: str, now_ms: int, call: bytes
+) -> Event:
+    event = one.event
+    incarnations = {ACCOUNT: holds[None].incarnation}
+    if one.member is not None:
+        incarnations[MEMBER] = holds[one.member].incarnation
+    return Event(
+        at=OutcomeKey(event.account, one.origin_ms, event.key),
+        incarnations=incarnations,
+        recorded_ms=now_ms,
+        items=(UsedItem(event.meter, event.quantity, one.item.units, event.dimensions),),
+        member=event.member,
+        plan=rules.plan.id,
+        plan_version=rules.plan.version,
+        occurred_ms=event.occurred_ms,
+        cached=event.cached,
+        provider_cost=event.provider_cost,
+        metadata=event.metadata,
+        token=token,
+        fingerprint=event.fingerprint,
+        call=call,
+    )
+
+
+def _over_limits(
+    deps: GateDeps, rules: Rules, one: _Weighed, gates: Mapping[str | None, Gate | None]
+) -> tuple[str, ...]:
+    now = deps.clock() // 1000
+    found: list[str] = []
+    for per, gate in ((MEMBER, gates.get(one.member) if one.member else None), (ACCOUNT, gates[None])):
+        shown = states(rules, rules.limits_for([one.item], per), gate, one.member, now)
+        found += [state.ruled.limit.id for state in shown if state.over]
+    return tuple(found)

@@ -1,0 +1,167 @@
+"""Recount: a gate's counters set to what its events and open holds say (invariant 8).
+
+Used where rules need a counter in mid-window (it is seeded before anything is taken from it) and by the audit.
+
+1. Freeze: `rev` becomes negative under a nonce. Every other write asserts `rev`, so nothing ends or begins meanwhile:
+   the open holds stand still, and every event whose hold is not among them has been settled.
+2. Sum the events in each counter's window, without those that belong to an open hold; add the open holds.
+3. Unfreeze, guarded by the nonce: counters, and holds that now name a new counter, in one write.
+
+A crash after 1 leaves a frozen gate: whoever meets it (any request, the sweep) does 2 and 3 itself and gets the same
+sums, because nothing moves while it is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, Rules, windowed_end
+from tollgate.errors import Busy
+from tollgate.gate.hold import Hold, incarnation_of, unpack
+from tollgate.gate.item import Count, Gate, GateWrite, Recounted
+from tollgate.gate.ports import GateDeps
+from tollgate.quantities import ZERO
+from tollgate.usage.outcome import Event, counts_for
+
+TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a recount changed: counter slot -> (before, after). Empty: counters equalled events and open holds."""
+
+    subject: str
+    changed: Mapping[int, tuple[Count | None, Count]]
+
+
+def recount(deps: GateDeps, rules: Rules, subject: str, member: str | None) -> Found:
+    """Freeze, sum, unfreeze. Raises Busy where others keep changing the gate."""
+    per = "account" if member is None else "member"
+    for tried in range(TRIES):
+        if tried:
+            deps.pause(tried)
+        gate = deps.gates.read(subject)
+        if gate is None or gate.rev >= 0:
+            rev = None if gate is None else gate.rev
+            if rev is not None and rev > rules.rev:
+                rules = deps.rules.fresh(rules.account)
+            nonce = deps.nonce().hex()
+            frozen = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce))
+            if not frozen.applied or frozen.gate is None:
+                continue
+            gate = frozen.gate
+        elif -gate.rev > rules.rev:
+            rules = deps.rules.fresh(rules.account)
+        assert gate.recount is not None
+        now = deps.clock() // 1000
+        counts, holds = true_counts(deps, rules, gate, per, member, now)
+        if deps.gates.finish_recount(Recounted(subject, gate.rev, gate.recount, rules.rev, counts, holds)):
+            changed = {
+                slot: (gate.counts.get(slot), count)
+                for slot, count in counts.items()
+                if gate.counts.get(slot) != count
+            }
+            return Found(subject, changed)
+    raise Busy
+
+
+def true_counts(
+    deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, now: int
+) -> tuple[dict[int, Count], dict[str, bytes]]:
+    """Counters and holds as events and open holds say, for a gate that stands still."""
+    kept = [counter for counter in rules.counters if counter.key.per == per]
+    fresh = [counter for counter in kept if counter.slot not in gate.counts]
+    holds = {key: unpack(raw) for key, raw in gate.holds.items()}
+    if fresh:
+        holds = {key: _naming(rules, hold, fresh) for key, hold in holds.items()}
+    held: dict[int, Decimal] = {}
+    for hold in holds.values():
+        for slot, units in hold.units().items():
+            held[slot] = held.get(slot, ZERO) + units
+    windowed = [counter for counter in kept if counter.kind is not None]
+    starts = {counter.slot: _start(rules, counter, gate.counts.get(counter.slot), now) for counter in windowed}
+    events = _settled_events(deps, rules, gate, per, member, min(starts.values(), default=now))
+    counts: dict[int, Count] = {}
+    for counter in kept:
+        slot = counter.slot
+        start, used = starts.get(slot, 0), ZERO
+        if counter.kind is not None:
+            matching = [event for event in events if _units(counter, event)]
+            if counter.kind.hours is not None and slot not in gate.counts:
+                # No stored start: the window is taken to have begun with the first use of the last N hours.
+                start = min((event.recorded_s for event in matching if event.recorded_s >= start), default=now)
+            end = windowed_end(counter, start, rules.row.calendar)
+            used = sum(
+                (
+                    _units(counter, event)
+                    for event in matching
+                    if start <= event.recorded_s and (end is None or event.recorded_s < end)
+                ),
+                ZERO,
+            )
+        reserved = held.get(slot, ZERO)
+        if slot in gate.counts or used or reserved or counter in fresh:
+            counts[slot] = Count(start, used + reserved, reserved)
+    return counts, {key: hold.pack() for key, hold in holds.items()}
+
+
+def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int:
+    if count is not None:
+        return count.window
+    assert counter.kind is not None
+    if counter.kind.hours is not None:
+        return now - counter.kind.hours * 3600 + 1
+    return rules.window(counter, now).start
+
+
+def _settled_events(
+    deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, since: int
+) -> list[Event]:
+    found: dict[str, Event] = {}
+    for first, last in deps.markers.ranges(rules.account, since):
+        for event in deps.outcomes.events_between(rules.account, first, last):
+            if member is not None and event.member != member:
+                continue
+            raw = gate.holds.get(event.hold_key)
+            if raw is not None and counts_for(event, per, event.hold_key, incarnation_of(raw)):
+                continue  # its hold is open: counted as held until it is settled
+            found[f"{event.at.origin_ms}/{event.at.key}"] = event
+    return list(found.values())
+
+
+def _units(counter: Counter, event: Event) -> Decimal:
+    return sum((item.units for item in event.items if counter.takes(item.meter, item.dimensions)), ZERO)
+
+
+def event_units(rules: Rules, event: Event, per: str) -> dict[int, Decimal]:
+    """What `event` counts on each windowed counter of one gate, by slot."""
+    found = {}
+    for counter in rules.counters:
+        if counter.key.per == per and counter.kind is not None:
+            units = _units(counter, event)
+            if units:
+                found[counter.slot] = units
+    return found
+
+
+def _naming(rules: Rules, hold: Hold, fresh: list[Counter]) -> Hold:
+    """The hold, named by counters that began after it. A `where` cannot be checked on a packed hold: it is taken to
+    match, so that nothing is granted twice; settling puts that right."""
+    groups = list(hold.groups)
+    jobs: list[int] = []
+    for counter in fresh:
+        if counter.kind is None:
+            jobs.append(counter.slot)
+            continue
+        for at, group in enumerate(groups):
+            if group.meter_slot == ONE_PER_RESERVATION or counter.slot in group.slots:
+                continue
+            meter = rules.row.meters[group.meter_slot]
+            if not counter.key.meters or meter in counter.key.meters:
+                groups[at] = replace(group, slots=tuple(sorted((*group.slots, counter.slot))))
+    if jobs and hold.id_range is None:
+        groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(jobs)))
+    return replace(hold, groups=tuple(groups))
+

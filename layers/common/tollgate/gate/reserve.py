@@ -1,0 +1,319 @@
+"""Reserve: may this call run? One conditional write for each gate decides, from the narrow gate to the wide one.
+
+What a crash leaves: after the member gate's write, a hold that no reservation id names; it expires, and whoever meets
+it puts the void and gives its units back (`reclaim.py`). After the account gate's write, a granted hold whose answer
+was lost; the retry finds it by its key and gets the same answer, or it expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
+from tollgate.errors import Busy, IdempotencyMismatch
+from tollgate.gate import taking
+from tollgate.gate.ending import outcome_at
+from tollgate.gate.hold import Hold, expiry_of, unpack
+from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
+from tollgate.gate.limits import LimitState, states
+from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
+from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
+from tollgate.gate.recount import recount
+from tollgate.gate.steps import UNSEEN, Seen, taken_now
+from tollgate.quantities import ZERO
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Void
+
+TRIES = 40
+"""Each try follows an item that changed under it; past this many the caller gets 503 `busy`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A reservation request. `origin_ms` is the time inside a UUIDv7 key, else None. `weigh` makes the items under
+    given rules (they depend on the plan version); it raises UnknownMeter and the like."""
+
+    account: str
+    member: str | None
+    key: str
+    origin_ms: int | None
+    fingerprint: bytes
+    ttl_seconds: int
+    weigh: Callable[[Rules], Sequence[Item]]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """`holds` by subject kind as they stand in the gates; `floor_ms` is the earliest time its usage may be recorded
+    at: the start of the latest window that it was counted in."""
+
+    rules: Rules
+    asked: Asked
+    items: Sequence[Item]
+    holds: Mapping[str, Hold]
+    floor_ms: int
+    limits: Sequence[LimitState]
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """One refusal, one reason. `state` None: it is no limit (`frozen`, `not_in_plan`, `too_many_open`)."""
+
+    code: str
+    rules: Rules
+    requested: Decimal
+    remaining: Decimal
+    state: LimitState | None
+    resets_at: int | None
+    limits: Sequence[LimitState]
+    reason: str | None = None
+
+
+class _RulesChanged(Exception):
+    """The gate has seen newer rules: start again from the narrowest gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    gate: Gate
+    hold: Hold
+    created: bool
+    """Made by this call: nobody else can have been given a reservation id for it."""
+    capped_by: int | None
+    """The revision whose caps were asserted by the write; None: found there, caps unchecked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    refusal: taking.Refuse
+    gate: Gate | None
+
+
+def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
+    """Decide a request over all its items and limits together.
+
+    Raises IdempotencyMismatch (this key holds for another body), UnknownAccount, UnknownMeter, MemberRequired,
+    QuantityTooLarge, Busy.
+    """
+    rules = deps.rules.get(asked.account)
+    mine: dict[str, _Taken] = {}
+    for _ in range(TRIES):
+        try:
+            return _Attempt(deps, rules, asked, mine).decide()
+        except _RulesChanged:
+            rules = deps.rules.fresh(asked.account)
+    raise Busy
+
+
+class _Attempt:
+    """One pass over the gates under one revision of the rules. `mine`: what earlier passes of this call took."""
+
+    def __init__(self, deps: GateDeps, rules: Rules, asked: Asked, mine: dict[str, _Taken]) -> None:
+        self.deps, self.rules, self.asked, self.mine = deps, rules, asked, mine
+        self.items = asked.weigh(rules)
+        self.subjects = [ACCOUNT]
+        if rules.member_needed(self.items, asked.member) and any(g.slots for g in rules.groups(self.items, MEMBER)):
+            self.subjects = [MEMBER, ACCOUNT]
+
+    def decide(self) -> Granted | Denied:
+        outside = self._outside_rules()
+        if outside is not None:
+            return self._granted_before() or self._refuse(outside)
+        for per in self.subjects:
+            taken = self._take(per)
+            if isinstance(taken, Granted):
+                return taken
+            if isinstance(taken, _Refused):
+                if per == MEMBER:
+                    self._check_rules()
+                return self._deny(taken, per)
+            self.mine[per] = taken
+            if per == MEMBER and taken.capped_by != self.rules.rev:
+                over = self._over(taken.gate)
+                if over is not None:
+                    # Taken under looser rules: it stands only if the account gate had granted it, too.
+                    return self._granted_before() or self._deny(_Refused(over, taken.gate), per)
+        granted = self._granted({per: self.mine[per] for per in self.subjects})
+        for per in self.subjects:
+            reclaim_if_worthwhile(self.deps, self.rules, self.mine[per].gate, self._member(per), self._now())
+        return granted
+
+    def _now(self) -> int:
+        return self.deps.clock() // 1000
+
+    def _member(self, per: str) -> str | None:
+        return self.asked.member if per == MEMBER else None
+
+    def _subject(self, per: str) -> str:
+        return subject_of(self.asked.account, per, self.asked.member)
+
+    def _outside_rules(self) -> str | None:
+        if self.rules.row.frozen is not None:
+            return "frozen"
+        return None if all(self.rules.covers(item.meter) for item in self.items) else "not_in_plan"
+
+    # -- taking from one gate ------------------------------------------------------------------------------------
+
+    def _take(self, per: str) -> _Taken | _Refused | Granted:
+        deps, rules, key = self.deps, self.rules, self.asked.key
+        subject, limits = self._subject(per), rules.limits_for(self.items, per)
+        seen: Seen = UNSEEN
+        for tried in range(TRIES):
+            if tried > 2:
+                deps.pause(tried - 2)
+            now_ms = deps.clock()
+            wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits)
+            plan = taking.plan_take(rules, wanted, seen, now_ms // 1000)
+            if isinstance(plan, taking.Send):
+                try:
+                    written = deps.gates.write(plan.write, retry=False)
+                except AnswerLost:
+                    # It may have been applied: the next try (a new incarnation) then finds this key in the gate.
+                    continue
+                if written.applied and written.gate is not None:
+                    return _Taken(written.gate, plan.hold, plan.write.holds[0].expect is None, rules.rev)
+                seen = written.gate
+                continue
+            if isinstance(plan, taking.Stale):
+                raise _RulesChanged
+            if isinstance(plan, taking.Mismatch):
+                raise IdempotencyMismatch
+            if isinstance(plan, taking.NeedsRecount):
+                recount(deps, rules, subject, self._member(per))
+                seen = deps.gates.read(subject)
+                continue
+            gate = seen if isinstance(seen, Gate) else None
+            if isinstance(plan, taking.Refuse):
+                return _Refused(plan, gate)
+            assert gate is not None
+            if isinstance(plan, taking.Reclaim):
+                seen = reclaim(deps, rules, gate, plan.keys, self._member(per))
+                continue
+            before = self.mine.get(per)
+            if before is not None and before.hold.pack() == plan.raw:
+                return replace(before, gate=gate)
+            if per == ACCOUNT:
+                return _Taken(gate, unpack(plan.raw), created=False, capped_by=None)
+            granted = self._granted_before()
+            if granted is not None:
+                return granted
+            # The attempt that made this hold is not through: from now on only this one may drop it.
+            marked = replace(unpack(plan.raw), mark=deps.nonce())
+            write = GateWrite(subject, gate.rev, gate.rev, holds=(HoldWrite(key, plan.raw, marked.pack()),))
+            written = deps.gates.write(write)
+            if written.applied and written.gate is not None:
+                return _Taken(written.gate, marked, created=False, capped_by=None)
+            seen = written.gate
+        raise Busy
+
+    def _new_hold(self, per: str, now_ms: int) -> Hold:
+        asked = self.asked
+        return Hold(
+            incarnation=self.deps.incarnate(now_ms),
+            expires_at=now_ms // 1000 + asked.ttl_seconds,
+            origin_ms=now_ms if asked.origin_ms is None else asked.origin_ms,
+            fingerprint=asked.fingerprint,
+            groups=self.rules.groups(self.items, per),
+            mark=self.deps.nonce() if per == MEMBER else b"",
+            keyed=asked.origin_ms is not None,
+        )
+
+    def _over(self, gate: Gate) -> taking.Refuse | None:
+        """The first member limit that the gate is past."""
+        for ruled in self.rules.limits_for(self.items, MEMBER):
+            count = gate.counts.get(ruled.counter.slot)
+            if ruled.maximum is not None and taken_now(self.rules, ruled.counter, count, self._now()) > ruled.maximum:
+                return taking.Refuse(ruled, self._units(ruled), ZERO)
+        return None
+
+    def _units(self, ruled: RuledLimit) -> Decimal:
+        groups = self.rules.groups(self.items, ruled.limit.per)
+        return by_slot(groups).get(ruled.counter.slot, ZERO)
+
+    # -- refusing ------------------------------------------------------------------------------------------------
+
+    def _check_rules(self) -> None:
+        """A refusal must come from the newest rules, and only the account gate knows their revision."""
+        gate = self.deps.gates.read(self.asked.account)
+        if gate is not None and abs(gate.rev) > self.rules.rev:
+            raise _RulesChanged
+
+    def _granted_before(self) -> Granted | None:
+        """The same answer again where every gate holds this key already (a retry), whatever the rules say now."""
+        found: dict[str, _Taken] = {}
+        for per in reversed(self.subjects):
+            gate = self.deps.gates.read(self._subject(per))
+            if gate is not None and per == ACCOUNT and abs(gate.rev) > self.rules.rev:
+                raise _RulesChanged
+            raw = None if gate is None else gate.holds.get(self.asked.key)
+            if gate is None or raw is None or expiry_of(raw) <= self._now():
+                return None
+            hold = unpack(raw)
+            if hold.fingerprint != self.asked.fingerprint:
+                raise IdempotencyMismatch
+            found[per] = _Taken(gate, hold, created=False, capped_by=None)
+        return self._granted(found)
+
+    def _refuse(self, code: str) -> Denied:
+        self._drop_narrow()
+        frozen = self.rules.row.frozen
+        requested = sum((item.units for item in self.items), ZERO)
+        reason = frozen.reason if code == "frozen" and frozen is not None else None
+        return Denied(code, self.rules, requested, ZERO, None, None, (), reason)
+
+    def _deny(self, refused: _Refused, per: str) -> Denied:
+        self._drop_narrow()
+        now, refusal = self._now(), refused.refusal
+        limits = states(self.rules, self.rules.limits_for(self.items, per), refused.gate, self.asked.member, now)
+        if refusal.limit is None:
+            return Denied("too_many_open", self.rules, refusal.requested, ZERO, None, None, limits)
+        state = next(state for state in limits if state.ruled is refusal.limit)
+        resets_at = state.resets_at
+        if refusal.limit.limit.concurrent is not None and refused.gate is not None:
+            resets_at = min((expiry_of(raw) for raw in refused.gate.holds.values()), default=None)
+        return Denied(
+            "limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets_at, limits
+        )
+
+    def _drop_narrow(self) -> None:
+        """Give the own member hold back after a refusal.
+
+        Asserts the packed hold with the own mark, so a retry that took the mark over keeps its hold. A hold that
+        another call made may have been given out in a reservation id: it gets its void first. A crash before the
+        write leaves a hold that expires.
+        """
+        taken = self.mine.pop(MEMBER, None)
+        if taken is None:
+            return
+        deps, key, raw = self.deps, self.asked.key, taken.hold.pack()
+        if not taken.created:
+            at = outcome_at(deps, self.asked.account, key, taken.hold)
+            there = deps.outcomes.put_void(Void(at, {MEMBER: taken.hold.incarnation}, "refused", deps.clock()))
+            if isinstance(there, Event):
+                return  # committed meanwhile: its settle, or the hold's expiry, ends it
+        back = tuple(CounterWrite.back(slot, units) for slot, units in sorted(taken.hold.units().items()))
+        rev = taken.gate.rev
+        for _ in range(4):
+            write = GateWrite(self._subject(MEMBER), rev, rev, back, (HoldWrite(key, raw, None),))
+            written = deps.gates.write(write)
+            if written.applied or written.gate is None or written.gate.holds.get(key) != raw or written.gate.rev < 0:
+                return  # frozen (rev < 0): the hold expires by itself
+            rev = written.gate.rev
+
+    # -- granting ------------------------------------------------------------------------------------------------
+
+    def _granted(self, taken: Mapping[str, _Taken]) -> Granted:
+        now = self._now()
+        limits: list[LimitState] = []
+        floor = 0
+        for per in (MEMBER, ACCOUNT):
+            if per not in taken:
+                continue
+            gate = taken[per].gate
+            limits += states(self.rules, self.rules.limits_for(self.items, per), gate, self.asked.member, now)
+            for slot in taken[per].hold.units():
+                count = gate.counts.get(slot)
+                floor = max(floor, 0 if count is None else count.window)
+        holds = {per: found.hold for per, found in taken.items()}
+        return Granted(self.rules, self.asked, self.items, holds, floor * 1000, limits)

@@ -1,0 +1,82 @@
+"""The sweep: visits gates that nobody calls, ends their expired holds, and audits counters against events.
+
+Reads the gate table page by page; where it stopped is remembered, so that each run goes on from there and every gate
+is visited in turn. Repeating a page is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tollgate.accounts.rules import Rules
+from tollgate.gate.item import Gate
+from tollgate.gate.ports import GateDeps
+from tollgate.gate.reclaim import reclaim
+from tollgate.gate.recount import Found, recount, true_counts
+from tollgate.gate.taking import expired_keys
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one run did. `repaired`: gates whose counters did not equal their events and open holds."""
+
+    gates: int = 0
+    reclaimed: int = 0
+    audited: int = 0
+    repaired: list[Found] = field(default_factory=list)
+
+
+def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None:
+    """End every expired hold of one gate; with `audit`, prove its counters and repair them where they differ."""
+    swept.gates += 1
+    account, _, member = gate.subject.partition("#")
+    counted = member or None
+    rules = deps.rules.get(account)
+    if gate.rev > rules.rev:
+        rules = deps.rules.fresh(account)
+    seen: Gate | None = gate
+    while seen is not None and seen.rev >= 0:
+        keys = expired_keys(seen, deps.clock() // 1000)
+        if not keys:
+            break
+        before = len(seen.holds)
+        seen = reclaim(deps, rules, seen, keys, counted)
+        swept.reclaimed += before - (0 if seen is None else len(seen.holds))
+        if seen is not None and len(seen.holds) >= before:
+            break  # others are at work on it
+    if seen is not None and (seen.rev < 0 or (audit and not _equal(deps, rules, seen, counted))):
+        found = recount(deps, rules, gate.subject, counted)
+        if found.changed and seen.rev >= 0:
+            swept.repaired.append(found)
+    if audit:
+        swept.audited += 1
+
+
+def _equal(deps: GateDeps, rules: Rules, gate: Gate, member: str | None) -> bool:
+    """Whether counters equal events and open holds, without stopping the gate: a gate that moved meanwhile is left
+    to the next audit."""
+    per = "account" if member is None else "member"
+    counts, _ = true_counts(deps, rules, gate, per, member, deps.clock() // 1000)
+    if all(counts.get(slot) == count for slot, count in gate.counts.items()):
+        return True
+    return deps.gates.read(gate.subject) != gate
+
+
+def sweep(
+    deps: GateDeps,
+    page: Callable[[str | None], tuple[list[Gate], str | None]],
+    start: str | None,
+    more: Callable[[], bool],
+    *,
+    audit: bool,
+) -> tuple[Swept, str | None]:
+    """Sweep gates from subject `start` on while `more()`; returns what was done and where to go on (None: all done)."""
+    swept = Swept()
+    after = start
+    while True:
+        gates, after = page(after)
+        for gate in gates:
+            sweep_gate(deps, gate, swept, audit=audit)
+        if after is None or not more():
+            return swept, after

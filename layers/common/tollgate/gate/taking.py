@@ -1,0 +1,190 @@
+"""Planning the write that takes units from a gate: what the last seen item means, row by row of the design's table.
+
+Pure. `plan_take` looks at the gate as last seen (or at nothing) and says what to do next; `reserve.py` does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import RuledLimit, Rules, by_slot
+from tollgate.gate import steps
+from tollgate.gate.hold import Hold, expiry_of, unpack
+from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate.limits import window_of
+from tollgate.gate.steps import UNSEEN, Seen, Sight
+from tollgate.quantities import ZERO
+
+MAX_HOLDS = 500
+RECLAIM_AT_ONCE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one request wants from one gate. `hold` is as a first write would make it."""
+
+    subject: str
+    per: str
+    key: str
+    hold: Hold
+    limits: Sequence[RuledLimit]
+    forced: bool = False
+    """Usage that has happened: no cap refuses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    write: GateWrite
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """This key holds already: a retry. `raw` is the packed hold."""
+
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """This key holds already, for another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The gate has seen newer rules than these."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsRecount:
+    """A recount is under way, or a counter must be seeded before anything is taken from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaim:
+    """Expired holds stand in the way."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """`limit` None: too many open holds."""
+
+    limit: RuledLimit | None
+    requested: Decimal
+    remaining: Decimal
+
+
+Plan = Send | Live | Mismatch | Stale | NeedsRecount | Reclaim | Refuse
+
+
+def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int) -> Plan:
+    """What to do next for `wanted`, given the gate as last seen; `now` in epoch seconds."""
+    hold = wanted.hold
+    if isinstance(seen, Sight):
+        return Send(_write(rules, wanted, UNSEEN, hold, {}, None, now), hold)
+    if seen is not None:
+        if seen.rev < 0:
+            return NeedsRecount()
+        if seen.rev > rules.rev:
+            return Stale()
+    before: dict[int, Decimal] = {}
+    old = None if seen is None else seen.holds.get(wanted.key)
+    if old is not None:
+        found = unpack(old)
+        if found.fingerprint != hold.fingerprint:
+            return Mismatch()
+        if found.expires_at > now:
+            return Live(old)
+        before = found.units()
+        # A renewal keeps the incarnation: the reservation id given out for it stays good.
+        hold = replace(hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
+    if steps.unseeded(rules, seen, by_slot(hold.groups), now):
+        return NeedsRecount()
+    if seen is not None:
+        refusal = _refusal(rules, wanted, seen, before, now)
+        if refusal is not None:
+            keys = expired_keys(seen, now, except_key=wanted.key, slot=_slot(refusal))
+            return Reclaim(keys) if keys else refusal
+    elif not wanted.forced:
+        refusal = _refusal(rules, wanted, Gate(wanted.subject, rules.rev, {}, {}), before, now)
+        if refusal is not None:
+            return refusal
+    return Send(_write(rules, wanted, seen, hold, before, old, now), hold)
+
+
+def _slot(refusal: Refuse) -> int | None:
+    return None if refusal.limit is None else refusal.limit.counter.slot
+
+
+def _refusal(rules: Rules, wanted: Wanted, gate: Gate, before: dict[int, Decimal], now: int) -> Refuse | None:
+    """The one reason to refuse: of all limits that do not fit, the one that resets last."""
+    if wanted.key not in gate.holds and len(gate.holds) >= MAX_HOLDS and not wanted.forced:
+        return Refuse(None, Decimal(1), ZERO)
+    if wanted.forced:
+        return None
+    units = wanted.hold.units()
+    worst: tuple[int, Refuse] | None = None
+    for ruled in wanted.limits:
+        if ruled.maximum is None:
+            continue
+        slot = ruled.counter.slot
+        asked = units.get(slot, ZERO)
+        count = gate.counts.get(slot)
+        taken = steps.taken_now(rules, ruled.counter, count, now) - before.get(slot, ZERO)
+        if taken + asked <= ruled.maximum:
+            continue
+        end = window_of(rules, ruled.counter, count, now)[1]
+        when = steps.FAR if end is None else end
+        if worst is None or when > worst[0]:
+            worst = (when, Refuse(ruled, asked, max(ruled.maximum - taken, ZERO)))
+    return None if worst is None else worst[1]
+
+
+def _write(
+    rules: Rules,
+    wanted: Wanted,
+    seen: Seen,
+    hold: Hold,
+    before: dict[int, Decimal],
+    old: bytes | None,
+    now: int,
+) -> GateWrite:
+    caps: dict[int, Decimal] = {}
+    if not wanted.forced:
+        for ruled in wanted.limits:
+            if ruled.maximum is not None:
+                slot = ruled.counter.slot
+                caps[slot] = min(ruled.maximum, caps.get(slot, ruled.maximum))
+    after = hold.units()
+    counters = []
+    for slot in sorted(set(after) | set(before)):
+        change = after.get(slot, ZERO) - before.get(slot, ZERO)
+        count = steps.seen_count(seen, slot)
+        counters.append(steps.take(rules, rules.counters[slot], count, now, change, change, caps.get(slot)))
+    rev = rules.rev if isinstance(seen, Sight) else None if seen is None else seen.rev
+    return GateWrite(
+        subject=wanted.subject,
+        rev=rev,
+        new_rev=rules.rev,
+        counters=tuple(counters),
+        holds=(HoldWrite(wanted.key, old, hold.pack()),),
+        max_holds=None if old is not None or wanted.forced or seen is None else MAX_HOLDS,
+    )
+
+
+def expired_keys(gate: Gate, now: int, except_key: str = "", slot: int | None = None) -> tuple[str, ...]:
+    """Up to 25 expired holds, oldest first; with `slot`, only such as keep units of that counter."""
+    expired = sorted(
+        (expiry_of(raw), key) for key, raw in gate.holds.items() if key != except_key and expiry_of(raw) <= now
+    )
+    found = []
+    for _, key in expired:
+        if slot is None or unpack(gate.holds[key]).units().get(slot, ZERO) > 0:
+            found.append(key)
+            if len(found) == RECLAIM_AT_ONCE:
+                break
+    return tuple(found)

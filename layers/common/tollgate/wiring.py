@@ -1,0 +1,64 @@
+"""Puts the parts together once per process: stores from table names, services from stores, the clock and randomness.
+
+The only module that reads the environment on behalf of the functions. A missing name fails the function's start.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+
+from tollgate.accounts.key_store import KeyTable
+from tollgate.accounts.service import AccountDeps
+from tollgate.accounts.store import AccountTable, RulesTable
+from tollgate.catalog.store import CatalogTable
+from tollgate.clock import system_clock
+from tollgate.gate.ports import GateDeps
+from tollgate.gate.store import GateTable, transact_part
+from tollgate.ids import uuid7
+from tollgate.usage.markers import MarkerTable
+from tollgate.usage.store import EventTable
+
+
+def pause(tried: int) -> None:
+    """Up to 2**n times 4 ms, at most 100 ms: contenders for one item part quickly."""
+    time.sleep(random.uniform(0, min(0.004 * 2**tried, 0.1)))
+
+
+def keys(env: Mapping[str, str]) -> KeyTable:
+    return KeyTable(env["TOLLGATE_CONFIG_TABLE"], system_clock)
+
+
+def catalog_table(env: Mapping[str, str]) -> CatalogTable:
+    return CatalogTable(env["TOLLGATE_CONFIG_TABLE"])
+
+
+def rules_table(env: Mapping[str, str]) -> RulesTable:
+    return RulesTable(AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]), catalog_table(env), system_clock)
+
+
+def event_table(env: Mapping[str, str]) -> EventTable:
+    gates = env.get("TOLLGATE_GATES_TABLE", "")
+    return EventTable(env["TOLLGATE_EVENTS_TABLE"], lambda write: transact_part(gates, write))
+
+
+def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
+    return GateDeps(
+        gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
+        outcomes=event_table(env),
+        markers=MarkerTable(env["TOLLGATE_BILLING_TABLE"], int(env.get("TOLLGATE_SEAL_SECONDS", "300"))),
+        rules=rules,
+        clock=system_clock,
+        incarnate=uuid7,
+        nonce=lambda: os.urandom(4),
+        pause=pause,
+        seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
+    )
+
+
+def account_deps(env: Mapping[str, str]) -> AccountDeps:
+    accounts, catalog = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]), catalog_table(env)
+    rules = RulesTable(accounts, catalog, system_clock)
+    return AccountDeps(accounts, catalog, rules, gate_deps(env, rules))

@@ -1,0 +1,201 @@
+"""The gate's ports in memory: the real services run on them in the interleaving, model and mutant suites.
+
+Gate writes are applied by `tollgate.gate.apply` (a test holds it against the DynamoDB expressions on a real engine);
+outcome rows by the few rules of `OutcomeStore`. `step` is called before each call: a scheduler or a cut hangs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
+from tollgate.catalog.model import Meter, Plan
+from tollgate.gate.apply import applied, recounted
+from tollgate.gate.item import Gate, GateWrite, Recounted, Written
+from tollgate.gate.ports import GateDeps
+from tollgate.ids import uuid7
+from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
+from tollgate.windows import Calendar
+
+Step = Callable[[str], None]
+
+
+def no_step(name: str) -> None:
+    """Runs straight through."""
+
+
+@dataclass
+class World:
+    """All state: gates, outcomes, dedupe rows, rules; and the clock (epoch ms)."""
+
+    now_ms: int
+    meters: dict[str, Meter]
+    plan: Plan
+    gates: dict[str, Gate] = field(default_factory=dict)
+    outcomes: dict[tuple[str, int, str], Outcome] = field(default_factory=dict)
+    origins: dict[tuple[str, str], int] = field(default_factory=dict)
+    rows: dict[str, AccountRow] = field(default_factory=dict)
+    plans: dict[int, Plan] = field(default_factory=dict)
+    step: Step = no_step
+    counter: int = 0
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.plans[self.plan.version] = self.plan
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    def deps(self, skew_ms: int = 0, cache: dict[str, Rules] | None = None) -> GateDeps:
+        """The dependencies of one process, with its own rules cache and clock skew."""
+        return GateDeps(
+            gates=MemoryGates(self),
+            outcomes=MemoryOutcomes(self),
+            markers=MemoryMarkers(),
+            rules=MemoryRules(self, {} if cache is None else cache),
+            clock=lambda: self.now_ms + skew_ms,
+            incarnate=self.incarnate,
+            nonce=self.nonce,
+            pause=lambda tried: None,
+        )
+
+    def incarnate(self, now_ms: int) -> bytes:
+        self.counter += 1
+        return uuid7(now_ms, self.counter.to_bytes(10, "big"))
+
+    def nonce(self) -> bytes:
+        self.counter += 1
+        return self.counter.to_bytes(4, "big")
+
+    def called(self, name: str) -> None:
+        self.calls += 1
+        self.step(name)
+
+    def row(self, account: str) -> AccountRow:
+        if account not in self.rows:
+            empty = AccountRow(account, 1, self.plan.id, self.plan.version, 0, Calendar.of("UTC"), (), ())
+            self.rows[account] = with_plan(empty, self.plan, self.meters, 0)
+        return self.rows[account]
+
+    def move_to(self, account: str, plan: Plan) -> None:
+        """A change of plan as the accounts service writes it: the rules row with the next revision."""
+        self.plans[plan.version] = plan
+        row = self.row(account)
+        self.rows[account] = replace(with_plan(row, plan, self.meters, self.now_ms // 1000), rev=row.rev + 1)
+
+    def rules(self, account: str) -> Rules:
+        row = self.row(account)
+        return compile_rules(row, self.plans[row.plan_version], self.meters)
+
+    def events(self, account: str) -> list[Event]:
+        return [row for (owner, _, _), row in self.outcomes.items() if owner == account and isinstance(row, Event)]
+
+
+class MemoryGates:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, write: GateWrite, *, retry: bool = True) -> Written:
+        self._world.called("gate.write")
+        before = self._world.gates.get(write.subject)
+        after = applied(before, write)
+        if after is None:
+            return Written(False, before)
+        self._world.gates[write.subject] = after
+        return Written(True, after)
+
+    def read(self, subject: str) -> Gate | None:
+        self._world.called("gate.read")
+        return self._world.gates.get(subject)
+
+    def finish_recount(self, write: Recounted) -> bool:
+        self._world.called("gate.finish_recount")
+        after = recounted(self._world.gates.get(write.subject), write)
+        if after is None:
+            return False
+        self._world.gates[write.subject] = after
+        return True
+
+
+class MemoryOutcomes:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def origin(self, account: str, key: str, proposed_ms: int) -> int:
+        self._world.called("outcome.origin")
+        return self._world.origins.setdefault((account, key), proposed_ms)
+
+    def put_event(self, event: Event) -> Outcome | None:
+        self._world.called("outcome.put_event")
+        there = self._there(event.at)
+        if isinstance(there, Event) or (there is not None and there.blocks(event.incarnations)):
+            return there
+        self._put(event)
+        return None
+
+    def put_void(self, void: Void) -> Outcome | None:
+        self._world.called("outcome.put_void")
+        there = self._there(void.at)
+        if isinstance(there, Event):
+            return there
+        if there is None:
+            self._put(void)
+            return None
+        newer = {per: own for per, own in void.incarnations.items() if there.incarnations.get(per, b"") < own}
+        if not newer:
+            return there
+        self._put(replace(void, incarnations={**there.incarnations, **newer}))
+        return None
+
+    def get(self, at: OutcomeKey) -> Outcome | None:
+        self._world.called("outcome.get")
+        return self._there(at)
+
+    def events_between(self, account: str, first_ms: int, last_ms: int) -> Iterator[Event]:
+        self._world.called("outcome.events_between")
+        return iter([event for event in self._world.events(account) if first_ms <= event.at.origin_ms <= last_ms])
+
+    def commit_late(self, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
+        self._world.called("outcome.commit_late")
+        there = self._there(event.at)
+        if not isinstance(there, Void) or there.incarnations != over.incarnations:
+            return False
+        after = [applied(self._world.gates.get(write.subject), write) for write in writes]
+        if any(gate is None for gate in after):
+            return False
+        self._put(event)
+        for gate in after:
+            assert gate is not None
+            self._world.gates[gate.subject] = gate
+        return True
+
+    def _there(self, at: OutcomeKey) -> Outcome | None:
+        return self._world.outcomes.get((at.account, at.origin_ms, at.key))
+
+    def _put(self, outcome: Outcome) -> None:
+        at = outcome.at
+        self._world.outcomes[at.account, at.origin_ms, at.key] = outcome
+
+
+class MemoryMarkers:
+    def ensure(self, account: str, recorded_ms: int, origins_ms: Iterable[int], *, again: bool = False) -> None:
+        """Nothing to find later: `ranges` covers all time."""
+
+    def ranges(self, account: str, since_s: int) -> list[tuple[int, int]]:
+        return [(0, (1 << 48) - 1)]
+
+
+class MemoryRules:
+    """One process's rules: cached until `fresh` is asked, as for 60 s."""
+
+    def __init__(self, world: World, cache: dict[str, Rules]) -> None:
+        self._world, self._cache = world, cache
+
+    def get(self, account: str) -> Rules:
+        return self._cache[account] if account in self._cache else self.fresh(account)
+
+    def fresh(self, account: str) -> Rules:
+        self._world.called("rules.fresh")
+        self._cache[account] = self._world.rules(account)
+        return self._cache[account]
