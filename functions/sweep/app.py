@@ -1,0 +1,47 @@
+"""The sweep function: every 15 minutes, reclaims expired holds of idle gates and audits counters against events."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from tollgate import wiring
+from tollgate.gate.store import GateTable
+from tollgate.gate.sweep import sweep
+from tollgate.gate.sweep_store import SweepCursor
+
+PAGE = 100
+MARGIN_MS = 20_000
+
+logger = Logger()
+metrics = Metrics()
+deps = wiring.gate_deps(os.environ, wiring.rules_table(os.environ))
+gates = GateTable(os.environ["TOLLGATE_GATES_TABLE"])
+cursor = SweepCursor(os.environ["TOLLGATE_BILLING_TABLE"])
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """`{"audit": false}` in the event only reclaims."""
+    swept, after = sweep(
+        deps,
+        lambda start: gates.scan(start, PAGE),
+        cursor.read(),
+        lambda: context.get_remaining_time_in_millis() > MARGIN_MS,
+        audit=bool(event.get("audit", True)),
+    )
+    cursor.write(after)
+    for found in swept.repaired:
+        logger.error("counters did not equal events and holds; repaired", subject=found.subject, slots=len(found.changed))
+    metrics.add_metric("ReclaimedHolds", MetricUnit.Count, swept.reclaimed)
+    metrics.add_metric("RepairedGates", MetricUnit.Count, len(swept.repaired))
+    return {
+        "gates": swept.gates,
+        "reclaimed": swept.reclaimed,
+        "audited": swept.audited,
+        "repaired": len(swept.repaired),
+        "complete": after is None,
+    }

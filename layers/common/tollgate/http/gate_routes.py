@@ -1,0 +1,377 @@
+"""The request-time calls: reservations and usage. Each handler parses, calls one service, answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from tollgate.accounts.rules import Item, Rules
+from tollgate.clock import rfc3339
+from tollgate.errors import FieldError, Invalid, TollgateError
+from tollgate.gate.commit import Commit, commit
+from tollgate.gate.ending import outcome_at
+from tollgate.gate.extend import Extended, extend
+from tollgate.gate.hold import incarnation_of, unpack
+from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.record import Recorded, Reported, record
+from tollgate.gate.release import release
+from tollgate.gate.reservation_id import Reservation, decode, encode
+from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.http import answers
+from tollgate.http.requests import (
+    CommitIn,
+    EventIn,
+    ExtendIn,
+    ItemIn,
+    ReleaseIn,
+    ReservationIn,
+    UsageIn,
+    UsedItemIn,
+    idempotency_key,
+    parse,
+)
+from tollgate.http.routing import Request, Response, Route, json_body
+from tollgate.ids import fingerprint, key_hash, uuid7_time_of, uuid_text
+from tollgate.quantities import ZERO, plain
+from tollgate.usage.idempotency_store import IdempotencyTable
+from tollgate.usage.outcome import ACCOUNT, Event, Outcome
+
+MAX_AGE_MS = 35 * 86_400_000
+MAX_AHEAD_MS = 5 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class GateApiDeps:
+    gate: GateDeps
+    idempotency: IdempotencyTable
+    secret: bytes
+    """Signs reservation ids."""
+
+
+def _digest(body: Any, size: int = 4) -> bytes:
+    """Fingerprint of a parsed body without its idempotency key: equal requests are equal, however spelled."""
+    if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name != "idempotency_key"}
+    return fingerprint(json.dumps(body, sort_keys=True, separators=(",", ":"), default=_plain).encode(), size)
+
+
+def _plain(value: Any) -> str:
+    return plain(value) if isinstance(value, Decimal) else repr(value)
+
+
+# -- reserve ---------------------------------------------------------------------------------------------------------
+
+
+def post_reservation(deps: GateApiDeps, request: Request) -> Response:
+    raw = json_body(request)
+    body = parse(ReservationIn, raw)
+    wanted = body.wanted()
+    key = idempotency_key(request.headers, body.idempotency_key)
+    now_ms = deps.gate.clock()
+    name = uuid_text(deps.gate.incarnate(now_ms)) if key is None else key
+    asked = Asked(
+        account=body.account,
+        member=body.member,
+        key=key_hash("reservation", name),
+        origin_ms=uuid7_time_of(name),
+        fingerprint=_digest(raw),
+        ttl_seconds=body.ttl_seconds,
+        weigh=_weighed(wanted, single=body.items is None),
+    )
+    found = reserve(deps.gate, asked)
+    if isinstance(found, Denied):
+        return Response(200, answers.denied(found, deps.gate.clock() // 1000))
+    reservation = _reservation(found)
+    answer = answers.granted(found, encode(reservation, deps.secret))
+    if body.commit:
+        done = commit(deps.gate, Commit(reservation, lambda rules: found.items, fingerprint=_digest(raw)))
+        answer |= answers.committed(done)
+    return Response(201, answer)
+
+
+def _weighed(wanted: Sequence[ItemIn], *, single: bool) -> Callable[[Rules], list[Item]]:
+    def weigh(rules: Rules) -> list[Item]:
+        return [
+            rules.item(one.meter, one.quantity, one.dimensions, "meter" if single else f"items.{index}.meter")
+            for index, one in enumerate(wanted)
+        ]
+
+    return weigh
+
+
+def _reservation(found: Granted) -> Reservation:
+    asked = found.asked
+    member = asked.member
+    holds = {per: hold.pack() for per, hold in found.holds.items()}
+    return Reservation(asked.account, member, asked.key, holds, found.floor_ms, tuple(found.items))
+
+
+# -- commit, release, extend, get ------------------------------------------------------------------------------------
+
+
+def post_commit(deps: GateApiDeps, request: Request) -> Response:
+    reservation = decode(request.params["id"], deps.secret)
+    raw = _optional_body(request)
+    body = parse(CommitIn, raw)
+    key = idempotency_key(request.headers, body.idempotency_key)
+    done = commit(
+        deps.gate,
+        Commit(
+            reservation=reservation,
+            weigh=_used(reservation, body),
+            cached=body.cached,
+            provider_cost=body.provider_cost,
+            metadata=body.metadata,
+            commit_key=None if key is None else key_hash("commit", key),
+            fingerprint=_digest(raw),
+        ),
+    )
+    return Response(200, answers.committed(done))
+
+
+def _used(reservation: Reservation, body: CommitIn) -> Callable[[Rules], list[Item]]:
+    """What was used: the reserved amounts where nothing is said, 0 units where the app's own cache answered."""
+    if body.quantity is not None and body.items is not None:
+        raise Invalid("Send either `quantity` or `items`.", (FieldError("items", "conflict"),))
+    if body.quantity is not None and len(reservation.items) > 1:
+        raise Invalid(
+            "This reservation has several items; send `items` with a quantity each.", (FieldError("quantity", "items"),)
+        )
+    more = body.dimensions or {}
+
+    def measured() -> list[tuple[str, str, Decimal, dict[str, str]]]:
+        if body.items is not None:
+            return [
+                (f"items.{index}.meter", one.meter, one.quantity, {**_reserved_dimensions(reservation, one), **more})
+                for index, one in enumerate(body.items)
+            ]
+        return [
+            (
+                "meter",
+                item.meter,
+                item.quantity if body.quantity is None else body.quantity,
+                {**item.dimensions, **more},
+            )
+            for item in reservation.items
+        ]
+
+    rows = measured()
+    for path, _, _, dimensions in rows:
+        if len(dimensions) > 10:
+            raise Invalid("At most 10 dimensions, the reserved ones included.", (FieldError(path, "too_many"),))
+
+    def weigh(rules: Rules) -> list[Item]:
+        found = [rules.item(meter, quantity, dimensions, path) for path, meter, quantity, dimensions in rows]
+        return [replace(item, units=ZERO) for item in found] if body.cached else found
+
+    return weigh
+
+
+def _reserved_dimensions(reservation: Reservation, used: UsedItemIn) -> dict[str, str]:
+    if used.dimensions is not None:
+        return dict(used.dimensions)
+    return next((dict(item.dimensions) for item in reservation.items if item.meter == used.meter), {})
+
+
+def post_release(deps: GateApiDeps, request: Request) -> Response:
+    reservation = decode(request.params["id"], deps.secret)
+    body = parse(ReleaseIn, _optional_body(request))
+    key = idempotency_key(request.headers, body.idempotency_key)
+    limits = release(deps.gate, reservation, None if key is None else key_hash("release", key))
+    return Response(
+        200, {"id": request.params["id"], "status": "released", "limits": answers.limit_states(limits)}
+    )
+
+
+def post_extend(deps: GateApiDeps, request: Request) -> Response:
+    reservation = decode(request.params["id"], deps.secret)
+    raw = _optional_body(request)
+    body = parse(ExtendIn, raw)
+    now = deps.gate.clock() // 1000
+    expires_at = _extended_expiry(body, now)
+    weigh = _totals(reservation, body)
+    if expires_at is None and weigh is None:
+        raise Invalid("Send `expires_at` or `ttl_seconds`, or a new total.", (FieldError("ttl_seconds", "missing"),))
+    key = idempotency_key(request.headers, body.idempotency_key)
+    if key is not None:
+        deps.idempotency.claim(reservation.account, "extend", key, _digest(raw, 16), now)
+    found = extend(deps.gate, reservation, expires_at, weigh)
+    answer: dict[str, Any] = {"id": request.params["id"], "allowed": found.refused is None and not found.frozen}
+    measured = reservation.items if weigh is None or not answer["allowed"] else weigh(found.rules)
+    answer |= {
+        "units": plain(sum((item.units for item in measured), ZERO)),
+        "items": answers.items(measured),
+        "expires_at": rfc3339(found.expires_at),
+        "limits": answers.limit_states(found.limits),
+    }
+    if not answer["allowed"]:
+        answer["denial"] = answers.denial(_denied(found, reservation), now)
+    return Response(200, answer)
+
+
+def _denied(found: Extended, reservation: Reservation) -> Denied:
+    refusal, frozen = found.refused, found.rules.row.frozen
+    if refusal is None:
+        requested = sum((item.units for item in reservation.items), ZERO)
+        reason = None if frozen is None else frozen.reason
+        return Denied("frozen", found.rules, requested, ZERO, None, None, found.limits, reason)
+    state = next(state for state in found.limits if state.ruled is refusal.limit)
+    return Denied(
+        "limit_reached", found.rules, refusal.requested, refusal.remaining, state, state.resets_at, found.limits
+    )
+
+
+def _extended_expiry(body: ExtendIn, now: int) -> int | None:
+    if body.expires_at is not None and body.ttl_seconds is not None:
+        raise Invalid("Send either `expires_at` or `ttl_seconds`.", (FieldError("ttl_seconds", "conflict"),))
+    if body.ttl_seconds is not None:
+        return now + body.ttl_seconds
+    if body.expires_at is None:
+        return None
+    expires_at = body.expires_at // 1000
+    if not now < expires_at <= now + 86_400:
+        raise Invalid("`expires_at` lies in the future, at most a day ahead.", (FieldError("expires_at", "range"),))
+    return expires_at
+
+
+def _totals(reservation: Reservation, body: ExtendIn) -> Callable[[Rules], list[Item]] | None:
+    if body.quantity is not None and body.items is not None:
+        raise Invalid("Send either `quantity` or `items`.", (FieldError("items", "conflict"),))
+    if body.items is not None:
+        return _weighed(body.items, single=False)
+    if body.quantity is None:
+        return None
+    if len(reservation.items) > 1:
+        raise Invalid(
+            "This reservation has several items; send `items` with a total each.", (FieldError("quantity", "items"),)
+        )
+    only, total = reservation.items[0], body.quantity
+    return lambda rules: [rules.item(only.meter, total, only.dimensions)]
+
+
+def get_reservation(deps: GateApiDeps, request: Request) -> Response:
+    reservation = decode(request.params["id"], deps.secret)
+    gate_deps, packed = deps.gate, reservation.holds[ACCOUNT]
+    there = gate_deps.outcomes.get(outcome_at(gate_deps, reservation.account, reservation.key, unpack(packed)))
+    gate = gate_deps.gates.read(subject_of(reservation.account, ACCOUNT, None))
+    raw = None if gate is None else gate.holds.get(reservation.key)
+    hold = unpack(raw) if raw is not None and incarnation_of(raw) == incarnation_of(packed) else None
+    answer: dict[str, Any] = {
+        "id": request.params["id"],
+        "status": _status(there, hold is not None, hold.expires_at if hold else 0, gate_deps.clock() // 1000),
+        "account": reservation.account,
+        "member": reservation.member,
+        "units": plain(sum((item.units for item in reservation.items), ZERO)),
+        "items": answers.items(reservation.items),
+        "expires_at": rfc3339(hold.expires_at if hold else unpack(packed).expires_at),
+    }
+    if isinstance(there, Event):
+        answer["event_ids"] = answers.event_ids(there)
+        answer["used_units"] = plain(there.units)
+    return Response(200, answer)
+
+
+def _status(there: Outcome | None, held: bool, expires_at: int, now: int) -> str:
+    if isinstance(there, Event):
+        return "committed"
+    if held:
+        return "open" if expires_at > now else "expired"
+    if there is not None and there.why == "released":
+        return "released"
+    return "expired"
+
+
+# -- usage -----------------------------------------------------------------------------------------------------------
+
+
+def post_usage(deps: GateApiDeps, request: Request) -> Response:
+    raw = json_body(request)
+    body = parse(UsageIn, raw)
+    now_ms = deps.gate.clock()
+    key = idempotency_key(request.headers, body.idempotency_key)
+    if key is not None:
+        deps.idempotency.claim("*", "usage", key, _digest(raw, 16), now_ms // 1000)
+    reported: list[Reported] = []
+    results: dict[int, dict[str, Any]] = {}
+    places: list[int] = []
+    for index, one in enumerate(body.events):
+        try:
+            reported.append(_reported(one, now_ms))
+            places.append(index)
+        except TollgateError as error:
+            event_id = one.get("id") if isinstance(one, dict) and isinstance(one.get("id"), str) else None
+            results[index] = _rejected(event_id, error)
+    for index, found in zip(places, record(deps.gate, reported), strict=True):
+        results[index] = _recorded(found)
+    return Response(200, {"results": [results[index] for index in range(len(body.events))]})
+
+
+def _reported(raw: Any, now_ms: int) -> Reported:
+    event = parse(EventIn, raw)
+    occurred = event.occurred_at
+    if occurred is not None and not now_ms - MAX_AGE_MS <= occurred <= now_ms + MAX_AHEAD_MS:
+        raise Invalid(
+            "`occurred_at` is over 35 days old or over 5 minutes ahead.", (FieldError("occurred_at", "range"),)
+        )
+    return Reported(
+        id=event.id,
+        key=key_hash("usage", event.id),
+        origin_ms=uuid7_time_of(event.id),
+        fingerprint=_digest(raw),
+        account=event.account,
+        member=event.member,
+        meter=event.meter,
+        quantity=event.quantity,
+        dimensions=event.dimensions,
+        occurred_ms=occurred,
+        cached=event.cached,
+        provider_cost=event.provider_cost,
+        metadata=event.metadata,
+    )
+
+
+def _recorded(found: Recorded) -> dict[str, Any]:
+    if found.error is not None:
+        return _rejected(found.id, found.error)
+    assert found.units is not None
+    assert found.waived is not None
+    return {
+        "id": found.id,
+        "status": found.status,
+        "units": plain(found.units),
+        "waived": plain(found.waived),
+        "over_limits": list(found.over_limits),
+    }
+
+
+def _rejected(event_id: str | None, error: TollgateError) -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "status": "rejected",
+        "units": "0",
+        "waived": "0",
+        "over_limits": [],
+        "error": {
+            "code": error.code,
+            "detail": error.detail,
+            "errors": [{"path": field.path, "code": field.code} for field in error.errors],
+            "retryable": error.retryable,
+        },
+    }
+
+
+def _optional_body(request: Request) -> Any:
+    return json_body(request) if request.body.strip() else {}
+
+
+ROUTES = (
+    Route("POST", "/v1/reservations", ("usage",), post_reservation, "createReservation"),
+    Route("GET", "/v1/reservations/{id}", ("usage", "read"), get_reservation, "getReservation"),
+    Route("POST", "/v1/reservations/{id}/commit", ("usage",), post_commit, "commitReservation"),
+    Route("POST", "/v1/reservations/{id}/release", ("usage",), post_release, "releaseReservation"),
+    Route("POST", "/v1/reservations/{id}/extend", ("usage",), post_extend, "extendReservation"),
+    Route("POST", "/v1/usage", ("usage",), post_usage, "recordUsage"),
+)

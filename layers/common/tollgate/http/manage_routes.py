@@ -1,0 +1,352 @@
+"""Account administration, reads of usage and events, keys, plans. Every other path ends here, too, as a 404."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tollgate.accounts.key_store import ApiKey, KeyTable
+from tollgate.accounts.rules import Rules
+from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, freeze, put_account, unfreeze
+from tollgate.catalog.frozen import PlanVersion
+from tollgate.clock import parse_rfc3339, rfc3339, rfc3339_ms
+from tollgate.errors import FieldError, Invalid, TollgateError
+from tollgate.gate.limits import states
+from tollgate.gate.ports import subject_of
+from tollgate.http import answers
+from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn
+from tollgate.http.requests import Body, account_id, idempotency_key, parse
+from tollgate.http.routing import Request, Response, Route, json_body
+from tollgate.ids import fingerprint
+from tollgate.quantities import ZERO, plain
+from tollgate.usage.idempotency_store import IdempotencyTable
+from tollgate.usage.markers import LAST_MS
+from tollgate.usage.outcome import Event
+from tollgate.usage.store import EventTable, sort_key
+from tollgate.windows import PERIOD, window_at
+
+MAX_READ = 2000
+"""Rows looked at for one page of events: a filter that matches little answers a short page and a cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManageApiDeps:
+    accounts: AccountDeps
+    events: EventTable
+    keys: KeyTable
+    idempotency: IdempotencyTable
+    mode: str
+    openapi: Callable[[], str]
+    customer_mapped: Callable[[Rules], None]
+    """Called after an account got a Stripe customer: batches that waited for one go on."""
+
+
+# -- accounts --------------------------------------------------------------------------------------------------------
+
+
+def put(deps: ManageApiDeps, request: Request) -> Response:
+    account = account_id(request.params["id"], "id")
+    raw = json_body(request)
+    body = parse(AccountIn, raw)
+    sent = {name: getattr(body, name) for name in AccountIn.model_fields if name in body.model_fields_set}
+    sent.pop("idempotency_key", None)
+    if isinstance(sent.get("overrides"), dict):
+        sent["overrides"] = json.dumps(sent["overrides"], sort_keys=True, separators=(",", ":"), default=str)
+    patch = AccountPatch(**{name: sent.get(name, ABSENT) for name in AccountPatch.__slots__})
+    with _once(deps, request, account, "put", body, raw):
+        rules, _ = put_account(deps.accounts, account, patch)
+    if rules.row.stripe_customer_id is not None and patch.stripe_customer_id is not ABSENT:
+        deps.customer_mapped(rules)
+    return Response(200, _account(rules))
+
+
+def get(deps: ManageApiDeps, request: Request) -> Response:
+    return Response(200, _account(_known(deps, request)))
+
+
+def list_accounts(deps: ManageApiDeps, request: Request) -> Response:
+    limit, before = _page(request, re.compile(r"\d{13}#[A-Za-z0-9._:@|+-]{1,64}"))
+    found, after = deps.accounts.accounts.page(limit, before)
+    data = [_account(deps.accounts.rules.known(account)) for account in found]
+    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+
+
+def post_freeze(deps: ManageApiDeps, request: Request) -> Response:
+    account, raw = account_id(request.params["id"], "id"), json_body(request)
+    body = parse(FreezeIn, raw)
+    with _once(deps, request, account, "freeze", body, raw):
+        return Response(200, _account(freeze(deps.accounts, account, body.reason)))
+
+
+def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
+    account = account_id(request.params["id"], "id")
+    return Response(200, _account(unfreeze(deps.accounts, account)))
+
+
+def post_plan(deps: ManageApiDeps, request: Request) -> Response:
+    account, raw = account_id(request.params["id"], "id"), json_body(request)
+    body = parse(PlanIn, raw)
+    _known(deps, request)
+    with _once(deps, request, account, "plan", body, raw):
+        rules, _ = put_account(deps.accounts, account, AccountPatch(plan=body.plan))
+    return Response(200, _account(rules))
+
+
+def _known(deps: ManageApiDeps, request: Request) -> Rules:
+    return deps.accounts.rules.known(account_id(request.params["id"], "id"))
+
+
+class _once:  # noqa: N801 - reads as a word where it is used
+    """Ties the request's Idempotency-Key to its body; a refusal is not remembered."""
+
+    def __init__(self, deps: ManageApiDeps, request: Request, account: str, route: str, body: Body, raw: Any) -> None:
+        self._deps, self._account, self._route = deps, account, route
+        self._key = idempotency_key(request.headers, getattr(body, "idempotency_key", None))
+        if isinstance(raw, dict):
+            raw = {name: value for name, value in raw.items() if name != "idempotency_key"}
+        self._digest = fingerprint(json.dumps(raw, sort_keys=True, default=str).encode(), 16)
+
+    def __enter__(self) -> None:
+        if self._key is not None:
+            now = self._deps.accounts.gate.clock() // 1000
+            self._deps.idempotency.claim(self._account, self._route, self._key, self._digest, now)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._key is not None and isinstance(error, TollgateError):
+            self._deps.idempotency.forget(self._account, self._route, self._key)
+
+
+def _account(rules: Rules) -> dict[str, Any]:
+    row, frozen = rules.row, rules.row.frozen
+    return {
+        "id": row.account,
+        "plan": _plan_name(rules),
+        "timezone": row.calendar.timezone,
+        "stripe_customer_id": row.stripe_customer_id,
+        "email": row.email,
+        "name": row.name,
+        "overrides": None if row.overrides is None else json.loads(row.overrides),
+        "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
+        "created_at": rfc3339(row.created_at),
+        "rev": row.rev,
+    }
+
+
+def _plan_name(rules: Rules) -> dict[str, Any]:
+    return {"id": rules.plan.id, "version": rules.plan.version, "name": rules.plan.name}
+
+
+# -- usage and events ------------------------------------------------------------------------------------------------
+
+
+def get_usage(deps: ManageApiDeps, request: Request) -> Response:
+    """What the next reservation will see, read from the gates."""
+    rules = _known(deps, request)
+    member = request.query.get("member")
+    if member is not None:
+        account_id(member, "member")
+    gates, now_ms = deps.accounts.gate.gates, deps.accounts.gate.clock()
+    now = now_ms // 1000
+    gate = gates.read(rules.account)
+    period = window_at(PERIOD, rules.row.calendar, now)
+    meters = []
+    for meter in rules.meters:
+        counter = rules.period_counter(meter)
+        if counter is None:
+            continue
+        count = None if gate is None else gate.counts.get(counter.slot)
+        used = ZERO
+        if count is not None and count.window >= period.start:
+            used = count.taken - count.held
+        meters.append(
+            {
+                "id": meter,
+                "used": plain(used),
+                "included": None,
+                "overage": None,
+                "credit_funded": "0",
+                "waived": "0",
+            }
+        )
+    account_limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
+    limits = states(rules, account_limits, gate, None, now)
+    if member is not None:
+        member_limits = [ruled for ruled in rules.limits if ruled.limit.per == "member"]
+        limits += states(rules, member_limits, gates.read(subject_of(rules.account, "member", member)), member, now)
+    frozen = rules.row.frozen
+    return Response(
+        200,
+        {
+            "as_of": rfc3339_ms(now_ms),
+            "plan": _plan_name(rules),
+            "period": {"start": rfc3339(period.start), "end": answers.time_or_null(period.end)},
+            "meters": meters,
+            "limits": answers.limit_states(limits),
+            "spend": None,
+            "credits": [],
+            "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
+        },
+    )
+
+
+def get_events(deps: ManageApiDeps, request: Request) -> Response:
+    """Usage events by the time of their ids, newest first. Filters: from, to, meter, member, dimension.<name>."""
+    rules = _known(deps, request)
+    limit, cursor = _page(request, re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.\d"))
+    first_ms, last_ms = _moment(request, "from", 0), _moment(request, "to", LAST_MS)
+    last, skip = f"{last_ms:012x}/", -1
+    if cursor is not None:
+        last, _, place = cursor.rpartition(".")
+        skip = int(place)
+    data: list[dict[str, Any]] = []
+    after: str | None = None
+    for read, (row, index, shown) in enumerate(_flat(deps.events.newest(rules.account, first_ms, last))):
+        here = f"{sort_key(row.at)}.{index}"
+        if cursor is not None and sort_key(row.at) == last and index <= skip:
+            continue
+        if len(data) == limit or read >= MAX_READ:
+            break
+        after = here
+        if _wanted(request, shown):
+            data.append(shown)
+    else:
+        after = None
+    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+
+
+def _flat(rows: Iterator[Event]) -> Iterator[tuple[Event, int, dict[str, Any]]]:
+    for row in rows:
+        for index, shown in enumerate(answers.events(row)):
+            yield row, index, shown
+
+
+def _wanted(request: Request, event: dict[str, Any]) -> bool:
+    for name, value in request.query.items():
+        if name in ("meter", "member") and event[name] != value:
+            return False
+        if name.startswith("dimension.") and event["dimensions"].get(name[len("dimension.") :]) != value:
+            return False
+    return True
+
+
+def _moment(request: Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        found = parse_rfc3339(text.replace(" ", "+"))
+    except (ValueError, OverflowError):
+        raise Invalid(f"`{name}` is no RFC 3339 time.", (FieldError(name, "time"),)) from None
+    return min(max(found, 0), LAST_MS)
+
+
+def _page(request: Request, form: re.Pattern[str]) -> tuple[int, str | None]:
+    """`limit` (1 to 100, default 50) and the decoded cursor. Raises Invalid."""
+    text, cursor = request.query.get("limit", "50"), request.query.get("cursor")
+    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100:
+        raise Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
+    if cursor is None:
+        return int(text), None
+    try:
+        decoded = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    if not form.fullmatch(decoded):
+        raise Invalid("`cursor` is not one that a list returned.", (FieldError("cursor", "cursor"),))
+    return int(text), decoded
+
+
+def _cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+# -- keys, plans, service --------------------------------------------------------------------------------------------
+
+
+def post_key(deps: ManageApiDeps, request: Request) -> Response:
+    body = parse(KeyIn, json_body(request))
+    key, secret = deps.keys.create(body.name, deps.mode, body.scopes)
+    return Response(201, {**_key(key), "secret": secret})
+
+
+def list_keys(deps: ManageApiDeps, request: Request) -> Response:
+    return Response(200, {"data": [_key(key) for key in deps.keys.list()], "next_cursor": None})
+
+
+def delete_key(deps: ManageApiDeps, request: Request) -> Response:
+    deps.keys.revoke(request.params["id"])
+    return Response(200, {"id": request.params["id"], "revoked": True})
+
+
+def _key(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "mode": key.mode,
+        "scopes": list(key.scopes),
+        "prefix": key.prefix,
+        "created_at": rfc3339_ms(key.created_ms),
+        "revoked_at": None if key.revoked_ms is None else rfc3339_ms(key.revoked_ms),
+    }
+
+
+def get_plans(deps: ManageApiDeps, request: Request) -> Response:
+    catalog = deps.accounts.catalog
+    current = catalog.current()
+    versions = [] if current is None else [catalog.version(*named) for named in current.versions.items()]
+    public = sorted((v for v in versions if v.plan.public), key=lambda v: (v.plan.order, v.plan.id))
+    answer = {"currency": None if current is None else current.currency, "data": [_plan(v) for v in public]}
+    return Response(200, {**answer, "next_cursor": None}, {"cache-control": "public, max-age=60"})
+
+
+def _plan(version: PlanVersion) -> dict[str, Any]:
+    plan = version.plan
+    return {
+        "id": plan.id,
+        "version": plan.version,
+        "name": plan.name,
+        "description": plan.description,
+        "base_fee": plain(plan.base_fee),
+        "features": dict(plan.features),
+        "limits": [
+            {
+                "id": limit.id,
+                "per": limit.per,
+                "meters": list(limit.meters),
+                "window": "concurrent" if limit.window is None else limit.window.text,
+                "max": str(limit.concurrent) if limit.max is None else plain(limit.max),
+            }
+            for limit in plan.limits
+        ],
+    }
+
+
+def get_health(deps: ManageApiDeps, request: Request) -> Response:
+    return Response(200, {"status": "ok"})
+
+
+def get_openapi(deps: ManageApiDeps, request: Request) -> Response:
+    return Response(200, deps.openapi())
+
+
+ROUTES = (
+    Route("PUT", "/v1/accounts/{id}", ("admin",), put, "putAccount"),
+    Route("GET", "/v1/accounts/{id}", ("read",), get, "getAccount"),
+    Route("GET", "/v1/accounts", ("admin",), list_accounts, "listAccounts"),
+    Route("POST", "/v1/accounts/{id}/freeze", ("admin",), post_freeze, "freezeAccount"),
+    Route("POST", "/v1/accounts/{id}/unfreeze", ("admin",), post_unfreeze, "unfreezeAccount"),
+    Route("POST", "/v1/accounts/{id}/plan", ("admin",), post_plan, "changePlan"),
+    Route("GET", "/v1/accounts/{id}/usage", ("read",), get_usage, "getUsage"),
+    Route("GET", "/v1/accounts/{id}/events", ("read",), get_events, "listEvents"),
+    Route("POST", "/v1/keys", ("admin",), post_key, "createKey"),
+    Route("GET", "/v1/keys", ("admin",), list_keys, "listKeys"),
+    Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
+    Route("GET", "/v1/plans", (), get_plans, "listPlans"),
+    Route("GET", "/v1/health", (), get_health, "getHealth"),
+    Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),
+)

@@ -1,0 +1,7 @@
+"""The OpenAPI 3.1 document."""
+
+from __future__ import annotations
+
+
+def document_text() -> str:
+    return "{}"

@@ -1,0 +1,252 @@
+"""Request bodies: pydantic at the edge. Unknown fields are refused; decimals are strings or JSON numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+from pydantic_core import PydanticCustomError
+from tollgate.clock import parse_rfc3339
+from tollgate.errors import FieldError, Invalid
+
+_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,64}")
+_PLAIN = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+MAX_WHOLE_DIGITS = 15
+MAX_PLACES = 12
+MAX_METADATA_BYTES = 2048
+MAX_TTL_S = 86_400
+MIN_TTL_S = 5
+DEFAULT_TTL_S = 300
+
+
+def _id(value: str) -> str:
+    if not _ID.fullmatch(value) or not value.strip("."):
+        raise PydanticCustomError("id", "an id is 1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots")
+    return value
+
+
+def _decimal(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise PydanticCustomError("decimal", "a decimal is a string or a JSON number")
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        raise PydanticCustomError("decimal", "a decimal string is digits with at most one point")
+    number = Decimal(value)
+    if number.adjusted() >= MAX_WHOLE_DIGITS:
+        raise PydanticCustomError("too_large", "at most 15 digits before the point")
+    if number == 0:
+        return Decimal(0)
+    exponent = number.normalize().as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -MAX_PLACES:
+        raise PydanticCustomError("too_precise", "at most 12 digits after the point")
+    return number
+
+
+def _positive(value: Decimal) -> Decimal:
+    if value <= 0:
+        raise PydanticCustomError("not_positive", "must be above zero")
+    return value
+
+
+def _not_negative(value: Decimal) -> Decimal:
+    if value < 0:
+        raise PydanticCustomError("negative", "must not be negative")
+    return value
+
+
+def _moment(value: Any) -> int:
+    if not isinstance(value, str) or len(value) > 40:
+        raise PydanticCustomError("time", "a time is an RFC 3339 string")
+    try:
+        return parse_rfc3339(value)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("time", "a time is RFC 3339 with an offset, as 2026-11-20T10:00:00Z") from None
+
+
+def _seconds(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError("integer", "must be a whole number of seconds")
+    if not MIN_TTL_S <= value <= MAX_TTL_S:
+        raise PydanticCustomError("ttl", "must be 5 to 86400 seconds")
+    return value
+
+
+def _dimensions(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > 10:
+        raise PydanticCustomError("too_many", "at most 10 dimensions")
+    for name, text in value.items():
+        if not 1 <= len(name) <= 40:
+            raise PydanticCustomError("dimension_name", "a dimension's name has 1 to 40 characters")
+        if len(text) > 64:
+            raise PydanticCustomError("dimension_value", "a dimension's value has at most 64 characters")
+    return value
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found = {name: _storable(inner) for name, inner in value.items()}
+        size = len(json.dumps(found, separators=(",", ":"), allow_nan=False).encode())
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("metadata", "metadata is not storable as JSON") from None
+    if size > MAX_METADATA_BYTES:
+        raise PydanticCustomError("too_large", "metadata has at most 2048 bytes as JSON")
+    return found
+
+
+def _storable(value: Any) -> Any:
+    """Metadata is kept, never counted: its numbers may go through the JSON encoder's own types."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and value.adjusted() < 18 else str(value)
+    if isinstance(value, Mapping):
+        return {name: _storable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    return value
+
+
+def _key(value: str) -> str:
+    if not _KEY.fullmatch(value):
+        raise PydanticCustomError("idempotency_key", "an idempotency key is 1 to 255 visible ASCII characters")
+    return value
+
+
+Id = Annotated[str, Field(strict=True), AfterValidator(_id)]
+MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
+Quantity = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_positive)]
+Amount = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_not_negative)]
+Moment = Annotated[int, BeforeValidator(_moment)]
+Ttl = Annotated[int, BeforeValidator(_seconds)]
+Dimensions = Annotated[dict[str, Annotated[str, Field(strict=True)]], AfterValidator(_dimensions)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
+Key = Annotated[str, Field(strict=True), AfterValidator(_key)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class ItemIn(Body):
+    meter: MeterId
+    quantity: Quantity
+    dimensions: Dimensions = Field(default_factory=dict)
+
+
+class UsedItemIn(Body):
+    meter: MeterId
+    quantity: Amount
+    dimensions: Dimensions | None = None
+
+
+class ReservationIn(Body):
+    account: Id
+    member: Id | None = None
+    meter: MeterId | None = None
+    quantity: Quantity | None = None
+    dimensions: Dimensions | None = None
+    items: Annotated[list[ItemIn], Field(min_length=1, max_length=8)] | None = None
+    ttl_seconds: Ttl = DEFAULT_TTL_S
+    commit: StrictBool = False
+    idempotency_key: Key | None = None
+
+    def wanted(self) -> list[ItemIn]:
+        """The items, whichever form was sent. Raises Invalid where neither or both were."""
+        if self.items is not None:
+            for name in ("meter", "quantity", "dimensions"):
+                if getattr(self, name) is not None:
+                    raise Invalid("Send either `items` or one meter and quantity.", (FieldError(name, "conflict"),))
+            return self.items
+        missing = [FieldError(n, "missing") for n in ("meter", "quantity") if getattr(self, n) is None]
+        if missing or self.meter is None or self.quantity is None:
+            raise Invalid("Send `meter` and `quantity`, or `items`.", tuple(missing))
+        return [ItemIn(meter=self.meter, quantity=self.quantity, dimensions=self.dimensions or {})]
+
+
+class CommitIn(Body):
+    quantity: Amount | None = None
+    items: Annotated[list[UsedItemIn], Field(min_length=1, max_length=8)] | None = None
+    dimensions: Dimensions | None = None
+    cached: StrictBool = False
+    provider_cost: Amount | None = None
+    metadata: Metadata | None = None
+    idempotency_key: Key | None = None
+
+
+class ReleaseIn(Body):
+    idempotency_key: Key | None = None
+
+
+class ExtendIn(Body):
+    expires_at: Moment | None = None
+    ttl_seconds: Ttl | None = None
+    quantity: Quantity | None = None
+    items: Annotated[list[ItemIn], Field(min_length=1, max_length=8)] | None = None
+    idempotency_key: Key | None = None
+
+
+class EventIn(Body):
+    id: Id
+    account: Id
+    member: Id | None = None
+    meter: MeterId
+    quantity: Quantity
+    occurred_at: Moment | None = None
+    dimensions: Dimensions = Field(default_factory=dict)
+    cached: StrictBool = False
+    provider_cost: Amount | None = None
+    metadata: Metadata | None = None
+
+
+class UsageIn(Body):
+    events: Annotated[list[Any], Field(min_length=1, max_length=100)]
+    idempotency_key: Key | None = None
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], body: Any) -> Model:
+    """`body` as `model`. Raises Invalid with every wrong field."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> Invalid:
+    fields = tuple(
+        FieldError(".".join(str(part) for part in found["loc"]) or "body", str(found["type"]))
+        for found in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+    )
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return Invalid(f"`{fields[0].path}`: {first['msg']}.", fields)
+
+
+def account_id(text: str, path: str = "account") -> str:
+    """A path or query parameter that is an account or member id. Raises Invalid."""
+    if not _ID.fullmatch(text) or not text.strip("."):
+        raise Invalid(
+            "An id is 1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots.", (FieldError(path, "id"),)
+        )
+    return text
+
+
+def idempotency_key(headers: Mapping[str, str], alias: str | None) -> str | None:
+    """The request's key from its header or body. Raises Invalid where both are there and differ, or it is malformed."""
+    header = headers.get("idempotency-key")
+    if header is None:
+        return alias
+    if not _KEY.fullmatch(header):
+        raise Invalid(
+            "An idempotency key is 1 to 255 visible ASCII characters.",
+            (FieldError("Idempotency-Key", "idempotency_key"),),
+        )
+    if alias is not None and alias != header:
+        raise Invalid(
+            "The header Idempotency-Key and the body's `idempotency_key` differ; send one.",
+            (FieldError("idempotency_key", "conflict"),),
+        )
+    return header

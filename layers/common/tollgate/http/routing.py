@@ -1,0 +1,157 @@
+"""Requests, answers and the table of routes.
+
+A hand-written router of a few lines instead of a framework's: it answers 405 and problem documents everywhere, drives
+authorization and the OpenAPI document from the same table, and keeps the gate's import light (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import unquote
+
+from tollgate.errors import (
+    BodyTooLarge,
+    MalformedBody,
+    MethodNotAllowed,
+    NoSuchRoute,
+    UnsupportedMediaType,
+)
+
+MAX_BODY_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `headers` have lower-case names."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` as in OpenAPI (`/v1/reservations/{id}`); `scopes`: any of them opens it, none: public."""
+
+    method: str
+    path: str
+    scopes: tuple[str, ...]
+    handle: Callable[[Any, Request], Response]
+    name: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.path.strip("/").split("/"))
+
+
+class Router:
+    """Finds the route of a request."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_length: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
+        for route in routes:
+            self._by_length.setdefault(len(route.parts), []).append((route.parts, route))
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and its path parameters. Raises NoSuchRoute, MethodNotAllowed."""
+        pieces = path.strip("/").split("/")
+        allowed: set[str] = set()
+        for parts, route in self._by_length.get(len(pieces), ()):
+            params = _match(parts, pieces)
+            if params is None:
+                continue
+            if route.method == method:
+                return route, params
+            allowed.add(route.method)
+        if allowed:
+            raise MethodNotAllowed(f"{method} is not possible here; use {', '.join(sorted(allowed))}.")
+        raise NoSuchRoute(method, path[:200])
+
+
+def _match(parts: Sequence[str], pieces: Sequence[str]) -> dict[str, str] | None:
+    params = {}
+    for part, piece in zip(parts, pieces, strict=True):
+        if part.startswith("{"):
+            if not piece:
+                return None
+            params[part[1:-1]] = unquote(piece)
+        elif part != piece:
+            return None
+    return params
+
+
+def request_of(event: Mapping[str, Any]) -> Request:
+    """An HTTP API event (payload 2.0) as a Request. Raises MalformedBody, BodyTooLarge."""
+    context = event["requestContext"]
+    raw = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        try:
+            body = base64.b64decode(raw, validate=True)
+        except (binascii.Error, ValueError):
+            raise MalformedBody("The body is not readable; send JSON in UTF-8.") from None
+    else:
+        body = raw.encode("utf-8", "surrogatepass")
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge(MAX_BODY_BYTES)
+    return Request(
+        method=context["http"]["method"],
+        path=event["rawPath"],
+        query=event.get("queryStringParameters") or {},
+        headers=event.get("headers") or {},
+        body=body,
+        request_id=str(context.get("requestId", "")),
+    )
+
+
+def json_body(request: Request) -> Any:
+    """The JSON of a request body, numbers as int or Decimal (read from their text, never through a float).
+
+    Raises UnsupportedMediaType, MalformedBody.
+    """
+    kind = request.headers.get("content-type")
+    if kind is not None and kind.split(";")[0].strip().lower() not in ("application/json", ""):
+        raise UnsupportedMediaType
+    try:
+        return json.loads(
+            request.body.decode("utf-8"), parse_float=_decimal, parse_int=_integer, parse_constant=_no_constant
+        )
+    except UnicodeDecodeError:
+        raise MalformedBody("The body is not valid UTF-8.") from None
+    except RecursionError:
+        raise MalformedBody("The body is nested too deeply.") from None
+    except ValueError as error:
+        raise MalformedBody(f"The body is not valid JSON: {error}.") from None
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) <= 18 else _decimal(text)
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number is out of range") from None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")
+
