@@ -18,13 +18,13 @@ from tollgate.clock import system_clock
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.store import GateTable, transact_part
 from tollgate.ids import uuid7
-from tollgate.usage.markers import MarkerTable
+from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.store import EventTable
 
 
 def pause(tried: int) -> None:
     """Up to 2**n times 4 ms, at most 100 ms: contenders for one item part quickly."""
-    time.sleep(random.uniform(0, min(0.004 * 2**tried, 0.1)))
+    time.sleep(random.randrange(min(4_000 * 2**tried, 100_000)) / 1_000_000)
 
 
 def keys(env: Mapping[str, str]) -> KeyTable:

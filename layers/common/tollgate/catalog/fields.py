@@ -6,6 +6,7 @@ Decimals that mean money or a weight must be strings, because YAML reads `0.1` a
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -68,7 +69,7 @@ def _positive(value: Any) -> Decimal:
 def _tier_end(value: Any) -> Decimal | None:
     if value == _INFINITY:
         return None
-    if isinstance(value, float) and value == float(_INFINITY):
+    if isinstance(value, float) and value == math.inf:
         raise ValueError("write `inf`, without a dot")
     return _positive(value)
 

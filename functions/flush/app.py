@@ -1,0 +1,69 @@
+"""flush: sends queued batches to Stripe. The only function with Stripe's secret key."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+import stripe
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from tollgate import secrets
+from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.customer_store import CustomerTable
+from tollgate.billing.flush import FlushDeps, flush
+from tollgate.billing.queue_store import key_of
+from tollgate.billing.stripe_sink import StripeSink, client
+from tollgate.clock import system_clock
+from tollgate.settings import FlushSettings
+
+logger = Logger()
+metrics = Metrics()
+
+SEND_MS = 30_000
+"""What one batch may take: two calls to Stripe at their timeouts, and the writes around them."""
+
+
+@lru_cache(maxsize=1)
+def deps() -> FlushDeps:
+    """Made at the first run; the environment decides."""
+    settings = FlushSettings.from_env(os.environ)
+
+    def connect() -> stripe.StripeClient:
+        # Asked for at the start and after a 401: both times the key as it is stored now.
+        return client(secrets.read_again(settings.stripe_secret_parameter), settings.stripe_api_base)
+
+    return FlushDeps(
+        batches=BatchTable(settings.billing_table),
+        sink=StripeSink(connect),
+        customers=CustomerTable(settings.billing_table),
+        outbox=OutboxTable(settings.billing_table, system_clock),
+        clock=system_clock,
+        stack=settings.stack,
+    )
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
+    """SQS records in, `{"batchItemFailures": [...]}` out. A batch that is put off is no failure: its row says when."""
+    outcomes: Counter[str] = Counter()
+    failures = []
+    for record in event["Records"]:
+        try:
+            key = key_of(record["body"])
+            outcome = flush(deps(), key, lambda: int(context.get_remaining_time_in_millis()) > SEND_MS)
+        except Exception:
+            # One batch's failure must not repeat the others; SQS repeats this one, and parks it in the end.
+            logger.exception("a batch was not flushed", message_id=record["messageId"])
+            failures.append({"itemIdentifier": record["messageId"]})
+            outcomes["failed"] += 1
+            continue
+        outcomes[outcome] += 1
+        if outcome != "flushed":
+            logger.info("a batch was not flushed", outcome=outcome, pk=key.pk, sk=key.sk)
+    for outcome, count in sorted(outcomes.items()):
+        metrics.add_metric(name=f"Batches{outcome.title().replace('_', '')}", unit=MetricUnit.Count, value=count)
+    return {"batchItemFailures": failures}

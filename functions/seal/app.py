@@ -1,0 +1,80 @@
+"""seal: once a minute, for some shards, freeze ended windows and queue their batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from tollgate.accounts.store import AccountTable, RulesTable
+from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.queue_store import FlushQueue
+from tollgate.billing.run import run_seal
+from tollgate.billing.seal import SealDeps
+from tollgate.billing.sealed_store import SealTable
+from tollgate.catalog.store import CatalogTable
+from tollgate.clock import system_clock
+from tollgate.gate.store import transact_part
+from tollgate.settings import SealSettings
+from tollgate.usage.marker_store import MarkerTable
+from tollgate.usage.markers import SHARDS
+from tollgate.usage.store import EventTable
+
+logger = Logger()
+metrics = Metrics()
+
+RESERVE_MS = 10_000
+"""What is left of the function's time when a run stops taking on more."""
+
+
+@lru_cache(maxsize=1)
+def deps() -> SealDeps:
+    """Made at the first run; the environment decides."""
+    settings = SealSettings.from_env(os.environ)
+    return SealDeps(
+        rules=RulesTable(AccountTable(settings.accounts_table), CatalogTable(settings.config_table), system_clock),
+        events=EventTable(settings.events_table, transact_part),
+        markers=MarkerTable(settings.billing_table, settings.seal_seconds),
+        seals=SealTable(settings.billing_table),
+        batches=BatchTable(settings.billing_table),
+        queue=FlushQueue(settings.flush_queue_url),
+        outbox=OutboxTable(settings.billing_table, system_clock),
+        clock=system_clock,
+        seal_seconds=settings.seal_seconds,
+        grace_seconds=settings.grace_seconds,
+    )
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
+    """`{"shards": [0, 1]}`, absent: all. Answers `{"windows", "batches", "queued", "requeued"}`.
+
+    Raises an ExceptionGroup once everything else is done, where some accounts or batches failed.
+    """
+    shards = event.get("shards", range(SHARDS))
+    counts = run_seal(deps(), shards, _in_time(context))
+    age = 0 if counts.oldest is None else max(0, system_clock() // 1000 - counts.oldest)
+    metrics.add_metric(name="OldestUnflushedSeconds", unit=MetricUnit.Seconds, value=age)
+    metrics.add_metric(name="WindowsSealed", unit=MetricUnit.Count, value=counts.windows)
+    metrics.add_metric(name="BatchesMade", unit=MetricUnit.Count, value=counts.batches)
+    metrics.add_metric(name="BatchesRequeued", unit=MetricUnit.Count, value=counts.requeued)
+    answer = {
+        "windows": counts.windows,
+        "batches": counts.batches,
+        "queued": counts.queued,
+        "requeued": counts.requeued,
+    }
+    if counts.left or any(answer.values()):
+        logger.info("sealed", **answer, left=counts.left)
+    if counts.failures:
+        metrics.flush_metrics()  # raising would skip them
+        raise ExceptionGroup("seal left work undone", counts.failures)
+    return answer
+
+
+def _in_time(context: Any) -> Callable[[], bool]:
+    return lambda: int(context.get_remaining_time_in_millis()) > RESERVE_MS

@@ -1,0 +1,48 @@
+"""Alerts: what an operator must be told. They wait in the outbox until something delivers them.
+
+The same trouble is one alert: its id is made of what the trouble is, and the outbox takes an id once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tollgate.clock import rfc3339_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One message. `id` is stable for the same trouble; `at_ms` is when the trouble began (epoch milliseconds)."""
+
+    id: str
+    kind: str
+    account: str
+    subject: str
+    text: str
+    at_ms: int
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What a program may want to know besides: meter, reason, batch."""
+
+    def message(self) -> str:
+        """The message as JSON: `{id, kind, account, subject, text, at, ...facts}`."""
+        return json.dumps(
+            {
+                **self.facts,
+                "id": self.id,
+                "kind": self.kind,
+                "account": self.account,
+                "subject": self.subject,
+                "text": self.text,
+                "at": rfc3339_ms(self.at_ms),
+            },
+            ensure_ascii=False,
+            sort_keys=True,
+        )
+
+
+class Outbox(Protocol):
+    def put(self, alert: Alert) -> bool:
+        """Put an alert, once for each id. Returns whether it is new."""

@@ -1,0 +1,130 @@
+"""Batch rows in the billing table, and the index of those that have to be looked at again.
+
+Batch row: `pk` `batch#<account>`, `sk` `<meter>#<period start>#<window start>#<supplement>.<part>` (`.r<revision>`
+after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`. Every
+write replaces the row and asserts its `version`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+from tollgate import dynamo
+from tollgate.billing.batch import Batch, BatchKey, due_shard, partition
+
+_INTEGERS = frozenset(
+    {
+        "period_start",
+        "period_end",
+        "window_start",
+        "window_end",
+        "supplement",
+        "part",
+        "revision",
+        "timestamp",
+        "created_at",
+        "state_at",
+        "attempts",
+        "sent_at",
+        "retry_at",
+        "doubt_since",
+        "lease_until",
+        "due_at",
+        "version",
+    }
+)
+_FIELDS = tuple(field.name for field in fields(Batch))
+
+
+class Due(NamedTuple):
+    key: BatchKey
+    due_at: int
+
+
+class BatchTable:
+    """Batches on DynamoDB."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def put_new(self, batch: Batch) -> Batch | None:
+        """Put a batch where there is none. Returns None where it now stands by this call, else the one there."""
+        return self._put(batch, "attribute_not_exists(pk)", {})
+
+    def get(self, key: BatchKey) -> Batch | None:
+        """A consistent read."""
+        found = dynamo.client().get_item(TableName=self._table, Key=_key(key), ConsistentRead=True).get("Item")
+        return batch_of(found) if found else None
+
+    def replace(self, before: Batch, after: Batch) -> Batch | None:
+        """Write `after` where the row still is `before`. Returns the row as it stands now, None where it changed."""
+        written = replace(after, version=before.version + 1)
+        there = self._put(written, "version = :version", {":version": dynamo.n(before.version)})
+        return written if there is None else None
+
+    def due(self, shard: int, *, waits_for_customer: bool = False, until: int | None = None) -> Iterator[Due]:
+        """What the index lists for a shard, by due time; `until`: only what is due by then. It may lag behind."""
+        condition = "due_shard = :shard"
+        values = {":shard": dynamo.s(due_shard(shard, waits_for_customer=waits_for_customer))}
+        if until is not None:
+            condition += " AND due_at <= :until"
+            values[":until"] = dynamo.n(until)
+        for raw in dynamo.query(
+            self._table, IndexName="due", KeyConditionExpression=condition, ExpressionAttributeValues=values
+        ):
+            yield Due(BatchKey(raw["pk"]["S"], raw["sk"]["S"]), int(raw["due_at"]["N"]))
+
+    def of_account(self, account: str, state: str | None = None) -> Iterator[Batch]:
+        """An account's batches (in one state), by meter and time; consistent."""
+        request: dict[str, Any] = {
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": dynamo.s(partition(account))},
+            "ConsistentRead": True,
+        }
+        if state is not None:
+            request["FilterExpression"] = "#state = :state"
+            request["ExpressionAttributeNames"] = {"#state": "state"}
+            request["ExpressionAttributeValues"][":state"] = dynamo.s(state)
+        for raw in dynamo.query(self._table, **request):
+            yield batch_of(raw)
+
+    def _put(self, batch: Batch, condition: str, values: dict[str, dynamo.Attr]) -> Batch | None:
+        nonce = os.urandom(6)
+        request: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
+        try:
+            dynamo.client().put_item(
+                TableName=self._table,
+                Item=batch_item(batch) | {"nonce": dynamo.b(nonce)},
+                ConditionExpression=condition,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **request,
+            )
+        except ClientError as error:
+            if not dynamo.failed_condition(error):
+                raise
+            there = error.response["Item"]
+            if there.get("nonce") == dynamo.b(nonce):
+                return None  # our own write: its answer was lost and the SDK sent it again
+            return batch_of(there)
+        return None
+
+
+def batch_item(batch: Batch) -> dynamo.Item:
+    """A batch as its row; what is None or False is left out."""
+    values = {name: getattr(batch, name) for name in _FIELDS}
+    values |= {"pk": batch.key.pk, "sk": batch.key.sk, "due_shard": batch.due_shard, "untold": batch.untold or None}
+    return dynamo.item(values)
+
+
+def batch_of(raw: dynamo.Item) -> Batch:
+    row = dynamo.unitem(raw)
+    known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
+    return Batch(**{name: int(value) if name in _INTEGERS else value for name, value in known.items()})
+
+
+def _key(key: BatchKey) -> dynamo.Item:
+    return {"pk": dynamo.s(key.pk), "sk": dynamo.s(key.sk)}

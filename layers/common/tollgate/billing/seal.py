@@ -1,0 +1,279 @@
+"""Seal: freeze what accounts used in ended windows, derive batches and rollups, queue the batches.
+
+For each account and ended window, in this order: claim the markers, read the rows, freeze the totals, put the batches,
+overwrite the rollups, queue, drop the markers. All but the freezing is derived from what is frozen, and every step may
+be repeated: a crash anywhere leaves the markers, so the next seal does the whole sequence again and finds most of it
+done. Nothing is ever incremented.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from tollgate.accounts.rules import Rules
+from tollgate.alerts.outbox import Outbox
+from tollgate.billing.batch import NO_CUSTOMER, REJECTED, SEALED, Batch, split, timestamp_of
+from tollgate.billing.grid import Grid, GridWindow
+from tollgate.billing.ports import BatchStore, EventReader, MarkerReader, Queue, RulesReader, SealStore
+from tollgate.billing.sealed import Inconsistent, MeterTotal, PeriodTotal, SealedWindow, added, totals
+from tollgate.billing.trouble import tell
+from tollgate.clock import Clock
+from tollgate.quantities import ZERO
+from tollgate.usage.markers import Marker, coalesced
+from tollgate.usage.outcome import Event
+from tollgate.windows import PERIOD, window_at
+
+TRIES = 8
+_DAY_S = 86_400
+_CLAIM_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SealDeps:
+    """Everything that seal uses, made once per process."""
+
+    rules: RulesReader
+    events: EventReader
+    markers: MarkerReader
+    seals: SealStore
+    batches: BatchStore
+    queue: Queue
+    outbox: Outbox
+    clock: Clock
+    seal_seconds: int
+    grace_seconds: int
+    """How long a window stays open for rows in flight: longer than a function's timeout, SDK retries and clock skew."""
+
+    @property
+    def requeue_seconds(self) -> int:
+        """After how long a batch is queued again if nothing came of its message."""
+        return max(60, 2 * self.seal_seconds)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run did. `oldest` is the start of the oldest window that is not flushed, or could not be sealed."""
+
+    windows: int = 0
+    batches: int = 0
+    queued: int = 0
+    requeued: int = 0
+    left: int = 0
+    """Accounts and batches put off, because the run's time was up."""
+    oldest: int | None = None
+    failures: list[Exception] = field(default_factory=list)
+
+    def waits_since(self, window_start: int) -> None:
+        self.oldest = window_start if self.oldest is None else min(self.oldest, window_start)
+
+
+def seal_shard(deps: SealDeps, grid: Grid, shard: int, counts: Counts, in_time: Callable[[], bool]) -> None:
+    """Seal every ended window of a shard's accounts. A failure is kept in `counts` and stops no other account."""
+    ended: dict[str, dict[GridWindow, list[Marker]]] = {}
+    now = deps.clock() // 1000
+    for marker in deps.markers.of_shard(shard):
+        windows = marked_windows(grid, marker)
+        if windows[-1].end + deps.grace_seconds <= now:
+            for window in windows:
+                ended.setdefault(marker.account, {}).setdefault(window, []).append(marker)
+    for account, windows_of in ended.items():
+        if not in_time():
+            counts.left += 1
+            for window in windows_of:
+                counts.waits_since(window.start)
+            continue
+        try:
+            seal_account(deps, grid, account, windows_of, counts)
+        except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are sealed
+            for window in windows_of:
+                counts.waits_since(window.start)
+            error.add_note(f"sealing account {account}")
+            counts.failures.append(error)
+
+
+def marked_windows(grid: Grid, marker: Marker) -> list[GridWindow]:
+    """The windows of the grid that a marker may stand for."""
+    return grid.windows(marker.window, marker.window + grid.reach(marker.window, marker.seal_seconds))
+
+
+def seal_account(
+    deps: SealDeps, grid: Grid, account: str, windows: dict[GridWindow, list[Marker]], counts: Counts
+) -> None:
+    """Seal ended windows of one account, queue their batches, and drop the markers."""
+    rules = deps.rules.fresh(account)
+    claim = os.urandom(_CLAIM_BYTES)
+    # The claim comes before the rows are read: a marker that is written again from here on loses it, and stays.
+    claimed = [marker for marker in _distinct(windows) if deps.seals.claim(marker, claim)]
+    queue: list[Batch] = []
+    for window, markers in sorted(windows.items()):
+        frozen = _freeze(deps, grid, rules, window, markers, counts)
+        # A crash here leaves frozen totals without (all) batches: their content is fixed, the next seal puts the rest.
+        for item in frozen:
+            queue += _put_batches(deps, rules, item, counts)
+    for day in sorted({window.start // _DAY_S * _DAY_S for window in windows}):
+        deps.seals.roll_up(account, day)
+    # A crash here leaves batches unqueued: the markers are still there, and the rows come due by themselves.
+    counts.queued += deps.queue.send(queue)
+    # A crash here leaves markers of sealed windows: the next seal finds nothing to add and drops them.
+    for marker in claimed:
+        deps.seals.drop(marker, claim)
+
+
+def _distinct(windows: dict[GridWindow, list[Marker]]) -> list[Marker]:
+    return list(dict.fromkeys(marker for markers in windows.values() for marker in markers))
+
+
+# --- freezing --------------------------------------------------------------------------------------------------------
+
+
+def _freeze(
+    deps: SealDeps, grid: Grid, rules: Rules, window: GridWindow, markers: Sequence[Marker], counts: Counts
+) -> list[SealedWindow]:
+    """Freeze what is not frozen yet of a window; returns all that is frozen of it.
+
+    The number of the next supplement is part of the key, so of two seals at once one finds its place taken; it then
+    reads rows and frozen items again.
+    """
+    trouble: Inconsistent | None = None
+    for _ in range(TRIES):
+        # First what is frozen, then the rows: every frozen row is then among the rows read.
+        frozen = deps.seals.of_window(rules.account, window.start)
+        ranges = _range_starts(grid, window, markers, frozen)
+        events = _rows(deps, rules.account, ranges, window.seconds)
+        current = totals(events, window.start, window.end, lambda at: _period(rules, at))
+        try:
+            missing = added(current.values(), frozen)
+        except Inconsistent as error:
+            trouble = error
+            continue
+        new = [_sealed(deps, rules, window, total, frozen, ranges) for total in missing]
+        put = [deps.seals.freeze(item) for item in new]
+        counts.windows += sum(put)
+        if all(put):
+            return frozen + new
+    raise trouble or Inconsistent(f"window {window.start} of {rules.account} is being sealed by others all the time")
+
+
+def _range_starts(
+    grid: Grid, window: GridWindow, markers: Iterable[Marker], frozen: Iterable[SealedWindow]
+) -> tuple[int, ...]:
+    """The id ranges to read, as starts of stretches of the window's length: those marked, and those read before."""
+    starts: set[int] = set()
+    for marker in markers:
+        last = marker.range_start + grid.reach(marker.range_start, marker.seal_seconds)
+        first = marker.range_start // window.seconds * window.seconds
+        starts.update(range(first, last, window.seconds))
+    for item in frozen:
+        starts.update(item.range_starts)
+    return tuple(sorted(starts))
+
+
+def _rows(deps: SealDeps, account: str, starts: Iterable[int], seconds: int) -> Iterator[Event]:
+    for first_ms, last_ms in coalesced((start * 1000, (start + seconds) * 1000 - 1) for start in starts):
+        yield from deps.events.events_between(account, first_ms, last_ms)
+
+
+def _period(rules: Rules, at: int) -> tuple[int, int]:
+    period = window_at(PERIOD, rules.row.calendar, at)
+    if period.end is None:
+        raise ValueError("a billing period ends")
+    return period.start, period.end
+
+
+def _sealed(
+    deps: SealDeps,
+    rules: Rules,
+    window: GridWindow,
+    total: PeriodTotal,
+    frozen: Iterable[SealedWindow],
+    ranges: tuple[int, ...],
+) -> SealedWindow:
+    """An item to freeze. What is billed, and under which name, is decided here by the rules in force now and frozen
+    with the totals: batches put later, after a crash or a change of plan, are the same ones."""
+    priced = rules.priced_meters()
+    meters = {
+        meter: replace(amount, event_name=_event_name(rules, meter) if meter in priced else None)
+        for meter, amount in total.meters.items()
+    }
+    supplement = sum(1 for item in frozen if item.total.period_start == total.period_start)
+    return SealedWindow(
+        account=rules.account,
+        window_start=window.start,
+        seal_seconds=window.seconds,
+        supplement=supplement,
+        total=replace(total, meters=meters),
+        range_starts=ranges,
+        sealed_at=deps.clock() // 1000,
+    )
+
+
+def _event_name(rules: Rules, meter: str) -> str:
+    found = rules.meters.get(meter)
+    return (found.stripe_event_name if found else None) or ""
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def _put_batches(deps: SealDeps, rules: Rules, window: SealedWindow, counts: Counts) -> list[Batch]:
+    """Put the batches of a sealed window that are not there; returns those to queue."""
+    queue = []
+    for batch in batches_of(window, rules.row.stripe_customer_id, deps.clock() // 1000, deps.requeue_seconds):
+        there = deps.batches.put_new(batch)
+        counts.batches += there is None
+        standing = there or batch
+        if standing.state == SEALED and not standing.attempts:
+            queue.append(standing)
+        if standing.untold:
+            tell(deps.outbox, deps.batches, standing)
+    return queue
+
+
+def batches_of(window: SealedWindow, customer: str | None, now: int, requeue_seconds: int) -> list[Batch]:
+    """The batches of a sealed window as they are first put.
+
+    Meters without a price make none, nor do totals without billable units. A priced meter without a name at the sink
+    is parked as `rejected`, as is a total of more digits than a hundred values can carry.
+    """
+    found = []
+    for meter, amount in sorted(window.total.meters.items()):
+        if amount.event_name is None or amount.billable <= ZERO:
+            continue
+        parts, reason = _parts(amount)
+        for part, units in enumerate(parts):
+            state = REJECTED if reason else SEALED if customer else NO_CUSTOMER
+            found.append(
+                Batch(
+                    account=window.account,
+                    meter=meter,
+                    period_start=window.total.period_start,
+                    period_end=window.total.period_end,
+                    window_start=window.window_start,
+                    window_end=window.window_end,
+                    supplement=window.supplement,
+                    part=part,
+                    event_name=amount.event_name,
+                    units=units,
+                    timestamp=timestamp_of(window.window_start, window.total.period_start),
+                    created_at=now,
+                    state=state,
+                    state_at=now,
+                    customer=customer,
+                    due_at=now + requeue_seconds,
+                    untold=state != SEALED,
+                    reason=reason or (None if customer else NO_CUSTOMER),
+                )
+            )
+    return found
+
+
+def _parts(amount: MeterTotal) -> tuple[list[Decimal], str | None]:
+    if not amount.event_name:
+        return [amount.billable], "no_event_name"
+    try:
+        return split(amount.billable), None
+    except ValueError:
+        return [amount.billable], "too_many_digits"

@@ -1,0 +1,72 @@
+"""What the functions read from their environment, checked at their start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class BadSetting(Exception):
+    """An environment variable is missing or makes no sense; the function must not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealSettings:
+    """seal's environment."""
+
+    events_table: str
+    billing_table: str
+    accounts_table: str
+    config_table: str
+    flush_queue_url: str
+    seal_seconds: int
+    grace_seconds: int
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> SealSettings:
+        """Raises BadSetting."""
+        return cls(
+            events_table=text(env, "TOLLGATE_EVENTS_TABLE"),
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            config_table=text(env, "TOLLGATE_CONFIG_TABLE"),
+            flush_queue_url=text(env, "TOLLGATE_FLUSH_QUEUE_URL"),
+            seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
+            grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FlushSettings:
+    """flush's environment. `stripe_api_base` is set by the local stack only."""
+
+    billing_table: str
+    stack: str
+    stripe_secret_parameter: str
+    stripe_api_base: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> FlushSettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
+            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+        )
+
+
+def text(env: Mapping[str, str], name: str) -> str:
+    """A variable that must be set. Raises BadSetting."""
+    value = env.get(name, "")
+    if not value:
+        raise BadSetting(f"{name} is not set")
+    return value
+
+
+def seconds(env: Mapping[str, str], name: str) -> int:
+    """A variable that must hold a whole number of seconds, at least 1. Raises BadSetting."""
+    value = text(env, name)
+    if not (value.isascii() and value.isdecimal() and int(value) >= 1):
+        raise BadSetting(f"{name} must be a whole number of seconds, at least 1, not {value!r}")
+    return int(value)

@@ -1,0 +1,143 @@
+"""The double's own controls under `/_double/`: no key, no part of Stripe's API; the local stack and tests use them.
+
+| call | answer |
+| --- | --- |
+| `GET /_double/health` | `{status, api_version, now, lag_seconds}` |
+| `POST /_double/clock` `{advance_seconds}` | `{now, now_ms, offset_seconds}`; time moves by this much |
+| `POST /_double/faults` `{faults: [...]}` | `{faults: n}`; see `faults.Faults.replace` |
+| `POST /_double/settings` `{lag_seconds?, latency_seconds?, late_checks?}` | the settings in force |
+| `GET /_double/meter_events?identifier=&customer=&event_name=` | `{data: [...]}`, see `meter_events.listing` |
+| `GET /_double/requests?path=&method=` | `{count, by_status, recent}` |
+| `POST /_double/reset` | forgets everything but clock and settings |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local.stripe_double.clock import SECOND_MS
+from local.stripe_double.faults import BadFault
+from local.stripe_double.meter_events import listing
+from local.stripe_double.state import Double
+from local.stripe_double.wire import API_VERSION, JsonObject, to_json
+
+_MAX_ADVANCE_SECONDS = 10 * 366 * 86_400
+
+
+class BadControl(Exception):
+    """A control request that cannot be carried out; the message says why."""
+
+
+Control = Callable[[Double, JsonObject], JsonObject]
+
+
+def health(double: Double, _: JsonObject) -> JsonObject:
+    return {
+        "status": "ok",
+        "api_version": API_VERSION,
+        "now": double.clock.now(),
+        "lag_seconds": double.lag_ms // SECOND_MS,
+    }
+
+
+def clock(double: Double, body: JsonObject) -> JsonObject:
+    _only(body, {"advance_seconds"})
+    seconds = body.get("advance_seconds")
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= _MAX_ADVANCE_SECONDS:
+        raise BadControl(f"advance_seconds must be a number in 0..{_MAX_ADVANCE_SECONDS}")
+    double.clock.advance(round(seconds * SECOND_MS))
+    return {
+        "now": double.clock.now(),
+        "now_ms": double.clock.now_ms(),
+        "offset_seconds": double.clock.offset_ms / SECOND_MS,
+    }
+
+
+def faults(double: Double, body: JsonObject) -> JsonObject:
+    _only(body, {"faults"})
+    return {"faults": double.faults.replace(body.get("faults"), double.clock.now_ms())}
+
+
+def settings(double: Double, body: JsonObject) -> JsonObject:
+    _only(body, {"lag_seconds", "latency_seconds", "late_checks"})
+    lag, latency, late = body.get("lag_seconds"), body.get("latency_seconds"), body.get("late_checks")
+    if not isinstance(lag, int | None) or not isinstance(latency, int | float | None):
+        raise BadControl("lag_seconds must be a whole number, latency_seconds a number")
+    if not isinstance(late, list | None):
+        raise BadControl("late_checks must be a list of codes")
+    double.configure(
+        lag_seconds=lag,
+        latency_seconds=latency,
+        late_checks=None if late is None else frozenset(str(code) for code in late),
+    )
+    return {
+        "lag_seconds": double.lag_ms // SECOND_MS,
+        "latency_seconds": double.latency_seconds,
+        "late_checks": sorted(double.late_checks),
+    }
+
+
+def meter_events(double: Double, query: JsonObject) -> JsonObject:
+    _only(query, {"identifier", "customer", "event_name"})
+    return {"data": listing(double, query)}
+
+
+def requests(double: Double, query: JsonObject) -> JsonObject:
+    _only(query, {"method", "path"})
+    return double.requests.view(query.get("method"), query.get("path"))
+
+
+def reset(double: Double, body: JsonObject) -> JsonObject:
+    _only(body, set())
+    double.reset()
+    return {"status": "ok"}
+
+
+def routes(double: Double) -> list[Route]:
+    """The routes over this state."""
+    table: list[tuple[str, str, Control]] = [
+        ("GET", "health", health),
+        ("POST", "clock", clock),
+        ("POST", "faults", faults),
+        ("POST", "settings", settings),
+        ("GET", "meter_events", meter_events),
+        ("GET", "requests", requests),
+        ("POST", "reset", reset),
+    ]
+    return [
+        Route(f"/_double/{name}", _endpoint(double, control), methods=[method], name=name)
+        for method, name, control in table
+    ]
+
+
+def _endpoint(double: Double, control: Control) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            given = dict(request.query_params) if request.method != "POST" else _body(await request.body())
+            with double.lock:
+                answer, status = control(double, given), 200
+        except (BadControl, BadFault, ValueError) as error:
+            answer, status = {"error": {"type": "bad_control", "message": str(error)}}, 400
+        return Response(to_json(answer), status, media_type="application/json")
+
+    return endpoint
+
+
+def _body(raw: bytes) -> JsonObject:
+    if not raw:
+        return {}
+    body = json.loads(raw)
+    if not isinstance(body, dict):
+        raise BadControl("the body must be a JSON object")
+    return body
+
+
+def _only(given: JsonObject, known: set[str]) -> None:
+    unknown = set(given) - known
+    if unknown:
+        raise BadControl(f"unknown fields: {', '.join(sorted(unknown))}")

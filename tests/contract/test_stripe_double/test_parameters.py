@@ -1,0 +1,171 @@
+"""Accepted parameters are the SDK's own: no invented name, none forgotten, and the same ones required."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import requests
+import stripe
+import stripe.params as sdk
+import stripe.params.billing as billing
+import stripe.params.v2.core as core
+from stripe import RequestOptions
+from stripe.params._customer_create_params import CustomerCreateParamsAddress
+from stripe.params._customer_list_params import CustomerListParamsCreated
+from stripe.params.billing import _meter_create_params as meter_create
+from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
+from stripe.params.v2.core._event_list_params import EventListParamsCreated
+
+from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double.lists import CREATED
+from local.stripe_double.params import Nested, Params, SecondsOrRange
+from local.stripe_double.router import OPERATIONS
+from local.stripe_double.testing import Account
+
+CALLS = [
+    (customers.CREATE, sdk.CustomerCreateParams),
+    (customers.UPDATE, sdk.CustomerUpdateParams),
+    (customers.RETRIEVE, sdk.CustomerRetrieveParams),
+    (customers.DELETE, sdk.CustomerDeleteParams),
+    (customers.LIST, sdk.CustomerListParams),
+    (customers.SEARCH, sdk.CustomerSearchParams),
+    (meters.CREATE, billing.MeterCreateParams),
+    (meters.UPDATE, billing.MeterUpdateParams),
+    (meters.RETRIEVE, billing.MeterRetrieveParams),
+    (meters.SWITCH, billing.MeterDeactivateParams),
+    (meters.SWITCH, billing.MeterReactivateParams),
+    (meters.LIST, billing.MeterListParams),
+    (meter_events.CREATE, billing.MeterEventCreateParams),
+    (event_summaries.LIST, billing.MeterEventSummaryListParams),
+    (meter_event_adjustments.CREATE, billing.MeterEventAdjustmentCreateParams),
+    (core_events.LIST, core.EventListParams),
+    (core_events.RETRIEVE, core.EventRetrieveParams),
+]
+NESTED = [
+    (meters.CUSTOMER_MAPPING, meter_create.MeterCreateParamsCustomerMapping),
+    (meters.DEFAULT_AGGREGATION, meter_create.MeterCreateParamsDefaultAggregation),
+    (meters.VALUE_SETTINGS, meter_create.MeterCreateParamsValueSettings),
+    (meter_event_adjustments.CANCEL, MeterEventAdjustmentCreateParamsCancel),
+    (customers.ADDRESS, CustomerCreateParamsAddress),
+    (core_events.CREATED, EventListParamsCreated),
+    (CREATED, CustomerListParamsCreated),
+]
+OPTIONS = set(RequestOptions.__annotations__)
+
+
+@pytest.mark.parametrize(("params", "typed"), [*CALLS, *NESTED], ids=lambda value: getattr(value, "__name__", ""))
+def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> None:
+    known = set(typed.__required_keys__ | typed.__optional_keys__) - OPTIONS
+    # The SDK sends `page` to this call by following `next_page_url`, never by name.
+    followed = {"page"} if params is core_events.LIST else set()
+    assert (set(params.accepted) | params.not_emulated) - followed == known
+    assert not set(params.accepted) & params.not_emulated
+    required = {name for name, param in params.accepted.items() if param.required}
+    assert required == set(typed.__required_keys__) - OPTIONS
+
+
+def test_every_operation_and_every_nested_object_is_compared() -> None:
+    compared = [params for params, _ in [*CALLS, *NESTED]]
+    for operation in OPERATIONS:
+        assert any(operation.params is params for params in compared), operation.path
+        for param in operation.params.accepted.values():
+            if isinstance(param.reader, Nested | SecondsOrRange):
+                nested = param.reader.params
+                assert any(nested is params for params in compared), operation.path
+
+
+def test_an_unknown_parameter_is_refused_by_name(stripe_account: Account) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.client.v1.customers.create(cast(Any, {"nickname": "x"}))
+    assert (refused.value.http_status, refused.value.code, refused.value.param) == (
+        400,
+        "parameter_unknown",
+        "nickname",
+    )
+    assert refused.value.user_message == "Received unknown parameter: nickname"
+
+
+def test_an_unknown_nested_parameter_is_refused_by_its_path(stripe_account: Account) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.meter(default_aggregation={"formula": "sum", "window": "day"})
+    assert (refused.value.code, refused.value.param) == ("parameter_unknown", "default_aggregation[window]")
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"payload": {"value": "1"}}, "event_name"),
+        ({"event_name": "ai_credits"}, "payload"),
+    ],
+)
+def test_a_missing_parameter_is_refused_by_name(stripe_account: Account, params: Any, param: str) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.client.v1.billing.meter_events.create(params)
+    assert (refused.value.http_status, refused.value.code, refused.value.param) == (400, "parameter_missing", param)
+
+
+def test_a_missing_nested_parameter_is_refused_by_its_path(stripe_account: Account) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.meter(default_aggregation={"formula": ""})
+    assert refused.value.param == "default_aggregation[formula]"
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.meter(customer_mapping={"type": "by_id"})
+    assert (refused.value.code, refused.value.param) == ("parameter_missing", "customer_mapping[event_payload_key]")
+
+
+def test_a_parameter_stripe_knows_and_the_double_does_not_says_so(stripe_account: Account) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.client.v1.customers.create({"test_clock": "clock_1"})
+    assert (refused.value.http_status, refused.value.code, refused.value.param) == (400, "not_emulated", "test_clock")
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"timestamp": "noon"}, "parameter_invalid_integer"),
+        ({"timestamp": "1.5"}, "parameter_invalid_integer"),
+        ({"timestamp": "-1"}, "parameter_invalid_integer"),
+        ({"timestamp": {"a": "1"}}, None),
+        ({"identifier": ""}, "parameter_invalid_empty"),
+        ({"identifier": "x" * 101}, None),
+        ({"payload": "value"}, None),
+        ({"payload": {"value": {"deep": "1"}}}, None),
+    ],
+)
+def test_ill_formed_values_are_refused(stripe_account: Account, params: dict[str, Any], code: str | None) -> None:
+    stripe_account.meter()
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.client.v1.billing.meter_events.create(
+            cast(Any, {"event_name": "ai_credits", "payload": {"value": "1"}, **params})
+        )
+    assert (refused.value.http_status, refused.value.code) == (400, code)
+    assert stripe_account.look("meter_events")["data"] == []
+
+
+@pytest.mark.parametrize("limit", [0, 101])
+def test_a_list_limit_outside_1_to_100_is_refused(stripe_account: Account, limit: int) -> None:
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        stripe_account.client.v1.customers.list({"limit": limit})
+    assert (refused.value.code, refused.value.param) == ("parameter_invalid_integer", "limit")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"name", b"name=%ff", b"na\xffme=1", b"[a]=1", b"a[b=1", b"name=x&name[y]=z", b"name[y]=z&name=x"],
+)
+def test_a_body_that_is_no_form_is_refused(stripe_account: Account, body: bytes) -> None:
+    headers = {
+        "Authorization": "Bearer sk_test_x",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Idempotency-Key": "unused",
+    }
+    answer = requests.post(f"{stripe_account.url}/v1/customers", data=body, headers=headers, timeout=5)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_json_for_the_v1_api_is_refused(stripe_account: Account) -> None:
+    headers = {"Authorization": "Bearer sk_test_x"}
+    answer = requests.post(f"{stripe_account.url}/v1/customers", json={"name": "x"}, headers=headers, timeout=5)
+    assert answer.status_code == 400
+    assert "x-www-form-urlencoded" in answer.json()["error"]["message"]
