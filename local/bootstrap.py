@@ -38,7 +38,8 @@ def main(handler: str) -> None:
     use_loop = os.environ.pop("TOLLGATE_LOCAL_RUNTIME_LOOP", "") == "1"
     real = types.SimpleNamespace(time=time.time)
     StackClock(Path(clock_file)).patch_process()
-    if use_loop or importlib.util.find_spec("awslambdaric") is None:
+    # Without its compiled half (no wheel for this machine) the runtime client cannot run either.
+    if use_loop or not all(map(importlib.util.find_spec, ("awslambdaric", "runtime_client"))):
         from local import runtime_loop
 
         sys.path[:] = final_path

@@ -133,7 +133,7 @@ class Control:
         dynamodb = settings.dynamodb_endpoint
         base = settings.api_url
         key = f"-H 'Authorization: Bearer {LOCAL_API_KEY}' -H 'Content-Type: application/json'"
-        reserve = '{"account": "alice", "meter": "ai_credits", "quantity": "1"}'
+        reserve = '{"account": "alice", "member": "ann", "meter": "ai_credits", "quantity": "1"}'
         schedules = [
             (s.function, f"every {stack.scheduler.period(s)} s  {json.dumps(s.event)}")
             for s in stack.scheduler.schedules

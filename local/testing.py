@@ -29,7 +29,8 @@ def free_ports(first: int = 21000, last: int = 29000) -> int:
     """The first of three free neighbouring ports."""
     # Stacks that start at the same time in several processes look in different places.
     start = first + (os.getpid() * 7) % (last - first - 3)
-    for base in (*range(start, last - 3, 3), *range(first, start, 3)):
+    bases: list[int] = [*range(start, last - 3, 3), *range(first, start, 3)]
+    for base in bases:
         try:
             for port in (base, base + 1, base + 2):
                 with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -34,7 +34,8 @@ def deps() -> FlushDeps:
 
     def connect() -> stripe.StripeClient:
         # Asked for at the start and after a 401: both times the key as it is stored now.
-        return client(secrets.read_again(settings.stripe_secret_parameter), settings.stripe_api_base)
+        secrets.read.cache_clear()
+        return client(secrets.read(settings.stripe_secret_parameter), settings.stripe_api_base)
 
     return FlushDeps(
         batches=BatchTable(settings.billing_table),
@@ -46,6 +47,7 @@ def deps() -> FlushDeps:
     )
 
 
+@logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     """SQS records in, `{"batchItemFailures": [...]}` out. A batch that is put off is no failure: its row says when."""

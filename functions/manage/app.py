@@ -7,6 +7,11 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 from tollgate import wiring
+from tollgate.accounts.rules import Rules
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.queue_store import FlushQueue
+from tollgate.billing.requeue import release_account
+from tollgate.clock import system_clock
 from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
@@ -14,6 +19,17 @@ from tollgate.http.routing import Router
 from tollgate.usage.idempotency_store import IdempotencyTable
 
 logger = Logger()
+batches = BatchTable(os.environ["TOLLGATE_BILLING_TABLE"])
+queue = FlushQueue(os.environ["TOLLGATE_FLUSH_QUEUE_URL"])
+
+
+def release(rules: Rules) -> None:
+    """Batches that waited for this account's Stripe customer go on."""
+    customer = rules.row.stripe_customer_id
+    if customer is not None:
+        release_account(batches, queue, rules.account, customer, system_clock() // 1000)
+
+
 keys = wiring.keys(os.environ)
 api = Api(
     Router(ROUTES),
@@ -25,7 +41,7 @@ api = Api(
         idempotency=IdempotencyTable(os.environ["TOLLGATE_ACCOUNTS_TABLE"]),
         mode=os.environ["TOLLGATE_MODE"],
         openapi=document_text,
-        customer_mapped=lambda rules: None,
+        customer_mapped=release,
     ),
     logger,
 )

@@ -9,20 +9,17 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
-from tollgate.accounts.store import AccountTable, RulesTable
+from tollgate import wiring
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.queue_store import FlushQueue
 from tollgate.billing.run import run_seal
 from tollgate.billing.seal import SealDeps
 from tollgate.billing.sealed_store import SealTable
-from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
-from tollgate.gate.store import transact_part
 from tollgate.settings import SealSettings
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.markers import SHARDS
-from tollgate.usage.store import EventTable
 
 logger = Logger()
 metrics = Metrics()
@@ -36,8 +33,8 @@ def deps() -> SealDeps:
     """Made at the first run; the environment decides."""
     settings = SealSettings.from_env(os.environ)
     return SealDeps(
-        rules=RulesTable(AccountTable(settings.accounts_table), CatalogTable(settings.config_table), system_clock),
-        events=EventTable(settings.events_table, transact_part),
+        rules=wiring.rules_table(os.environ),
+        events=wiring.event_table(os.environ),
         markers=MarkerTable(settings.billing_table, settings.seal_seconds),
         seals=SealTable(settings.billing_table),
         batches=BatchTable(settings.billing_table),
@@ -49,6 +46,7 @@ def deps() -> SealDeps:
     )
 
 
+@logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """`{"shards": [0, 1]}`, absent: all. Answers `{"windows", "batches", "queued", "requeued"}`.
@@ -69,9 +67,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
         "requeued": counts.requeued,
     }
     if counts.left or any(answer.values()):
-        logger.info("sealed", **answer, left=counts.left)
+        logger.info("sealed", extra={**answer, "left": counts.left})
     if counts.failures:
-        metrics.flush_metrics()  # raising would skip them
         raise ExceptionGroup("seal left work undone", counts.failures)
     return answer
 

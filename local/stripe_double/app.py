@@ -26,6 +26,7 @@ from local.stripe_double.wire import API_VERSION, Answer
 
 _logger = logging.getLogger("stripe_double")
 
+REPLAYED = "Idempotent-Replayed"
 HANG_SECONDS = 300.0
 """How long an injected timeout holds a client that never gives up; longer than the SDK's default of 80 s."""
 
@@ -125,9 +126,10 @@ class StripeApi:
         return answer
 
     def _lost(self, asked: Asked, answer: Answer) -> Answer:
-        """500 in place of an answer whose effect took place; the 500 is what a replay gets too."""
+        """500 in place of an answer whose effect took place; a replay gets the 500 too, unless an earlier call's answer
+        was kept already."""
         error = server_error().answer()
-        if answer.saved and asked.idempotency_key:
+        if answer.saved and asked.idempotency_key and REPLAYED not in answer.headers:
             with self._double.lock:
                 self._double.saved_answers.replace(asked.idempotency_key, error)
         return error
@@ -153,7 +155,7 @@ class StripeApi:
         with self._double.lock:
             replay = saved_answers.begin(key, asked.fingerprint, self._double.clock.now_ms())
         if replay is not None:
-            return replace(replay, headers={**replay.headers, "Idempotent-Replayed": "true"})
+            return replace(replay, headers={**replay.headers, REPLAYED: "true"})
         answer = await self._alone(operation, call)
         with self._double.lock:
             saved_answers.finish(key, answer)
@@ -185,6 +187,7 @@ class StripeApi:
         except ApiError as error:
             return error.answer()
         except Exception:
+            # Whatever a mistake of the double's own is, a client must see Stripe's 500, and its maker the traceback.
             _logger.exception("%s %s failed", operation.method, call.path)
             return server_error().answer()
 

@@ -65,11 +65,14 @@ class SavedAnswers:
         return kept.answer
 
     def finish(self, key: str, answer: Answer) -> None:
-        """Keep the answer of a call that began, or free the key where the answer is none to keep."""
+        """Keep the answer of a call that began, or free the key where the answer is none to keep.
+
+        The key may be gone: the clock can be moved by a day while a call runs.
+        """
         if answer.saved:
-            self._kept[key].answer = answer
+            self.replace(key, answer)
         else:
-            del self._kept[key]
+            self._kept.pop(key, None)
 
     def keep_first(self, key: str, fingerprint: str, answer: Answer, now_ms: int) -> None:
         """Keep an injected answer, unless the key has one already: the first answer stands."""
@@ -77,7 +80,7 @@ class SavedAnswers:
             self._kept[key] = _Kept(fingerprint, now_ms, answer)
 
     def replace(self, key: str, answer: Answer) -> None:
-        """What was kept for a call whose effect took place becomes an injected answer."""
+        """Keep this answer in place of whatever the key has; a forgotten key stays forgotten."""
         if key in self._kept:
             self._kept[key].answer = answer
 

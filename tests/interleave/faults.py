@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -47,28 +47,21 @@ class FaultyGates(MemoryGates):
     def __init__(self, world: World, scheduler: Scheduler) -> None:
         super().__init__(world)
         self._scheduler = scheduler
-        self._still = replace(world, step=lambda name: None)
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
-        return _send(self._scheduler, "writes the gate", not retry, lambda: self._apply(write))
-
-    def _apply(self, write: GateWrite) -> Written:
-        return MemoryGates(self._still).write(write)
+        return _send(self._scheduler, "writes the gate", not retry, lambda: self.apply(write))
 
 
 class FaultyOutcomes(MemoryOutcomes):
+    """The SDK gives a transaction a token by itself: sent again it is applied once and answered alike, so late commits
+    need no fault."""
+
     def __init__(self, world: World, scheduler: Scheduler) -> None:
         super().__init__(world)
         self._scheduler = scheduler
-        self._still = MemoryOutcomes(replace(world, step=lambda name: None))
 
     def put_event(self, event: Event) -> Outcome | None:
-        return _send(self._scheduler, "puts an event", False, lambda: self._still.put_event(event))
+        return _send(self._scheduler, "puts an event", False, lambda: self.apply_event(event))
 
     def put_void(self, void: Void) -> Outcome | None:
-        return _send(self._scheduler, "puts a void", False, lambda: self._still.put_void(void))
-
-    def commit_late(self, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
-        # The SDK gives a transaction a token by itself: sent again it is applied once and answered alike.
-        self._scheduler.pause("commits late")
-        return self._still.commit_late(event, over, writes)
+        return _send(self._scheduler, "puts a void", False, lambda: self.apply_void(void))

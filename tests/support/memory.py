@@ -98,6 +98,10 @@ class MemoryGates:
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         self._world.called("gate.write")
+        return self.apply(write)
+
+    def apply(self, write: GateWrite) -> Written:
+        """What the write does when it arrives."""
         before = self._world.gates.get(write.subject)
         after = applied(before, write)
         if after is None:
@@ -128,6 +132,9 @@ class MemoryOutcomes:
 
     def put_event(self, event: Event) -> Outcome | None:
         self._world.called("outcome.put_event")
+        return self.apply_event(event)
+
+    def apply_event(self, event: Event) -> Outcome | None:
         there = self._there(event.at)
         if isinstance(there, Event) or (there is not None and there.blocks(event.incarnations)):
             return there
@@ -136,6 +143,9 @@ class MemoryOutcomes:
 
     def put_void(self, void: Void) -> Outcome | None:
         self._world.called("outcome.put_void")
+        return self.apply_void(void)
+
+    def apply_void(self, void: Void) -> Outcome | None:
         there = self._there(void.at)
         if isinstance(there, Event):
             return there

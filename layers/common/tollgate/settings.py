@@ -12,12 +12,9 @@ class BadSetting(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SealSettings:
-    """seal's environment."""
+    """seal's environment, beside what `wiring` reads of it."""
 
-    events_table: str
     billing_table: str
-    accounts_table: str
-    config_table: str
     flush_queue_url: str
     seal_seconds: int
     grace_seconds: int
@@ -26,10 +23,7 @@ class SealSettings:
     def from_env(cls, env: Mapping[str, str]) -> SealSettings:
         """Raises BadSetting."""
         return cls(
-            events_table=text(env, "TOLLGATE_EVENTS_TABLE"),
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
-            accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
-            config_table=text(env, "TOLLGATE_CONFIG_TABLE"),
             flush_queue_url=text(env, "TOLLGATE_FLUSH_QUEUE_URL"),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),

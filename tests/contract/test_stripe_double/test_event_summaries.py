@@ -10,6 +10,7 @@ import stripe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local.stripe_double import customers, meters
 from local.stripe_double.event_summaries import LIST, list_all
 from local.stripe_double.meter_events import create
 from local.stripe_double.operations import Call
@@ -185,9 +186,12 @@ def test_in_a_pre_aggregated_meter_the_last_received_event_of_a_window_counts(
         ("c", None),
         ("d", None),
     ]
-    # Also a range that holds only the superseded event sees that it does not count.
+    # A range that cuts through the hour sees neither what was superseded nor what lies outside it.
     if window == "hour":
-        assert stripe_account.total(meter, customer, start + 60 - 60, start + 60) == 9
+        assert stripe_account.total(meter, customer, start, start + 60) == 9
+        stripe_account.send(customer, "11", timestamp=start + 120)
+        assert stripe_account.total(meter, customer, start, start + 60) is None
+        assert stripe_account.total(meter, customer, start + 120, start + 180) == 11
 
 
 def test_an_unknown_customer_is_a_400_and_an_unknown_meter_a_404(stripe_account: Account) -> None:
@@ -263,8 +267,6 @@ def test_summaries_stay_fast_with_100_000_events() -> None:
 def bare_double() -> tuple[Double, str, str]:
     """State without a server: what many thousand events are put through."""
     double = Double(lambda: NOON * 1000)
-    from local.stripe_double import meters
-
     view = meters.create(
         double,
         Call(
@@ -277,8 +279,6 @@ def bare_double() -> tuple[Double, str, str]:
 
 
 def add_customer(double: Double) -> str:
-    from local.stripe_double import customers
-
     customer_id: str = customers.create(double, Call({}, {}, "/v1/customers"))["id"]
     return customer_id
 

@@ -71,6 +71,15 @@ def test_500_after_has_taken_effect_and_replays_as_500(stripe_account: Account, 
         stripe_account.send(customer, identifier="batch-1", idempotency_key="batch-1:2")
 
 
+def test_500_after_in_place_of_a_replay_leaves_the_kept_answer(stripe_account: Account, customer: str) -> None:
+    stripe_account.send(customer, identifier="batch-1", idempotency_key="batch-1:1")
+    inject(stripe_account, "500_after")
+    with pytest.raises(stripe.APIError):
+        stripe_account.send(customer, identifier="batch-1", idempotency_key="batch-1:1")
+    assert stripe_account.send(customer, identifier="batch-1", idempotency_key="batch-1:1").identifier == "batch-1"
+    assert accepted(stripe_account) == 1
+
+
 @pytest.mark.parametrize(("kind", "effects"), [("timeout_before", 0), ("timeout_after", 1)])
 def test_a_timeout_gives_no_answer(stripe_account: Account, customer: str, kind: str, effects: int) -> None:
     impatient = sdk(stripe_account.url, timeout=0.3)

@@ -90,6 +90,21 @@ def test_a_key_in_use_is_a_409() -> None:
         assert len(stripe_account.look("meter_events")["data"]) == 1
 
 
+def test_the_clock_may_move_by_days_while_a_call_runs() -> None:
+    with account(latency_seconds=0.5) as stripe_account:
+        stripe_account.meter()
+        customer = stripe_account.customer()
+        events: list[stripe.billing.MeterEvent] = []
+        call = threading.Thread(target=lambda: events.append(stripe_account.send(customer, idempotency_key="key")))
+        call.start()
+        while not stripe_account.double.in_work:
+            assert call.is_alive()
+        stripe_account.advance(2 * DAY)
+        stripe_account.client.v1.customers.create({}, {"idempotency_key": "other"})
+        call.join()
+        assert len(events) == 1
+
+
 def test_get_and_delete_take_no_keys(stripe_account: Account) -> None:
     customer = stripe_account.customer()
     headers = {"Authorization": "Bearer sk_test_x", "Idempotency-Key": "key"}

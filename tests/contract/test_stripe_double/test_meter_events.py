@@ -74,12 +74,15 @@ def test_an_identifier_is_taken_for_24_hours_and_then_counts_twice(stripe_accoun
     stripe_account.send(customer, "5", identifier="batch-1", timestamp=NOON)
     stripe_account.advance(DAY - 1)
     refusal(stripe_account, customer, "5", identifier="batch-1", timestamp=NOON)
-    stripe_account.advance(HOUR + 1)
+    stripe_account.advance(1)
     stripe_account.send(customer, "5", identifier="batch-1", timestamp=NOON)
     assert stripe_account.total(meter, customer, NOON, NOON + 60) == 10
     # The window starts anew with the second one.
     stripe_account.advance(DAY - 1)
     refusal(stripe_account, customer, "5", identifier="batch-1", timestamp=NOON)
+    stripe_account.advance(HOUR + 1)
+    stripe_account.send(customer, "5", identifier="batch-1", timestamp=NOON)
+    assert stripe_account.total(meter, customer, NOON, NOON + 60) == 15
 
 
 def test_an_identifier_is_unique_in_the_account(stripe_account: Account) -> None:
@@ -205,6 +208,13 @@ def test_problems_can_be_told_late(stripe_account: Account, code: str, event: di
     other = {"value": "many"} if code != "meter_event_invalid_value" else {"timestamp": NOON + 301}
     if code not in ("no_meter", "meter_event_value_too_many_digits"):
         refusal(stripe_account, customer, **{**event, **other})
+
+
+def test_of_two_late_problems_the_first_is_told(stripe_account: Account) -> None:
+    stripe_account.control("settings", {"late_checks": ["timestamp_in_future"]})
+    stripe_account.meter()
+    stripe_account.send("cus_none", identifier="both", timestamp=NOON + 301)
+    assert counted(stripe_account) == [("both", False, "timestamp_in_future")]
 
 
 def test_one_call_at_a_time_for_a_customer_and_meter() -> None:

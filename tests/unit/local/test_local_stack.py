@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -16,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from local.testing import StackProcess, descendants, free_ports, still_running, wait_until
+from local.testing import ROOT, StackProcess, descendants, free_ports, still_running, wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -387,3 +389,28 @@ def test_the_pure_python_loop_serves_the_stack_too(toy_environment: dict[str, st
         assert do(running, **{"raise": "boom"}).status_code == 500
         send(running, id="one", group="g")
         wait_until(lambda: flushed(running, "one"))
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_another_dynamodb_gets_the_tables_and_starts_fresh_each_time(
+    toy_environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_ports()
+    other = subprocess.Popen([sys.executable, "-m", "local.aws_double", "--port", str(port)], cwd=ROOT)
+    try:
+        wait_until(lambda: listens(port))
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(2):
+            with StackProcess(tmp_path, {**toy_environment, "AWS_ENDPOINT_URL_DYNAMODB": url}) as running:
+                told = do(running, tell=True, count="x").json()
+                assert told["taken"] == "1", "tables of an earlier start are made anew"
+                assert told["env"]["AWS_ENDPOINT_URL_DYNAMODB"] == url
+                assert told["env"]["AWS_ENDPOINT_URL_SQS"] == running.aws_url
+                assert url in running.api("GET", "/").text
+    finally:
+        other.terminate()
+        other.wait(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from local.functions import Failure, Outcome
 from local.queues import done_messages, sqs_event
 from local.template import Queue
 
-MESSAGES = [
+MESSAGES: list[dict[str, Any]] = [
     {"MessageId": "a", "ReceiptHandle": "ra", "Body": "1", "Attributes": {"MessageGroupId": "g"}},
     {"MessageId": "b", "ReceiptHandle": "rb", "Body": "2"},
 ]

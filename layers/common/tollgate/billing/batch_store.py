@@ -123,7 +123,8 @@ def batch_item(batch: Batch) -> dynamo.Item:
 def batch_of(raw: dynamo.Item) -> Batch:
     row = dynamo.unitem(raw)
     known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
-    return Batch(**{name: int(value) if name in _INTEGERS else value for name, value in known.items()})
+    known |= {name: int(known[name]) for name in _INTEGERS if name in known}
+    return Batch(**known)
 
 
 def _key(key: BatchKey) -> dynamo.Item:

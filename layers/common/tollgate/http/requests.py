@@ -8,13 +8,23 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 from tollgate.clock import parse_rfc3339
 from tollgate.errors import FieldError, Invalid
 
 _ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,64}")
 _PLAIN = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 MAX_WHOLE_DIGITS = 15
 MAX_PLACES = 12
@@ -24,6 +34,10 @@ MIN_TTL_S = 5
 DEFAULT_TTL_S = 300
 
 
+_TOO_LARGE = PydanticCustomError("too_large", "at most 15 digits before the point")
+_TOO_PRECISE = PydanticCustomError("too_precise", "at most 12 digits after the point")
+
+
 def _id(value: str) -> str:
     if not _ID.fullmatch(value) or not value.strip("."):
         raise PydanticCustomError("id", "an id is 1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots")
@@ -31,18 +45,38 @@ def _id(value: str) -> str:
 
 
 def _decimal(value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+    """A quantity or amount: at most 15 digits before the point and 12 after it, so that sums stay exact."""
+    if isinstance(value, str):
+        return _decimal_of_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise PydanticCustomError("decimal", "a decimal is a string or a JSON number")
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        raise PydanticCustomError("decimal", "a decimal string is digits with at most one point")
     number = Decimal(value)
-    if number.adjusted() >= MAX_WHOLE_DIGITS:
-        raise PydanticCustomError("too_large", "at most 15 digits before the point")
     if number == 0:
         return Decimal(0)
-    exponent = number.normalize().as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -MAX_PLACES:
-        raise PydanticCustomError("too_precise", "at most 12 digits after the point")
+    if number.adjusted() >= MAX_WHOLE_DIGITS:
+        raise _TOO_LARGE
+    if number.adjusted() < -MAX_PLACES:  # first of all: 1e-999999999 must never be spelled out
+        raise _TOO_PRECISE
+    sign, digits, exponent = number.as_tuple()
+    surplus = -int(exponent) - MAX_PLACES
+    if surplus <= 0:
+        return number
+    if any(digits[-surplus:]):
+        raise _TOO_PRECISE
+    return Decimal((sign, digits[:-surplus], -MAX_PLACES))
+
+
+def _decimal_of_text(text: str) -> Decimal:
+    if not _PLAIN.fullmatch(text):
+        raise PydanticCustomError("decimal", "a decimal string is digits with at most one point")
+    whole, _, places = text.removeprefix("-").partition(".")
+    if len(whole) > MAX_WHOLE_DIGITS:
+        raise _TOO_LARGE
+    if len(places) > MAX_PLACES:
+        raise _TOO_PRECISE
+    number = Decimal(text)
+    if number.is_signed() and number == 0:
+        raise PydanticCustomError("decimal", "zero has no sign")
     return number
 
 
@@ -59,15 +93,25 @@ def _not_negative(value: Decimal) -> Decimal:
 
 
 def _moment(value: Any) -> int:
-    if not isinstance(value, str) or len(value) > 40:
-        raise PydanticCustomError("time", "a time is an RFC 3339 string")
+    found = moment_ms(value) if isinstance(value, str) else None
+    if found is None:
+        raise PydanticCustomError("time", "a time is RFC 3339 with an offset, as 2026-11-20T10:00:00Z")
+    return found
+
+
+def moment_ms(text: str) -> int | None:
+    """An RFC 3339 time as epoch milliseconds, None where it is none (`fromisoformat` alone takes far more forms)."""
+    if not _RFC3339.fullmatch(text):
+        return None
     try:
-        return parse_rfc3339(value)
+        return parse_rfc3339(text.upper())
     except (ValueError, OverflowError):
-        raise PydanticCustomError("time", "a time is RFC 3339 with an offset, as 2026-11-20T10:00:00Z") from None
+        return None
 
 
 def _seconds(value: Any) -> int:
+    if isinstance(value, Decimal) and abs(value.adjusted()) < MAX_WHOLE_DIGITS and value == value.to_integral_value():
+        value = int(value)  # JSON has one kind of number: 300.0 is a whole one
     if isinstance(value, bool) or not isinstance(value, int):
         raise PydanticCustomError("integer", "must be a whole number of seconds")
     if not MIN_TTL_S <= value <= MAX_TTL_S:
@@ -114,15 +158,63 @@ def _key(value: str) -> str:
     return value
 
 
-Id = Annotated[str, Field(strict=True), AfterValidator(_id)]
-MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64)]
-Quantity = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_positive)]
-Amount = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_not_negative)]
-Moment = Annotated[int, BeforeValidator(_moment)]
-Ttl = Annotated[int, BeforeValidator(_seconds)]
-Dimensions = Annotated[dict[str, Annotated[str, Field(strict=True)]], AfterValidator(_dimensions)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
-Key = Annotated[str, Field(strict=True), AfterValidator(_key)]
+# What JSON Schema can say of each type: the OpenAPI document tells clients what the validators enforce.
+_ID_SCHEMA = {
+    "type": "string",
+    "pattern": r"^(?!\.+$)[A-Za-z0-9._:@|+-]{1,64}$",
+    "description": "1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots.",
+    "examples": ["alice"],
+}
+_DECIMAL_TEXT = "A decimal string or a JSON number, at most 15 digits before the point and 12 after it."
+_QUANTITY_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,12})?$"},
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**MAX_WHOLE_DIGITS},
+    ],
+    "description": _DECIMAL_TEXT + " Above zero.",
+    "examples": ["2.5"],
+}
+_AMOUNT_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[0-9]{1,15}(\.[0-9]{1,12})?$"},
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**MAX_WHOLE_DIGITS},
+    ],
+    "description": _DECIMAL_TEXT + " Not negative.",
+    "examples": ["0.0021"],
+}
+_MOMENT_SCHEMA = {
+    "type": "string",
+    "format": "date-time",
+    "description": "RFC 3339 with an offset.",
+    "examples": ["2026-11-20T10:00:00Z"],
+}
+_TTL_SCHEMA = {"type": "integer", "minimum": MIN_TTL_S, "maximum": MAX_TTL_S, "description": "Seconds."}
+_DIMENSIONS_SCHEMA = {
+    "type": "object",
+    "maxProperties": 10,
+    "propertyNames": {"minLength": 1, "maxLength": 40},
+    "additionalProperties": {"type": "string", "maxLength": 64},
+    "description": "At most 10 strings; names of 1 to 40, values of at most 64 characters.",
+    "examples": [{"model": "small-1"}],
+}
+_METADATA_SCHEMA = {"type": "object", "description": "Kept with the event, at most 2048 bytes as JSON."}
+_KEY_SCHEMA = {
+    "type": "string",
+    "pattern": r"^[\x21-\x7e]{1,255}$",
+    "description": "As the header Idempotency-Key, for clients that cannot set headers.",
+}
+
+Id = Annotated[str, Field(strict=True), AfterValidator(_id), WithJsonSchema(_ID_SCHEMA)]
+MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64, examples=["ai_credits"])]
+Quantity = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_positive), WithJsonSchema(_QUANTITY_SCHEMA)]
+Amount = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
+Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema(_MOMENT_SCHEMA)]
+Ttl = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_TTL_SCHEMA)]
+Dimensions = Annotated[
+    dict[str, Annotated[str, Field(strict=True)]], AfterValidator(_dimensions), WithJsonSchema(_DIMENSIONS_SCHEMA)
+]
+Metadata = Annotated[dict[str, Any], AfterValidator(_metadata), WithJsonSchema(_METADATA_SCHEMA)]
+Key = Annotated[str, Field(strict=True), AfterValidator(_key), WithJsonSchema(_KEY_SCHEMA)]
 
 
 class Body(BaseModel):
@@ -201,6 +293,8 @@ class EventIn(Body):
 
 
 class UsageIn(Body):
+    """The events are parsed one by one (`EventIn`): a wrong one is answered as rejected and spoils no other."""
+
     events: Annotated[list[Any], Field(min_length=1, max_length=100)]
     idempotency_key: Key | None = None
 

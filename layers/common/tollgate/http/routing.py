@@ -24,6 +24,8 @@ from tollgate.errors import (
 )
 
 MAX_BODY_BYTES = 512 * 1024
+MAX_DEPTH = 32
+"""Levels of arrays and objects in a body; no valid request comes near it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def json_body(request: Request) -> Any:
     if kind is not None and kind.split(";")[0].strip().lower() not in ("application/json", ""):
         raise UnsupportedMediaType
     try:
-        return json.loads(
+        found = json.loads(
             request.body.decode("utf-8"), parse_float=_decimal, parse_int=_integer, parse_constant=_no_constant
         )
     except UnicodeDecodeError:
@@ -139,6 +141,25 @@ def json_body(request: Request) -> Any:
         raise MalformedBody("The body is nested too deeply.") from None
     except ValueError as error:
         raise MalformedBody(f"The body is not valid JSON: {error}.") from None
+    # Two counts of bytes tell that most bodies cannot be deep, so that only the others are walked.
+    if request.body.count(b"[") + request.body.count(b"{") > MAX_DEPTH and _too_deep(found):
+        raise MalformedBody("The body is nested too deeply.")
+    return found
+
+
+def _too_deep(value: Any) -> bool:
+    """Whether anything in `value` lies deeper than MAX_DEPTH; level by level, as recursion is what must not overflow."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _integer(text: str) -> int | Decimal:

@@ -1,0 +1,307 @@
+"""One run: a world, processes with clocks and caches of their own, and the calls that actors make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from tests.interleave.faults import faulty
+from tests.interleave.watch import Violation, Watch
+from tests.support.memory import World
+from tests.support.scheduler import Actor, Chooser, Crashed, Scheduler
+from tollgate.accounts.rules import Frozen, Item, Rules
+from tollgate.catalog.model import Plan
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy, IdempotencyMismatch, MemberRequired
+from tollgate.gate.apply_rules import apply_rules
+from tollgate.gate.commit import Commit, Committed, commit
+from tollgate.gate.extend import extend
+from tollgate.gate.hold import expiry_of
+from tollgate.gate.item import Gate
+from tollgate.gate.ports import GateDeps
+from tollgate.gate.reclaim import reclaim
+from tollgate.gate.record import Recorded, Reported, record
+from tollgate.gate.recount import recount
+from tollgate.gate.release import release
+from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.gate.taking import expired_keys
+from tollgate.ids import fingerprint, key_hash
+
+ACCOUNT = "acme"
+REFUSALS = (AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired)
+METER = "ai_credits"
+
+
+def copy_of(world: World) -> World:
+    """Another world in the same state. Gates, rows and rules are immutable, so the maps alone are copied."""
+    return replace(
+        world,
+        gates=dict(world.gates),
+        outcomes=dict(world.outcomes),
+        origins=dict(world.origins),
+        rows=dict(world.rows),
+        plans=dict(world.plans),
+        step=lambda name: None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A caller's idempotency key; `origin_ms` set: it is a UUIDv7."""
+
+    name: str
+    origin_ms: int | None = None
+
+
+@dataclass
+class Process:
+    """Where an actor runs: its clock's error and its cached rules (None: nothing cached)."""
+
+    skew_ms: int = 0
+    rules: Rules | None = None
+
+
+def reservation_of(granted: Granted) -> Reservation:
+    asked = granted.asked
+    holds = {per: hold.pack() for per, hold in granted.holds.items()}
+    return Reservation(asked.account, asked.member, asked.key, holds, granted.floor_ms, tuple(granted.items))
+
+
+def asked_for(key: Key, quantity: int, member: str | None, ttl: int, dimensions: dict[str, str]) -> Asked:
+    return Asked(
+        ACCOUNT,
+        member,
+        key_hash("reservation", key.name),
+        key.origin_ms,
+        fingerprint(f"{quantity} {member} {dimensions}".encode()),
+        ttl,
+        lambda rules: [rules.item(METER, Decimal(quantity), dimensions)],
+    )
+
+
+class Stage:
+    """The world of one run and everything that callers were answered in it."""
+
+    def __init__(self, world: World, chooser: Chooser, crashes: int = 0, faults: int = 0, late: bool = False) -> None:
+        self.world = world
+        self.actors: list[Actor] = []
+        self.scheduler = Scheduler(self.actors, chooser, world.clock, crashes=crashes, faults=faults, late=late)
+        self.watch = Watch(world, ACCOUNT, self.scheduler)
+        self.committed: list[Committed] = []
+        self.recorded: list[tuple[Reported, Recorded]] = []
+        self.open: list[Granted] = []
+        """Reservations granted in this run."""
+
+        def step(name: str) -> None:
+            self.scheduler.pause(name)
+
+        world.step = step
+
+    # -- actors ----------------------------------------------------------------------------------------------------
+
+    def add(self, name: str, process: Process, body: Callable[[Caller], None]) -> None:
+        cache = {} if process.rules is None else {ACCOUNT: process.rules}
+        deps = faulty(self.world, self.scheduler, process.skew_ms, cache)
+
+        def run(actor: Actor) -> None:
+            body(Caller(self, actor, deps))
+
+        self.actors.append(Actor(name, run, process.skew_ms))
+
+    def run(self) -> None:
+        """Raises Violation, with the order of moves that led to it."""
+        try:
+            self.scheduler.run()
+        except Exception as error:  # noqa: BLE001 - whatever stops an actor is a finding; the order of moves explains it
+            raise Violation(f"{type(error).__name__}: {error}\n{self.story()}") from error
+        finally:
+            self.world.step = lambda name: None
+
+    def story(self) -> str:
+        return "\n".join(self.scheduler.log)
+
+
+class Caller:
+    """The calls of one actor. Each is what one HTTP request or one scheduled function does."""
+
+    def __init__(self, stage: Stage, actor: Actor, deps: GateDeps) -> None:
+        self.stage, self.actor, self.deps = stage, actor, deps
+
+    def reserve(
+        self,
+        key: Key,
+        quantity: int,
+        member: str | None = None,
+        ttl: int = 300,
+        dimensions: dict[str, str] | None = None,
+    ) -> Granted | Denied | None:
+        self.actor.kind = "reserve"
+        try:
+            found = reserve(self.deps, asked_for(key, quantity, member, ttl, dimensions or {}))
+        except REFUSALS:
+            return None
+        if isinstance(found, Granted):
+            self.stage.open.append(found)
+        return found
+
+    def commit(self, held: Granted | Reservation, quantity: int | None = None) -> Committed | None:
+        reservation = reservation_of(held) if isinstance(held, Granted) else held
+        self.actor.kind = "commit"
+
+        def weigh(rules: Rules) -> Sequence[Item]:
+            if quantity is None:
+                return list(reservation.items)
+            return [rules.item(METER, Decimal(quantity), reservation.items[0].dimensions)]
+
+        done = commit(self.deps, Commit(reservation, weigh))
+        self.stage.committed.append(done)
+        return done
+
+    def release(self, held: Granted | Reservation) -> None:
+        self.actor.kind = "release"
+        try:
+            release(self.deps, reservation_of(held) if isinstance(held, Granted) else held)
+        except REFUSALS:
+            return
+
+    def extend(self, held: Granted | Reservation, total: int | None, ttl: int | None) -> None:
+        reservation = reservation_of(held) if isinstance(held, Granted) else held
+        self.actor.kind = "extend"
+        expires_at = None if ttl is None else self.deps.clock() // 1000 + ttl
+
+        def weigh(rules: Rules) -> Sequence[Item]:
+            assert total is not None
+            return [rules.item(METER, Decimal(total), reservation.items[0].dimensions)]
+
+        try:
+            extend(self.deps, reservation, expires_at, None if total is None else weigh)
+        except REFUSALS:
+            return
+
+    def record(self, ids: Sequence[Key], quantity: int, member: str | None = None) -> None:
+        self.actor.kind = "record"
+        events = [
+            Reported(
+                key.name,
+                key_hash("reservation", key.name),
+                key.origin_ms,
+                fingerprint(f"{quantity} {member}".encode()),
+                ACCOUNT,
+                member,
+                METER,
+                Decimal(quantity),
+                {},
+            )
+            for key in ids
+        ]
+        results = record(self.deps, events)
+        self.stage.recorded += zip(events, results, strict=True)
+
+    def sweep(self) -> None:
+        """Every gate's expired holds end, and a recount that was broken off is finished."""
+        self.actor.kind = "sweep"
+        for subject in sorted(self.stage.world.gates):
+            member = subject.partition("#")[2] or None
+            gate = self.deps.gates.read(subject)
+            if gate is not None and gate.rev < 0:
+                recount(self.deps, self.deps.rules.fresh(ACCOUNT), subject, member)
+                gate = self.deps.gates.read(subject)
+            if gate is None:
+                continue
+            keys = expired_keys(gate, self.deps.clock() // 1000)
+            if keys:
+                reclaim(self.deps, self.deps.rules.get(ACCOUNT), gate, keys, member)
+
+    def audit(self) -> None:
+        """A recount of every gate: it must find nothing to change."""
+        self.actor.kind = "audit"
+        for subject in sorted(self.stage.world.gates):
+            member = subject.partition("#")[2] or None
+            recount(self.deps, self.deps.rules.get(ACCOUNT), subject, member)
+
+    def change_rules(self, plan: Plan | None, frozen: bool = False) -> None:
+        """A change of plan, or a freeze, as the accounts service makes it: the rules row, then the gate."""
+        self.actor.kind = "rules"
+        world = self.stage.world
+        world.called("rules.write")
+        if plan is not None:
+            world.move_to(ACCOUNT, plan)
+        else:
+            row = world.row(ACCOUNT)
+            world.rows[ACCOUNT] = replace(
+                row, rev=row.rev + 1, frozen=Frozen("unpaid", world.now_ms // 1000) if frozen else None
+            )
+        self.stage.watch.see_rules()
+        rules = self.deps.rules.fresh(ACCOUNT)
+        apply_rules(self.deps, rules)
+        gate = world.gates.get(ACCOUNT)
+        if gate is None or abs(gate.rev) < rules.rev:
+            raise Violation(f"revision {rules.rev} was answered before the gate had it")
+        self.stage.watch.applied_rev = max(self.stage.watch.applied_rev, rules.rev)
+
+    def pass_time(self, ms: int) -> None:
+        """Time passes for everybody."""
+        self.stage.world.called("time")
+        self.stage.world.now_ms += ms
+
+
+# -- after the run -------------------------------------------------------------------------------------------------
+
+
+def bring_to_rest(stage: Stage, ending: str) -> None:
+    """What happens after the actors, in a copy of the world: `swept`: nothing but time; `committed`: every granted
+    reservation is committed; `late`: they are committed after expiry and sweep; `released`: they are released.
+    Then all holds expire and are swept, and the checks of a world at rest are made."""
+    world = copy_of(stage.world)
+    last = Stage(world, stage.scheduler.chooser)
+    last.watch.rules, last.watch.granted = dict(stage.watch.rules), {k: dict(v) for k, v in stage.watch.granted.items()}
+    last.watch.applied_rev = stage.watch.applied_rev
+    last.committed, last.recorded = list(stage.committed), list(stage.recorded)
+    actor = Actor("end", lambda actor: None)
+    last.scheduler.moving = actor
+    caller = Caller(last, actor, faulty(world, last.scheduler, 0, {}))
+    try:
+        if ending == "committed":
+            for granted in stage.open:
+                caller.commit(granted)
+        elif ending == "released":
+            for granted in stage.open:
+                caller.release(granted)
+        _expire_all(caller)
+        if ending == "late":
+            for granted in stage.open:
+                caller.commit(granted)
+            _expire_all(caller)
+        last.watch.at_rest()
+        _each_answer_has_its_event(last)
+    except Exception as error:  # noqa: BLE001 - as in Stage.run
+        raise Violation(f"{type(error).__name__}: {error}\n{stage.story()}\n({ending})") from error
+
+
+def _expire_all(caller: Caller) -> None:
+    world = caller.stage.world
+    for _ in range(4):
+        expiries = [expiry_of(raw) for gate in world.gates.values() for raw in gate.holds.values()]
+        frozen = any(gate.rev < 0 for gate in world.gates.values())
+        if not expiries and not frozen:
+            return
+        world.now_ms = max([world.now_ms, *(expiry * 1000 for expiry in expiries)])
+        caller.sweep()
+
+
+def _each_answer_has_its_event(stage: Stage) -> None:
+    rows = {event.call: event for event in stage.world.events(ACCOUNT)}
+    new = [done.event for done in stage.committed if not done.duplicate]
+    for event in new:
+        stands = stage.world.outcomes.get((event.at.account, event.at.origin_ms, event.at.key))
+        if stands != event:
+            raise Violation(f"a commit was answered with {event}, but {stands} stands")
+    if len({event.at.key for event in new}) != len(new):
+        raise Violation(f"a key was answered as newly committed twice: {new}")
+    for sent, result in stage.recorded:
+        if result.status == "recorded" and not any(row.at.key == sent.key for row in rows.values()):
+            raise Violation(f"{sent} was answered as recorded, but has no row")
+
+
+__all__ = ["ACCOUNT", "Busy", "Caller", "Crashed", "Gate", "Key", "Process", "Stage", "bring_to_rest", "copy_of"]
