@@ -184,7 +184,7 @@ class Caller:
         events = [
             Reported(
                 key.name,
-                key_hash("reservation", key.name),
+                key_hash("usage", key.name),
                 key.origin_ms,
                 fingerprint(f"{quantity} {member}".encode()),
                 ACCOUNT,

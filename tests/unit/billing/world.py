@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from moto import mock_aws
@@ -57,6 +58,36 @@ class Crash(BaseException):
     """The process ends here. No `except Exception` catches it."""
 
 
+class Cut:
+    """Ends the process at one of its calls to the outside: `at` counts calls, `after` says on which side of the call."""
+
+    def __init__(self, at: int = -1, *, after: bool = False) -> None:
+        self.at, self.after, self.calls = at, after, 0
+
+    def around(self, target: Any) -> Any:
+        return _Watched(target, self)
+
+
+class _Watched:
+    def __init__(self, target: Any, cut: Cut) -> None:
+        self._target, self._cut = target, cut
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            here = self._cut.calls == self._cut.at
+            self._cut.calls += 1
+            if here and not self._cut.after:
+                raise Crash
+            answer = method(*args, **kwargs)
+            if here:
+                raise Crash
+            return answer
+
+        return call
+
+
 def no_gate(write: object) -> dict[str, Any]:
     raise AssertionError("sealing writes no gate")
 
@@ -74,24 +105,29 @@ def tables() -> Iterator[None]:
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     with mock_aws():
         forget_clients()
-        properties = Stack().resources
+        properties = template()
         for name, resource in (
             (EVENTS, "EventsTable"),
             (BILLING, "BillingTable"),
             (CONFIG, "ConfigTable"),
             (ACCOUNTS, "AccountsTable"),
         ):
-            template = properties[resource]["Properties"]
+            table = properties[resource]["Properties"]
             dynamo.client().create_table(
                 TableName=name,
                 **{
-                    key: template[key]
+                    key: table[key]
                     for key in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-                    if key in template
+                    if key in table
                 },
             )
         yield
     forget_clients()
+
+
+@lru_cache(maxsize=1)
+def template() -> dict[str, Any]:
+    return Stack().resources
 
 
 def forget_clients() -> None:

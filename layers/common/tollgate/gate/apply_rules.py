@@ -30,7 +30,7 @@ def apply_rules(deps: GateDeps, rules: Rules) -> None:
             return
         now = deps.clock() // 1000
         if gate is not None and (gate.rev < 0 or steps.unseeded(rules, gate, needed, now)):
-            recount(deps, rules, rules.account, None)
+            recount(deps, rules, rules.account, None, needed)
             gate = deps.gates.read(rules.account)
             continue
         rev = None if gate is None else gate.rev

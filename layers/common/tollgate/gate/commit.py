@@ -210,7 +210,7 @@ class _Commit:
                 self.rules = self.deps.rules.fresh(event.at.account)
             needed = event_units(self.rules, event, per)
             if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
-                recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None)
+                recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
                 return None
             raw = gate.holds.get(event.at.key)
             own = raw is not None and incarnation_of(raw) == event.incarnations[per]

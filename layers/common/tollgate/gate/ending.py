@@ -83,7 +83,7 @@ def end_hold(
             if seen is None:
                 return None
             if seen.rev < 0:
-                recount(deps, rules, subject, counted)
+                recount(deps, rules, subject, counted, {})
                 seen = deps.gates.read(subject)
                 continue
             if seen.rev > rules.rev:
@@ -95,7 +95,7 @@ def end_hold(
             for event in events:
                 needed.update(event_units(rules, event, per))
             if steps.unseeded(rules, seen, needed, deps.clock() // 1000):
-                recount(deps, rules, subject, counted)
+                recount(deps, rules, subject, counted, needed)
                 seen = deps.gates.read(subject)
                 continue
         assert raw is not None

@@ -107,7 +107,7 @@ def _extend_one(
         groups = () if items is None else rules.groups(items, per)
         lacking = shortfall(hold, groups)
         if gate.rev < 0 or steps.unseeded(rules, gate, lacking, now):
-            recount(deps, rules, subject, member)
+            recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
             continue
         if lacking and rules.row.frozen is not None:

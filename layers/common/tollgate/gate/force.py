@@ -53,7 +53,7 @@ def take_forced(
         elif isinstance(plan, taking.Stale):
             rules = deps.rules.fresh(rules.account)
         elif isinstance(plan, taking.NeedsRecount):
-            recount(deps, rules, subject, counted)
+            recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
         else:
             raise Busy  # a forced take is neither refused nor in another body's way
@@ -84,7 +84,7 @@ def grow(
         now = deps.clock() // 1000
         if isinstance(seen, Gate):
             if seen.rev < 0:
-                recount(deps, rules, subject, counted)
+                recount(deps, rules, subject, counted, {})
                 seen = deps.gates.read(subject)
                 continue
             if seen.rev > rules.rev:
@@ -101,7 +101,7 @@ def grow(
             return rules, False
         added = added_groups(groups, lacking)
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
-            recount(deps, rules, subject, counted)
+            recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
             continue
         grown = replace(hold, groups=merged(hold.groups, added), expires_at=max(hold.expires_at, now + LINGER_S))

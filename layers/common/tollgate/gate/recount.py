@@ -19,6 +19,7 @@ from decimal import Decimal
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, Rules, windowed_end
 from tollgate.errors import Busy
+from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Recounted
 from tollgate.gate.ports import GateDeps
@@ -36,9 +37,16 @@ class Found:
     changed: Mapping[int, tuple[Count | None, Count]]
 
 
-def recount(deps: GateDeps, rules: Rules, subject: str, member: str | None) -> Found:
-    """Freeze, sum, unfreeze. Raises Busy where others keep changing the gate."""
+def recount(
+    deps: GateDeps, rules: Rules, subject: str, member: str | None, needed: Mapping[int, Decimal] | None = None
+) -> Found:
+    """Freeze, sum, unfreeze. Raises Busy where others keep changing the gate.
+
+    `needed`: no more than that: a recount under way is finished, and one is begun only while a counter of these is
+    unseeded. So callers that meet the same new counter, or the same frozen gate, do not recount one after another.
+    """
     per = "account" if member is None else "member"
+    nonce = deps.nonce().hex()
     for tried in range(TRIES):
         if tried:
             deps.pause(tried)
@@ -47,11 +55,11 @@ def recount(deps: GateDeps, rules: Rules, subject: str, member: str | None) -> F
             rev = None if gate is None else gate.rev
             if rev is not None and rev > rules.rev:
                 rules = deps.rules.fresh(rules.account)
-            nonce = deps.nonce().hex()
-            frozen = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce))
-            if not frozen.applied or frozen.gate is None:
+            if needed is not None and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
+                return Found(subject, {})
+            gate = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce)).gate
+            if gate is None or gate.recount != nonce:
                 continue
-            gate = frozen.gate
         elif -gate.rev > rules.rev:
             rules = deps.rules.fresh(rules.account)
         assert gate.recount is not None
@@ -64,6 +72,8 @@ def recount(deps: GateDeps, rules: Rules, subject: str, member: str | None) -> F
                 if gate.counts.get(slot) != count
             }
             return Found(subject, changed)
+        if gate.recount == nonce:
+            return Found(subject, {})  # somebody else finished it, from rows read after it was begun
     raise Busy
 
 

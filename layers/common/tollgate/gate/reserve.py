@@ -180,7 +180,7 @@ class _Attempt:
             if isinstance(plan, taking.Mismatch):
                 raise IdempotencyMismatch
             if isinstance(plan, taking.NeedsRecount):
-                recount(deps, rules, subject, self._member(per))
+                recount(deps, rules, subject, self._member(per), by_slot(wanted.hold.groups))
                 seen = deps.gates.read(subject)
                 continue
             gate = seen if isinstance(seen, Gate) else None

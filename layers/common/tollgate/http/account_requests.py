@@ -41,6 +41,10 @@ class FreezeIn(Body):
     idempotency_key: Key | None = None
 
 
+class UnfreezeIn(Body):
+    idempotency_key: Key | None = None
+
+
 class PlanIn(Body):
     plan: Text
     when: Literal["now"] = "now"
@@ -50,3 +54,4 @@ class PlanIn(Body):
 class KeyIn(Body):
     name: Annotated[str, Field(strict=True, min_length=1, max_length=64)] = "key"
     scopes: Annotated[list[Literal["usage", "read", "admin"]], Field(min_length=1, max_length=3)]
+    idempotency_key: Key | None = None

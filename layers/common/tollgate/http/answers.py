@@ -43,9 +43,7 @@ def limit_states(limits: Iterable[LimitState]) -> list[dict[str, Any]]:
 
 
 def items(measured: Sequence[Item]) -> list[dict[str, Any]]:
-    return [
-        {"meter": item.meter, "quantity": plain(item.quantity), "units": plain(item.units)} for item in measured
-    ]
+    return [{"meter": item.meter, "quantity": plain(item.quantity), "units": plain(item.units)} for item in measured]
 
 
 def granted(found: Granted, reservation_id: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tollgate.accounts.key_store import ApiKey
 from tollgate.errors import Busy, ScopeMissing, TollgateError, Unauthorized
-from tollgate.http.routing import Request, Response, Router, request_of
+from tollgate.http.routing import Request, Response, Router, WrongMethod, request_of
 
 
 class Keys(Protocol):
@@ -80,6 +80,8 @@ def problem(error: TollgateError, request_id: str) -> Response:
     headers = {"content-type": "application/problem+json"}
     if isinstance(error, Busy):
         headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, WrongMethod):
+        headers["allow"] = ", ".join(error.allowed)
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
     return Response(error.status, body, headers)

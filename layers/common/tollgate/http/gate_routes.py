@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -10,7 +11,7 @@ from typing import Any
 
 from tollgate.accounts.rules import Item, Rules
 from tollgate.clock import rfc3339
-from tollgate.errors import FieldError, Invalid, TollgateError
+from tollgate.errors import FieldError, Invalid, ReservationTooLarge, TollgateError
 from tollgate.gate.commit import Commit, commit
 from tollgate.gate.ending import outcome_at
 from tollgate.gate.extend import Extended, extend
@@ -21,6 +22,7 @@ from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation, decode, encode
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
 from tollgate.http import answers
+from tollgate.http.idempotency import digest, once
 from tollgate.http.requests import (
     CommitIn,
     EventIn,
@@ -34,13 +36,17 @@ from tollgate.http.requests import (
     parse,
 )
 from tollgate.http.routing import Request, Response, Route, json_body
-from tollgate.ids import fingerprint, key_hash, uuid7_time_of, uuid_text
+from tollgate.ids import key_hash, uuid7_time_of, uuid_text
 from tollgate.quantities import ZERO, plain
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.outcome import ACCOUNT, Event, Outcome
 
 MAX_AGE_MS = 35 * 86_400_000
 MAX_AHEAD_MS = 5 * 60_000
+ALWAYS_FITS = 1_000
+"""Characters of dimensions that need no closer look."""
+MAX_PACKED_DIMENSIONS = 3_600
+"""Bytes of compressed dimensions: 4,800 of the 7,000 characters of an id; the rest of it never needs 2,200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +57,6 @@ class GateApiDeps:
     """Signs reservation ids."""
 
 
-def _digest(body: Any, size: int = 4) -> bytes:
-    """Fingerprint of a parsed body without its idempotency key: equal requests are equal, however spelled."""
-    if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name != "idempotency_key"}
-    return fingerprint(json.dumps(body, sort_keys=True, separators=(",", ":"), default=_plain).encode(), size)
-
-
-def _plain(value: Any) -> str:
-    return plain(value) if isinstance(value, Decimal) else repr(value)
-
-
 # -- reserve ---------------------------------------------------------------------------------------------------------
 
 
@@ -70,6 +65,7 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     body = parse(ReservationIn, raw)
     wanted = body.wanted()
     key = idempotency_key(request.headers, body.idempotency_key)
+    _check_fits(wanted)
     now_ms = deps.gate.clock()
     name = uuid_text(deps.gate.incarnate(now_ms)) if key is None else key
     asked = Asked(
@@ -77,7 +73,7 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
         member=body.member,
         key=key_hash("reservation", name),
         origin_ms=uuid7_time_of(name),
-        fingerprint=_digest(raw),
+        fingerprint=digest(raw),
         ttl_seconds=body.ttl_seconds,
         weigh=_weighed(wanted, single=body.items is None),
     )
@@ -87,9 +83,18 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     reservation = _reservation(found)
     answer = answers.granted(found, encode(reservation, deps.secret))
     if body.commit:
-        done = commit(deps.gate, Commit(reservation, lambda rules: found.items, fingerprint=_digest(raw)))
+        done = commit(deps.gate, Commit(reservation, lambda rules: found.items, fingerprint=digest(raw)))
         answer |= answers.committed(done)
     return Response(201, answer)
+
+
+def _check_fits(wanted: Sequence[ItemIn]) -> None:
+    """Refuse dimensions that no reservation id can carry before anything is held. Raises ReservationTooLarge."""
+    if sum(len(name) + len(text) for one in wanted for name, text in one.dimensions.items()) <= ALWAYS_FITS:
+        return
+    text = json.dumps([one.dimensions for one in wanted], separators=(",", ":"), ensure_ascii=False)
+    if len(zlib.compress(text.encode(), 6)) > MAX_PACKED_DIMENSIONS:
+        raise ReservationTooLarge
 
 
 def _weighed(wanted: Sequence[ItemIn], *, single: bool) -> Callable[[Rules], list[Item]]:
@@ -126,7 +131,7 @@ def post_commit(deps: GateApiDeps, request: Request) -> Response:
             provider_cost=body.provider_cost,
             metadata=body.metadata,
             commit_key=None if key is None else key_hash("commit", key),
-            fingerprint=_digest(raw),
+            fingerprint=digest(raw),
         ),
     )
     return Response(200, answers.committed(done))
@@ -181,9 +186,7 @@ def post_release(deps: GateApiDeps, request: Request) -> Response:
     body = parse(ReleaseIn, _optional_body(request))
     key = idempotency_key(request.headers, body.idempotency_key)
     limits = release(deps.gate, reservation, None if key is None else key_hash("release", key))
-    return Response(
-        200, {"id": request.params["id"], "status": "released", "limits": answers.limit_states(limits)}
-    )
+    return Response(200, {"id": request.params["id"], "status": "released", "limits": answers.limit_states(limits)})
 
 
 def post_extend(deps: GateApiDeps, request: Request) -> Response:
@@ -196,10 +199,11 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
     if expires_at is None and weigh is None:
         raise Invalid("Send `expires_at` or `ttl_seconds`, or a new total.", (FieldError("ttl_seconds", "missing"),))
     key = idempotency_key(request.headers, body.idempotency_key)
-    if key is not None:
-        deps.idempotency.claim(reservation.account, "extend", key, _digest(raw, 16), now)
-    found = extend(deps.gate, reservation, expires_at, weigh)
+    with once(deps.idempotency, reservation.account, "extend", key, raw, now):
+        found = extend(deps.gate, reservation, expires_at, weigh)
     answer: dict[str, Any] = {"id": request.params["id"], "allowed": found.refused is None and not found.frozen}
+    if key is not None and not answer["allowed"]:
+        deps.idempotency.forget(reservation.account, "extend", key)  # refusals are not remembered
     measured = reservation.items if weigh is None or not answer["allowed"] else weigh(found.rules)
     answer |= {
         "units": plain(sum((item.units for item in measured), ZERO)),
@@ -292,8 +296,6 @@ def post_usage(deps: GateApiDeps, request: Request) -> Response:
     body = parse(UsageIn, raw)
     now_ms = deps.gate.clock()
     key = idempotency_key(request.headers, body.idempotency_key)
-    if key is not None:
-        deps.idempotency.claim("*", "usage", key, _digest(raw, 16), now_ms // 1000)
     reported: list[Reported] = []
     results: dict[int, dict[str, Any]] = {}
     places: list[int] = []
@@ -304,8 +306,9 @@ def post_usage(deps: GateApiDeps, request: Request) -> Response:
         except TollgateError as error:
             event_id = one.get("id") if isinstance(one, dict) and isinstance(one.get("id"), str) else None
             results[index] = _rejected(event_id, error)
-    for index, found in zip(places, record(deps.gate, reported), strict=True):
-        results[index] = _recorded(found)
+    with once(deps.idempotency, "*", "usage", key, raw, now_ms // 1000):
+        for index, found in zip(places, record(deps.gate, reported), strict=True):
+            results[index] = _recorded(found)
     return Response(200, {"results": [results[index] for index in range(len(body.events))]})
 
 
@@ -320,7 +323,7 @@ def _reported(raw: Any, now_ms: int) -> Reported:
         id=event.id,
         key=key_hash("usage", event.id),
         origin_ms=uuid7_time_of(event.id),
-        fingerprint=_digest(raw),
+        fingerprint=digest(raw),
         account=event.account,
         member=event.member,
         meter=event.meter,

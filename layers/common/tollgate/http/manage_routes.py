@@ -6,7 +6,9 @@ import base64
 import binascii
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +16,15 @@ from tollgate.accounts.key_store import ApiKey, KeyTable
 from tollgate.accounts.rules import Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, freeze, put_account, unfreeze
 from tollgate.catalog.frozen import PlanVersion
-from tollgate.clock import parse_rfc3339, rfc3339, rfc3339_ms
-from tollgate.errors import FieldError, Invalid, TollgateError
+from tollgate.clock import rfc3339, rfc3339_ms
+from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
 from tollgate.gate.limits import states
 from tollgate.gate.ports import subject_of
 from tollgate.http import answers
-from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn
-from tollgate.http.requests import Body, account_id, idempotency_key, parse
+from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.idempotency import once
+from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
 from tollgate.http.routing import Request, Response, Route, json_body
-from tollgate.ids import fingerprint
 from tollgate.quantities import ZERO, plain
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.markers import LAST_MS
@@ -32,6 +34,19 @@ from tollgate.windows import PERIOD, window_at
 
 MAX_READ = 2000
 """Rows looked at for one page of events: a filter that matches little answers a short page and a cursor."""
+
+
+_KEY_ID = re.compile(r"key_[0-9a-f]{16}")
+
+
+class KeyAlreadyMade(Conflict):
+    code = "key_already_made"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key has made a key, whose secret was shown once. If it is lost, revoke that key (GET "
+            "/v1/keys) and create another under a new Idempotency-Key."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,9 @@ def post_freeze(deps: ManageApiDeps, request: Request) -> Response:
 
 def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
     account = account_id(request.params["id"], "id")
-    return Response(200, _account(unfreeze(deps.accounts, account)))
+    raw = json_body(request) if request.body.strip() else {}
+    with _once(deps, request, account, "unfreeze", parse(UnfreezeIn, raw), raw):
+        return Response(200, _account(unfreeze(deps.accounts, account)))
 
 
 def post_plan(deps: ManageApiDeps, request: Request) -> Response:
@@ -101,24 +118,11 @@ def _known(deps: ManageApiDeps, request: Request) -> Rules:
     return deps.accounts.rules.known(account_id(request.params["id"], "id"))
 
 
-class _once:  # noqa: N801 - reads as a word where it is used
-    """Ties the request's Idempotency-Key to its body; a refusal is not remembered."""
-
-    def __init__(self, deps: ManageApiDeps, request: Request, account: str, route: str, body: Body, raw: Any) -> None:
-        self._deps, self._account, self._route = deps, account, route
-        self._key = idempotency_key(request.headers, getattr(body, "idempotency_key", None))
-        if isinstance(raw, dict):
-            raw = {name: value for name, value in raw.items() if name != "idempotency_key"}
-        self._digest = fingerprint(json.dumps(raw, sort_keys=True, default=str).encode(), 16)
-
-    def __enter__(self) -> None:
-        if self._key is not None:
-            now = self._deps.accounts.gate.clock() // 1000
-            self._deps.idempotency.claim(self._account, self._route, self._key, self._digest, now)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self._key is not None and isinstance(error, TollgateError):
-            self._deps.idempotency.forget(self._account, self._route, self._key)
+def _once(
+    deps: ManageApiDeps, request: Request, account: str, route: str, body: Body, raw: Any
+) -> AbstractContextManager[None]:
+    key = idempotency_key(request.headers, getattr(body, "idempotency_key", None))
+    return once(deps.idempotency, account, route, key, raw, deps.accounts.gate.clock() // 1000)
 
 
 def _account(rules: Rules) -> dict[str, Any]:
@@ -238,10 +242,9 @@ def _moment(request: Request, name: str, default: int) -> int:
     text = request.query.get(name)
     if text is None:
         return default
-    try:
-        found = parse_rfc3339(text.replace(" ", "+"))
-    except (ValueError, OverflowError):
-        raise Invalid(f"`{name}` is no RFC 3339 time.", (FieldError(name, "time"),)) from None
+    found = moment_ms(text.replace(" ", "+"))  # a plus sign that was not percent-encoded arrives as a space
+    if found is None:
+        raise Invalid(f"`{name}` is no RFC 3339 time.", (FieldError(name, "time"),))
     return min(max(found, 0), LAST_MS)
 
 
@@ -269,9 +272,27 @@ def _cursor(key: str) -> str:
 
 
 def post_key(deps: ManageApiDeps, request: Request) -> Response:
-    body = parse(KeyIn, json_body(request))
-    key, secret = deps.keys.create(body.name, deps.mode, body.scopes)
+    raw = json_body(request)
+    body = parse(KeyIn, raw)
+    named = idempotency_key(request.headers, body.idempotency_key)
+    now = deps.accounts.gate.clock() // 1000
+    with once(deps.idempotency, "*", "keys", named, raw, now), _first(deps, named, now):
+        key, secret = deps.keys.create(body.name, deps.mode, body.scopes)
     return Response(201, {**_key(key), "secret": secret})
+
+
+@contextmanager
+def _first(deps: ManageApiDeps, key: str | None, now: int) -> Iterator[None]:
+    """A repeated creation must neither make a second key nor can it show the first one's secret again: it is refused.
+
+    Two claims: `once` tells another body from the same one, this one, tied to a random body, tells a repeat.
+    """
+    if key is not None:
+        try:
+            deps.idempotency.claim("*", "keys.made", key, secrets.token_bytes(16), now)
+        except IdempotencyMismatch:
+            raise KeyAlreadyMade from None
+    yield
 
 
 def list_keys(deps: ManageApiDeps, request: Request) -> Response:
@@ -279,6 +300,9 @@ def list_keys(deps: ManageApiDeps, request: Request) -> Response:
 
 
 def delete_key(deps: ManageApiDeps, request: Request) -> Response:
+    idempotency_key(request.headers, None)  # accepted, and not needed: revoking twice is revoking once
+    if not _KEY_ID.fullmatch(request.params["id"]):
+        raise NotFound("No such key; GET /v1/keys lists them.")
     deps.keys.revoke(request.params["id"])
     return Response(200, {"id": request.params["id"], "revoked": True})
 

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from tollgate.clock import parse_rfc3339
 from tollgate.errors import FieldError, Invalid
@@ -34,8 +35,12 @@ MIN_TTL_S = 5
 DEFAULT_TTL_S = 300
 
 
-_TOO_LARGE = PydanticCustomError("too_large", "at most 15 digits before the point")
-_TOO_PRECISE = PydanticCustomError("too_precise", "at most 12 digits after the point")
+def _too_large() -> PydanticCustomError:
+    return PydanticCustomError("too_large", "at most 15 digits before the point")
+
+
+def _too_precise() -> PydanticCustomError:
+    return PydanticCustomError("too_precise", "at most 12 digits after the point")
 
 
 def _id(value: str) -> str:
@@ -54,15 +59,15 @@ def _decimal(value: Any) -> Decimal:
     if number == 0:
         return Decimal(0)
     if number.adjusted() >= MAX_WHOLE_DIGITS:
-        raise _TOO_LARGE
+        raise _too_large()
     if number.adjusted() < -MAX_PLACES:  # first of all: 1e-999999999 must never be spelled out
-        raise _TOO_PRECISE
+        raise _too_precise()
     sign, digits, exponent = number.as_tuple()
     surplus = -int(exponent) - MAX_PLACES
     if surplus <= 0:
         return number
     if any(digits[-surplus:]):
-        raise _TOO_PRECISE
+        raise _too_precise()
     return Decimal((sign, digits[:-surplus], -MAX_PLACES))
 
 
@@ -71,9 +76,9 @@ def _decimal_of_text(text: str) -> Decimal:
         raise PydanticCustomError("decimal", "a decimal string is digits with at most one point")
     whole, _, places = text.removeprefix("-").partition(".")
     if len(whole) > MAX_WHOLE_DIGITS:
-        raise _TOO_LARGE
+        raise _too_large()
     if len(places) > MAX_PLACES:
-        raise _TOO_PRECISE
+        raise _too_precise()
     number = Decimal(text)
     if number.is_signed() and number == 0:
         raise PydanticCustomError("decimal", "zero has no sign")
@@ -233,7 +238,42 @@ class UsedItemIn(Body):
     dimensions: Dimensions | None = None
 
 
+def _given(**kinds: str) -> JsonDict:
+    """JSON Schema: these fields are given, and not null."""
+    types: JsonDict = {name: {"type": [*kind.split()]} for name, kind in kinds.items()}
+    return {"required": [*kinds], "properties": types}
+
+
+_NOT_BOTH_TOTALS: JsonDict = {"not": _given(quantity="string number", items="array")}
+
+
 class ReservationIn(Body):
+    """`items`, or one `meter` and `quantity`: all or nothing. `commit`: reserve and commit in one call."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["meter", "quantity"],
+                    "properties": {
+                        "meter": {"type": "string"},
+                        "quantity": {"type": ["string", "number"]},
+                        "items": {"type": "null"},
+                    },
+                },
+                {
+                    "required": ["items"],
+                    "properties": {
+                        "items": {"type": "array"},
+                        "meter": {"type": "null"},
+                        "quantity": {"type": "null"},
+                        "dimensions": {"type": "null"},
+                    },
+                },
+            ]
+        }
+    )
+
     account: Id
     member: Id | None = None
     meter: MeterId | None = None
@@ -258,6 +298,10 @@ class ReservationIn(Body):
 
 
 class CommitIn(Body):
+    """What was used: nothing given means the reserved amounts. `cached`: the app's own cache answered; 0 units."""
+
+    model_config = ConfigDict(json_schema_extra=_NOT_BOTH_TOTALS)
+
     quantity: Amount | None = None
     items: Annotated[list[UsedItemIn], Field(min_length=1, max_length=8)] | None = None
     dimensions: Dimensions | None = None
@@ -272,6 +316,25 @@ class ReleaseIn(Body):
 
 
 class ExtendIn(Body):
+    """An absolute expiry, absolute totals, or both: repeating is harmless."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _NOT_BOTH_TOTALS,
+                {"not": _given(expires_at="string", ttl_seconds="integer")},
+                {
+                    "anyOf": [
+                        _given(expires_at="string"),
+                        _given(ttl_seconds="integer"),
+                        _given(quantity="string number"),
+                        _given(items="array"),
+                    ]
+                },
+            ]
+        }
+    )
+
     expires_at: Moment | None = None
     ttl_seconds: Ttl | None = None
     quantity: Quantity | None = None
@@ -322,9 +385,7 @@ def invalid(error: ValidationError) -> Invalid:
 def account_id(text: str, path: str = "account") -> str:
     """A path or query parameter that is an account or member id. Raises Invalid."""
     if not _ID.fullmatch(text) or not text.strip("."):
-        raise Invalid(
-            "An id is 1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots.", (FieldError(path, "id"),)
-        )
+        raise Invalid("An id is 1 to 64 of A-Z a-z 0-9 . _ : @ | + - and not only dots.", (FieldError(path, "id"),))
     return text
 
 

@@ -63,6 +63,14 @@ class Route:
         return tuple(self.path.strip("/").split("/"))
 
 
+class WrongMethod(MethodNotAllowed):
+    """`allowed`: the methods of the path, for the Allow header that RFC 9110 (15.5.6) asks for."""
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not possible here; use {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
 class Router:
     """Finds the route of a request."""
 
@@ -73,7 +81,7 @@ class Router:
             self._by_length.setdefault(len(route.parts), []).append((route.parts, route))
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route and its path parameters. Raises NoSuchRoute, MethodNotAllowed."""
+        """The route and its path parameters. Raises NoSuchRoute, WrongMethod."""
         pieces = path.strip("/").split("/")
         allowed: set[str] = set()
         for parts, route in self._by_length.get(len(pieces), ()):
@@ -84,7 +92,7 @@ class Router:
                 return route, params
             allowed.add(route.method)
         if allowed:
-            raise MethodNotAllowed(f"{method} is not possible here; use {', '.join(sorted(allowed))}.")
+            raise WrongMethod(method[:32], tuple(sorted(allowed)))
         raise NoSuchRoute(method, path[:200])
 
 
@@ -148,7 +156,7 @@ def json_body(request: Request) -> Any:
 
 
 def _too_deep(value: Any) -> bool:
-    """Whether anything in `value` lies deeper than MAX_DEPTH; level by level, as recursion is what must not overflow."""
+    """Whether anything lies deeper than MAX_DEPTH; level by level, as recursion is what must not overflow."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -175,4 +183,3 @@ def _decimal(text: str) -> Decimal:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
-

@@ -1,0 +1,9 @@
+"""python -m bench [--counted] [--json FILE]: prints the budgets; exit 1 past a counted one."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.cli import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""How large a gate gets: a write costs one unit for each started KB of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.calls import RESERVATIONS, Scenarios, asked
+from bench.report import Check, Listing, Section
+from bench.sizing import item_size, write_units
+from bench.stage import Stage
+
+BUDGETS = {0: 1, 8: 1, 64: 4, 200: 12}
+"""Open holds -> the most write units (design section 10)."""
+LONGEST = "workspace_" + "x" * 54
+"""An account id of 64 characters, the most that the contract allows."""
+
+
+def section(stage: Stage) -> Section:
+    rows, checks = [], []
+    for holds, budget in BUDGETS.items():
+        item, cost = _filled(stage, f"ws_{holds:03d}_holds", holds)
+        size = item_size(item)
+        longest = item_size({**item, "pk": {"S": LONGEST}})
+        rows.append((f"{holds} open holds", size, cost, budget, longest, -(-longest // 1024)))
+        checks.append(Check(f"a write with {holds} open holds", cost, budget, "write units"))
+    parts = _parts(item)
+    columns = ("5 limits, 3 grants", "bytes", "write units", "budget", "bytes, 64-character id", "write units")
+    return Section(
+        "Size of a gate",
+        [
+            Listing(columns, rows),
+            Listing(("where the bytes go, 200 open holds", "bytes", "entries", "bytes each"), parts),
+        ],
+        checks,
+        [
+            "Five limits on one meter, and the billing period's counter: six counters, all used; quantities of two digits.",
+            "Grants do not exist yet: the benchmark puts three of the design's maps into `g` of the item. Paid position "
+            "and spend (`p`) come with prices and will add some 20 bytes.",
+        ],
+    )
+
+
+def _filled(stage: Stage, account: str, holds: int) -> tuple[dict[str, Any], int]:
+    """A gate with that many open holds and three grants, and the units of a write that is counted on it."""
+    run = Scenarios(stage)
+    stage.account(account, "five")
+    run.quiet(RESERVATIONS, asked(account, 12_345, commit=True), key=run.key())
+    _grant(stage, account)
+    for index in range(holds):
+        run.quiet(RESERVATIONS, asked(account, 10 + index % 90), key=run.key())
+    item = stage.gate_item(account)
+    if len(item["h"]["M"]) != holds:
+        raise AssertionError(f"{len(item['h']['M'])} holds instead of {holds}")
+    return item, write_units(None, item)
+
+
+def _grant(stage: Stage, account: str) -> None:
+    """Three grants as the design keeps them: {grant -> {left, expiry, priority}}."""
+    grants = {
+        f"{index}": {"M": {"left": {"N": left}, "expiry": {"N": "1797860843"}, "priority": {"N": "10"}}}
+        for index, left in enumerate(("1499.5", "2987", "500"))
+    }
+    stage.look.update_item(
+        TableName="gates",
+        Key={"pk": {"S": account}},
+        UpdateExpression="SET g = :g",
+        ExpressionAttributeValues={":g": {"M": grants}},
+    )
+
+
+def _parts(item: dict[str, Any]) -> list[tuple[str, int, int, int]]:
+    names = {"w": "counters", "h": "holds", "g": "grants"}
+    rows = []
+    for name, what in names.items():
+        entries, size = len(item[name]["M"]), item_size({name: item[name]})
+        rows.append((what, size, entries, round(size / entries) if entries else 0))
+    rest = item_size({name: value for name, value in item.items() if name not in names})
+    return [*rows, ("key, revision, empty maps", rest, 1, rest)]

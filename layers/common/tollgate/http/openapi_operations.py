@@ -1,0 +1,297 @@
+"""What the OpenAPI document says of each operation beyond its route: bodies, answers, problems, examples, links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from tollgate.errors import (
+    AlreadyCommitted,
+    AlreadyReleased,
+    Busy,
+    CustomerInUse,
+    FieldError,
+    IdempotencyMismatch,
+    Invalid,
+    MemberRequired,
+    NotFound,
+    QuantityTooLarge,
+    ReservationTooLarge,
+    TollgateError,
+    UnknownAccount,
+    UnknownMeter,
+    UnknownPlan,
+    UnknownReservation,
+)
+from tollgate.http import schemas
+from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.manage_routes import KeyAlreadyMade
+from tollgate.http.requests import CommitIn, ExtendIn, ReleaseIn, ReservationIn, UsageIn
+from tollgate.windows import UnknownTimezone
+
+Answers = tuple[type[BaseModel], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where to go from an answer: `parameters` and `body` are runtime expressions of OpenAPI."""
+
+    operation: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`answers`: status -> (models, description). `problems`: an example of each problem beyond the common ones."""
+
+    tag: str
+    summary: str
+    answers: Mapping[int, tuple[Answers, str]]
+    description: str = ""
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[TollgateError, ...] = ()
+    query: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    """From the first of the answers."""
+
+
+_ID = {"id": "$response.body#/id"}
+_SAME_ID = {"id": "$request.path.id"}
+_BAD_FIELD = Invalid("`id`: an id is 1 to 64 characters.", (FieldError("id", "id"),))
+_BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
+_RESERVING = (UnknownMeter("ai_credit"), MemberRequired("jobs"), QuantityTooLarge())
+
+OPERATIONS: Mapping[str, Operation] = {
+    "createReservation": Operation(
+        tag="Reservations",
+        summary="May this call run? Reserve units before it does",
+        description=(
+            "Decides all items against all limits at once. A refusal is an answer (200, `allowed: false`), not an "
+            "error. The same Idempotency-Key gets the same reservation; clients send a UUIDv7."
+        ),
+        body=ReservationIn,
+        examples={
+            "one": {"account": "alice", "meter": "ai_credits", "quantity": "1"},
+            "several": {
+                "account": "alice",
+                "member": "u-1",
+                "items": [
+                    {"meter": "ai_credits", "quantity": "1", "dimensions": {"operation": "image"}},
+                    {"meter": "ai_credits", "quantity": 1500, "dimensions": {"operation": "chat", "model": "small-1"}},
+                ],
+                "ttl_seconds": 60,
+            },
+            "reserve and commit": {"account": "alice", "meter": "ai_credits", "quantity": "0.5", "commit": True},
+        },
+        answers={
+            201: ((schemas.Reservation, schemas.ReservationCommitted), "Held until it is committed or released."),
+            200: ((schemas.ReservationDenied,), "Refused, with the one reason."),
+        },
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), *_RESERVING, ReservationTooLarge(), Busy()),
+        links=tuple(
+            Link(name, _ID)
+            for name in ("commitReservation", "releaseReservation", "extendReservation", "getReservation")
+        )
+        + (
+            Link("getUsage", {"id": "$request.body#/account"}),
+            Link("listEvents", {"id": "$request.body#/account"}),
+        ),
+    ),
+    "getReservation": Operation(
+        tag="Reservations",
+        summary="What became of a reservation",
+        answers={200: ((schemas.ReservationState,), "Its state now.")},
+        problems=(UnknownReservation(),),
+    ),
+    "commitReservation": Operation(
+        tag="Reservations",
+        summary="The call ran: record what it used",
+        description="Safe to repeat; a late commit counts, too. More than was reserved is recorded in full.",
+        body=CommitIn,
+        body_required=False,
+        examples={
+            "as reserved": {},
+            "less": {"quantity": "0.4", "provider_cost": "0.0021", "metadata": {"request": "r-1"}},
+            "served from the app's own cache": {"cached": True},
+        },
+        answers={200: ((schemas.Commit,), "Recorded, now or before.")},
+        problems=(UnknownReservation(), IdempotencyMismatch(), UnknownMeter("ai_credit"), QuantityTooLarge(), Busy()),
+        links=(Link("getReservation", _SAME_ID),),
+    ),
+    "releaseReservation": Operation(
+        tag="Reservations",
+        summary="The call did not run: give the units back",
+        body=ReleaseIn,
+        body_required=False,
+        examples={"nothing to say": {}},
+        answers={200: ((schemas.Release,), "Nothing of it is held any more.")},
+        problems=(UnknownReservation(), AlreadyCommitted(), AlreadyReleased(), Busy()),
+        links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
+    ),
+    "extendReservation": Operation(
+        tag="Reservations",
+        summary="Keep a reservation alive, or raise its total",
+        description="Streams and agents call it as a heartbeat. Never shortens, never lowers.",
+        body=ExtendIn,
+        examples={"heartbeat": {"ttl_seconds": 120}, "more": {"ttl_seconds": 120, "quantity": "2"}},
+        answers={200: ((schemas.Extension,), "Extended, or (`allowed: false`) as it was.")},
+        problems=(
+            UnknownReservation(),
+            IdempotencyMismatch(),
+            AlreadyCommitted(),
+            AlreadyReleased(),
+            UnknownMeter("ai_credit"),
+            QuantityTooLarge(),
+            Busy(),
+        ),
+        links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
+    ),
+    "recordUsage": Operation(
+        tag="Usage",
+        summary="Report usage that has happened",
+        description="Up to 100 events; no cap refuses them. A wrong event is answered as rejected and spoils no other.",
+        body=UsageIn,
+        examples={
+            "two events": {
+                "events": [
+                    {"id": "call-1", "account": "alice", "member": "u-1", "meter": "ai_credits", "quantity": "2"},
+                    {"id": "call-2", "account": "alice", "meter": "ai_credits", "quantity": 1, "cached": True},
+                ]
+            }
+        },
+        answers={200: ((schemas.UsageRecorded,), "What became of each event.")},
+        problems=(IdempotencyMismatch(), Busy()),
+    ),
+    "putAccount": Operation(
+        tag="Accounts",
+        summary="Create or change an account",
+        description="Absent fields stay as they are; null clears. Binds the very next reservation.",
+        body=AccountIn,
+        examples={
+            "on a plan": {"plan": "pro", "timezone": "Europe/Berlin"},
+            "with a Stripe customer": {"stripe_customer_id": "cus_Alice1", "email": "alice@example.com"},
+        },
+        answers={200: ((schemas.Account,), "The account now.")},
+        problems=(
+            IdempotencyMismatch(),
+            CustomerInUse("cus_Alice1"),
+            _BAD_FIELD,
+            UnknownPlan("gold"),
+            UnknownTimezone("Mars/Olympus"),
+            Busy(),
+        ),
+        links=tuple(
+            Link(name, _ID)
+            for name in ("getAccount", "getUsage", "listEvents", "freezeAccount", "unfreezeAccount", "changePlan")
+        ),
+    ),
+    "getAccount": Operation(
+        tag="Accounts",
+        summary="One account",
+        answers={200: ((schemas.Account,), "The account now.")},
+        problems=(UnknownAccount("alice"), _BAD_FIELD),
+    ),
+    "listAccounts": Operation(
+        tag="Accounts",
+        summary="All accounts, newest first",
+        answers={200: ((schemas.AccountList,), "A page.")},
+        query=("limit", "cursor"),
+        problems=(_BAD_QUERY,),
+        links=(
+            Link("getAccount", {"id": "$response.body#/data/0/id"}),
+            Link("listAccounts", {"cursor": "$response.body#/next_cursor"}),
+        ),
+    ),
+    "freezeAccount": Operation(
+        tag="Accounts",
+        summary="Refuse every new reservation from now on",
+        description="Commits and usage are still recorded. Freezing again keeps the first reason.",
+        body=FreezeIn,
+        examples={"with a reason": {"reason": "Payment failed"}},
+        answers={200: ((schemas.Account,), "The account now.")},
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, Busy()),
+        links=(Link("unfreezeAccount", _ID), Link("getUsage", _ID)),
+    ),
+    "unfreezeAccount": Operation(
+        tag="Accounts",
+        summary="Let reservations through again",
+        body=UnfreezeIn,
+        body_required=False,
+        examples={"nothing to say": {}},
+        answers={200: ((schemas.Account,), "The account now.")},
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, Busy()),
+    ),
+    "changePlan": Operation(
+        tag="Accounts",
+        summary="Move an account to the current version of a plan",
+        description="Never refills a cap: counters stay.",
+        body=PlanIn,
+        examples={"now": {"plan": "pro", "when": "now"}},
+        answers={200: ((schemas.Account,), "The account now.")},
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, UnknownPlan("gold"), Busy()),
+    ),
+    "getUsage": Operation(
+        tag="Usage",
+        summary="Where an account stands: what the next reservation will see",
+        answers={200: ((schemas.Usage,), "Counters and limits now; `member` adds that member's limits.")},
+        query=("member",),
+        problems=(UnknownAccount("alice"), _BAD_FIELD),
+    ),
+    "listEvents": Operation(
+        tag="Usage",
+        summary="Usage events, newest first",
+        description=(
+            "By the time of their ids. `dimension.<name>=<value>` (repeatable for several names) filters by a "
+            "dimension. A filter that matches little may answer a short page with a cursor."
+        ),
+        answers={200: ((schemas.EventList,), "A page.")},
+        query=("from", "to", "meter", "member_filter", "limit", "cursor"),
+        problems=(UnknownAccount("alice"), _BAD_QUERY),
+        links=(Link("listEvents", {**_SAME_ID, "cursor": "$response.body#/next_cursor"}),),
+    ),
+    "createKey": Operation(
+        tag="Keys",
+        summary="Create an API key",
+        description=(
+            "The secret is shown once. A repeat under the same Idempotency-Key is refused (`key_already_made`), as the "
+            "secret cannot be shown again. `admin` includes the other scopes."
+        ),
+        body=KeyIn,
+        examples={"for the app's backend": {"name": "backend", "scopes": ["usage", "read"]}},
+        answers={201: ((schemas.NewKey,), "The key and its secret.")},
+        problems=(IdempotencyMismatch(), KeyAlreadyMade()),
+        links=(Link("revokeKey", _ID),),
+    ),
+    "listKeys": Operation(
+        tag="Keys",
+        summary="All keys, newest first",
+        answers={200: ((schemas.KeyList,), "Every key, revoked ones included.")},
+    ),
+    "revokeKey": Operation(
+        tag="Keys",
+        summary="Revoke a key",
+        description="Binds within 60 seconds; revoking again is harmless.",
+        answers={200: ((schemas.KeyRevoked,), "Revoked, now or before.")},
+        problems=(NotFound("No such key; GET /v1/keys lists them."),),
+    ),
+    "listPlans": Operation(
+        tag="Catalogue",
+        summary="The public plans, in the catalogue's order",
+        answers={200: ((schemas.PlanList,), "The plans that accounts can join now.")},
+    ),
+    "getHealth": Operation(
+        tag="Service",
+        summary="Whether the API answers",
+        answers={200: ((schemas.Health,), "It does.")},
+    ),
+    "getOpenapi": Operation(
+        tag="Service",
+        summary="This document",
+        answers={200: ((), "OpenAPI 3.1.")},
+    ),
+}
+"""By the route's name."""

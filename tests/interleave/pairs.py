@@ -1,0 +1,169 @@
+"""Every pair of calls on one gate, as scenarios: a prepared world, and two actors (with what happens to time)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, bring_to_rest, copy_of
+from tests.interleave.worlds import (
+    ADDED_HOURLY,
+    ADDED_MEMBER,
+    LOWERED,
+    Base,
+    Shape,
+    prepared,
+)
+from tests.support.scheduler import Chooser, explore
+
+ENDINGS = ("swept", "committed", "late")
+FAST, SLOW = 3_000, -3_000
+MINUTES = 301_000
+"""Past the expiry of the prepared reservations."""
+
+Op = Callable[[Caller, Base, int], None]
+"""A call on prepared reservation 0 or 1, or on their keys."""
+
+
+def _reserve(caller: Caller, base: Base, at: int) -> None:
+    """A retry of the reservation's own request."""
+    caller.reserve(base.keys[at], base.units[at], base.shape.member)
+
+
+def _reserve_new(caller: Caller, base: Base, at: int) -> None:
+    """Another request; one of its kind fits beside what is held, two do not."""
+    caller.reserve(Key(f"new{at}", base.world.now_ms), 2, base.shape.member)
+
+
+def _commit(caller: Caller, base: Base, at: int) -> None:
+    caller.commit(base.held[at], base.units[at] - 1)
+
+
+def _commit_over(caller: Caller, base: Base, at: int) -> None:
+    caller.commit(base.held[at], base.units[at] + 9)
+
+
+def _release(caller: Caller, base: Base, at: int) -> None:
+    caller.release(base.held[at])
+
+
+def _extend(caller: Caller, base: Base, at: int) -> None:
+    caller.extend(base.held[at], base.units[at] + 2, 900)
+
+
+def _reclaim(caller: Caller, base: Base, at: int) -> None:
+    caller.pass_time(MINUTES)
+    caller.sweep()
+
+
+def _rollover(caller: Caller, base: Base, at: int) -> None:
+    caller.pass_time(base.to_midnight_ms + 1_000)
+    caller.reserve(Key(f"next{at}", base.world.now_ms), 3, base.shape.member)
+
+
+def _lower(caller: Caller, base: Base, at: int) -> None:
+    caller.change_rules(LOWERED[base.shape.name])
+
+
+def _add_limit(caller: Caller, base: Base, at: int) -> None:
+    caller.change_rules(ADDED_HOURLY[base.shape.name])
+
+
+def _add_member_limit(caller: Caller, base: Base, at: int) -> None:
+    caller.change_rules(ADDED_MEMBER[base.shape.name])
+
+
+def _freeze(caller: Caller, base: Base, at: int) -> None:
+    caller.change_rules(None, frozen=True)
+
+
+def _record(caller: Caller, base: Base, at: int) -> None:
+    caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member)
+
+
+def _audit(caller: Caller, base: Base, at: int) -> None:
+    caller.audit()
+
+
+OPS: dict[str, Op] = {
+    "reserve": _reserve,
+    "reserve new": _reserve_new,
+    "commit": _commit,
+    "commit over": _commit_over,
+    "release": _release,
+    "extend": _extend,
+    "reclaim": _reclaim,
+    "rollover": _rollover,
+    "lower limit": _lower,
+    "add limit": _add_limit,
+    "add member limit": _add_member_limit,
+    "freeze": _freeze,
+    "record": _record,
+    "audit": _audit,
+}
+MOVES_TIME = {"reclaim", "rollover"}
+KEYED = {"reserve", "commit", "commit over", "release", "extend"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Two calls on one prepared world. `same`: both on reservation 0, else on 0 and 1."""
+
+    shape: Shape
+    first: str
+    second: str
+    same: bool = True
+    skews: tuple[int, int] = (0, 0)
+    stale: bool = False
+    """The first caller still has the rules from before a change that is in force."""
+    gone: str = ""
+    """What happened to the prepared reservations before: `voided`, `expired`, `committed`."""
+    plain_keys: bool = False
+    crashes: int = 0
+    faults: int = 0
+    late: bool = False
+    before_midnight_ms: int = 100_000
+    retried: bool = field(default=False)
+    """The second caller sends the first one's request again (a new key)."""
+
+    @property
+    def name(self) -> str:
+        parts = [f"{self.first} / {self.second}", self.shape.name, "same key" if self.same else "different keys"]
+        if any(self.skews):
+            parts.append(f"clocks {self.skews[0]:+d}/{self.skews[1]:+d} ms")
+        parts += [word for word, on in (("stale rules", self.stale), ("plain keys", self.plain_keys)) if on]
+        parts += [word for word, on in (("crash", self.crashes), ("fault", self.faults)) if on]
+        if self.gone:
+            parts.append(self.gone)
+        return ", ".join(parts)
+
+    def run(self, chooser: Chooser) -> Stage:
+        base = prepared(self.shape, self.before_midnight_ms, self.plain_keys, self.gone, self.stale)
+        stage = Stage(
+            copy_of(base.world), chooser, self.crashes, self.faults, self.late or bool({self.first, self.second} & MOVES_TIME)
+        )
+        for at, (op, skew) in enumerate(zip((self.first, self.second), self.skews, strict=True)):
+            rules = base.old_rules if self.stale and at == 0 else base.rules
+            call, target = OPS[op], 0 if self.same else at
+
+            def body(caller: Caller, call: Op = call, target: int = target) -> None:
+                call(caller, base, target)
+
+            stage.add("AB"[at], Process(skew, rules), body)
+        stage.run()
+        return stage
+
+
+def explored(scenario: Scenario, endings: tuple[str, ...] = ENDINGS) -> int:
+    """Run every interleaving; returns how many. Raises Violation."""
+    count = 0
+
+    def once(chooser: Chooser) -> None:
+        stage = scenario.run(chooser)
+        for ending in endings:
+            bring_to_rest(stage, ending)
+
+    for _ in explore(once):
+        count += 1
+    return count
