@@ -59,7 +59,11 @@ class Stub:
         self.answers: dict[str, bytes] = {}
 
     def attach(self, client: Any) -> None:
-        client.meta.events.register_first("before-send.dynamodb", self._answer)
+        from moto.core.models import botocore_stubber
+
+        # botocore asks every listener, even after one has answered: moto would do its work each time.
+        client.meta.events.unregister("before-send", botocore_stubber)
+        client.meta.events.register("before-send.dynamodb", self._answer)
 
     def _answer(self, request: Any, event_name: str, **_: Any) -> Any:
         from botocore.awsrequest import AWSResponse

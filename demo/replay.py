@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from demo.answers import Answer
@@ -222,10 +222,12 @@ def _committed(request: Request, reply: Reply, again: Sequence[Reply]) -> Answer
     if not reply.ok:
         return Answer(request, "rejected", "none", reply.code)
     units = Decimal(reply.body["units"])
-    surprises = []
+    surprises, refused = [], 0
     for other in again:
         if not other.ok:
             surprises.append(f"{request.id}: a resend was answered {other.status} {other.code}")
+        elif other.body.get("allowed") is False:
+            refused += 1
         elif other.body.get("duplicate") is not True or Decimal(other.body["units"]) != units:
             surprises.append(f"{request.id}: a resend was not answered as the duplicate that it is")
     return Answer(
@@ -237,6 +239,7 @@ def _committed(request: Request, reply: Reply, again: Sequence[Reply]) -> Answer
         waived=(Decimal(reply.body["waived"]),),
         late=bool(reply.body["late"]),
         over_reserved=bool(reply.body["over_reserved"]),
+        refused_again=refused,
         surprises=tuple(surprises),
     )
 

@@ -1,30 +1,49 @@
-"""The in-memory stores with the faults of a network: lost answers, writes that arrive late or twice."""
+"""The in-memory stores under a scheduler, with the faults of a network: lost answers, writes that come late or twice.
+
+Each call says what it touches, so that the search need not try both orders of two calls that commute.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import TypeVar
 
-from tests.support.memory import MemoryGates, MemoryOutcomes, World
-from tests.support.scheduler import Fault, Scheduler
+from tests.support.memory import MemoryGates, MemoryMarkers, MemoryOutcomes, MemoryRules, World
+from tests.support.scheduler import Fault, Scheduler, Touches
 from tollgate.accounts.rules import Rules
-from tollgate.gate.item import GateWrite, Written
+from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import AnswerLost, GateDeps
-from tollgate.usage.outcome import Event, Outcome, Void
+from tollgate.ids import uuid7
+from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
 
 T = TypeVar("T")
+ROWS = "event rows"
+RULES = "rules row"
+MARKERS = MemoryMarkers()
 
 
-def faulty(world: World, scheduler: Scheduler, skew_ms: int, rules: dict[str, Rules]) -> GateDeps:
-    """One process's dependencies under a scheduler. `rules`: its cache."""
-    return replace(
-        world.deps(skew_ms, rules), gates=FaultyGates(world, scheduler), outcomes=FaultyOutcomes(world, scheduler)
+def faulty(world: World, scheduler: Scheduler, process: int, skew_ms: int, rules: dict[str, Rules]) -> GateDeps:
+    """The dependencies of process number `process` under a scheduler. `rules`: its cache.
+
+    Incarnations and nonces come from a count of the process's own: so moves that commute leave the same world behind
+    in either order.
+    """
+    made = count(1)
+    return GateDeps(
+        gates=FaultyGates(world, scheduler),
+        outcomes=FaultyOutcomes(world, scheduler),
+        markers=MARKERS,
+        rules=FaultyRules(world, scheduler, rules),
+        clock=lambda: world.now_ms + skew_ms,
+        incarnate=lambda now_ms: uuid7(now_ms, (next(made) << 8 | process).to_bytes(10, "big")),
+        nonce=lambda: (next(made) << 8 | process).to_bytes(4, "big"),
+        pause=lambda tried: None,
     )
 
 
-def _send(scheduler: Scheduler, name: str, once: bool, apply: Callable[[], T]) -> T:
-    fault = scheduler.pause(name, once)
+def _send(scheduler: Scheduler, name: str, touches: Touches, once: bool, apply: Callable[[], T]) -> T:
+    fault = scheduler.pause(name, touches, once)
     if fault is None:
         return apply()
     if fault is Fault.LOST:
@@ -39,7 +58,7 @@ def _send(scheduler: Scheduler, name: str, once: bool, apply: Callable[[], T]) -
         scheduler.send_later(apply)
         return answer
     assert fault is Fault.RESENT
-    scheduler.pause(f"{name} again")
+    scheduler.pause(f"{name} again", touches)
     return apply()
 
 
@@ -49,7 +68,16 @@ class FaultyGates(MemoryGates):
         self._scheduler = scheduler
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
-        return _send(self._scheduler, "writes the gate", not retry, lambda: self.apply(write))
+        touches = ((write.subject, True),)
+        return _send(self._scheduler, f"writes gate {write.subject}", touches, not retry, lambda: self.apply(write))
+
+    def read(self, subject: str) -> Gate | None:
+        self._scheduler.pause(f"reads gate {subject}", ((subject, False),))
+        return super().read(subject)
+
+    def finish_recount(self, write: Recounted) -> bool:
+        self._scheduler.pause(f"ends the recount of {write.subject}", ((write.subject, True),))
+        return super().finish_recount(write)
 
 
 class FaultyOutcomes(MemoryOutcomes):
@@ -60,8 +88,41 @@ class FaultyOutcomes(MemoryOutcomes):
         super().__init__(world)
         self._scheduler = scheduler
 
+    def origin(self, account: str, key: str, proposed_ms: int) -> int:
+        self._scheduler.pause(f"looks up the origin of {key}", ((f"origin {key}", True),))
+        return super().origin(account, key, proposed_ms)
+
     def put_event(self, event: Event) -> Outcome | None:
-        return _send(self._scheduler, "puts an event", False, lambda: self.apply_event(event))
+        touches = ((_row(event.at), True), (ROWS, True))
+        return _send(self._scheduler, f"puts the event {event.at.key}", touches, False, lambda: self.apply_event(event))
 
     def put_void(self, void: Void) -> Outcome | None:
-        return _send(self._scheduler, "puts a void", False, lambda: self.apply_void(void))
+        touches = ((_row(void.at), True),)
+        return _send(self._scheduler, f"puts the void {void.at.key}", touches, False, lambda: self.apply_void(void))
+
+    def get(self, at: OutcomeKey) -> Outcome | None:
+        self._scheduler.pause(f"reads the outcome {at.key}", ((_row(at), False),))
+        return super().get(at)
+
+    def events_between(self, account: str, first_ms: int, last_ms: int) -> Iterator[Event]:
+        self._scheduler.pause("reads the events", ((ROWS, False),))
+        return super().events_between(account, first_ms, last_ms)
+
+    def commit_late(self, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
+        gates = ((write.subject, True) for write in writes)
+        self._scheduler.pause(f"commits late {event.at.key}", ((_row(event.at), True), (ROWS, True), *gates))
+        return super().commit_late(event, over, writes)
+
+
+class FaultyRules(MemoryRules):
+    def __init__(self, world: World, scheduler: Scheduler, cache: dict[str, Rules]) -> None:
+        super().__init__(world, cache)
+        self._scheduler = scheduler
+
+    def fresh(self, account: str) -> Rules:
+        self._scheduler.pause("reads the rules", ((RULES, False),))
+        return super().fresh(account)
+
+
+def _row(at: OutcomeKey) -> str:
+    return f"row {at.origin_ms} {at.key}"

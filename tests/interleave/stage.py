@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from tests.interleave.faults import faulty
+from tests.interleave.faults import RULES, faulty
 from tests.interleave.watch import Violation, Watch
 from tests.support.memory import World
-from tests.support.scheduler import Actor, Chooser, Crashed, Scheduler
+from tests.support.scheduler import EVERYTHING, Actor, Chooser, Scheduler
 from tollgate.accounts.rules import Frozen, Item, Rules
 from tollgate.catalog.model import Plan
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy, IdempotencyMismatch, MemberRequired
@@ -27,6 +27,7 @@ from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
 from tollgate.gate.taking import expired_keys
 from tollgate.ids import fingerprint, key_hash
+from tollgate.usage.outcome import Event
 
 ACCOUNT = "acme"
 REFUSALS = (AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired)
@@ -35,14 +36,41 @@ METER = "ai_credits"
 
 def copy_of(world: World) -> World:
     """Another world in the same state. Gates, rows and rules are immutable, so the maps alone are copied."""
-    return replace(
-        world,
-        gates=dict(world.gates),
-        outcomes=dict(world.outcomes),
-        origins=dict(world.origins),
-        rows=dict(world.rows),
-        plans=dict(world.plans),
-        step=lambda name: None,
+    return World(
+        world.now_ms,
+        world.meters,
+        world.plan,
+        dict(world.gates),
+        dict(world.outcomes),
+        dict(world.origins),
+        dict(world.rows),
+        dict(world.plans),
+        world.compiled,
+    )
+
+
+def state_of(stage: Stage) -> object:
+    """Equal for runs that ended alike: what comes after them need be looked at once."""
+    world = stage.world
+    gates = (
+        (name, gate.rev, gate.recount, frozenset(gate.counts.items()), frozenset(gate.holds.items()))
+        for name, gate in world.gates.items()
+    )
+    rows = (
+        (at, isinstance(row, Event) and (row.recorded_ms, row.units, row.late, row.call), frozenset(row.incarnations.items()))
+        for at, row in world.outcomes.items()
+    )
+    grants = ((held.asked.key, tuple(hold.incarnation for hold in held.holds.values())) for held in stage.open)
+    ledger = ((name, frozenset(units.items())) for name, units in stage.watch.granted.items())
+    return (
+        world.now_ms,
+        frozenset(gates),
+        frozenset(rows),
+        frozenset(world.origins.items()),
+        tuple(grants),
+        frozenset(ledger),
+        world.row(ACCOUNT).rev,
+        len(stage.watch.rules),
     )
 
 
@@ -83,9 +111,13 @@ def asked_for(key: Key, quantity: int, member: str | None, ttl: int, dimensions:
 class Stage:
     """The world of one run and everything that callers were answered in it."""
 
-    def __init__(self, world: World, chooser: Chooser, crashes: int = 0, faults: int = 0, late: bool = False) -> None:
+    def __init__(
+        self, world: World, chooser: Chooser, crashes: int = 0, faults: int = 0, late: bool = False, number: int = 1
+    ) -> None:
         self.world = world
         self.actors: list[Actor] = []
+        self.number = number
+        """Of the first actor's process."""
         self.scheduler = Scheduler(self.actors, chooser, world.clock, crashes=crashes, faults=faults, late=late)
         self.watch = Watch(world, ACCOUNT, self.scheduler)
         self.committed: list[Committed] = []
@@ -93,16 +125,11 @@ class Stage:
         self.open: list[Granted] = []
         """Reservations granted in this run."""
 
-        def step(name: str) -> None:
-            self.scheduler.pause(name)
-
-        world.step = step
-
     # -- actors ----------------------------------------------------------------------------------------------------
 
     def add(self, name: str, process: Process, body: Callable[[Caller], None]) -> None:
         cache = {} if process.rules is None else {ACCOUNT: process.rules}
-        deps = faulty(self.world, self.scheduler, process.skew_ms, cache)
+        deps = faulty(self.world, self.scheduler, self.number + len(self.actors), process.skew_ms, cache)
 
         def run(actor: Actor) -> None:
             body(Caller(self, actor, deps))
@@ -115,8 +142,6 @@ class Stage:
             self.scheduler.run()
         except Exception as error:  # noqa: BLE001 - whatever stops an actor is a finding; the order of moves explains it
             raise Violation(f"{type(error).__name__}: {error}\n{self.story()}") from error
-        finally:
-            self.world.step = lambda name: None
 
     def story(self) -> str:
         return "\n".join(self.scheduler.log)
@@ -224,7 +249,7 @@ class Caller:
         """A change of plan, or a freeze, as the accounts service makes it: the rules row, then the gate."""
         self.actor.kind = "rules"
         world = self.stage.world
-        world.called("rules.write")
+        self.stage.scheduler.pause("writes the rules row", ((RULES, True),))
         if plan is not None:
             world.move_to(ACCOUNT, plan)
         else:
@@ -242,7 +267,7 @@ class Caller:
 
     def pass_time(self, ms: int) -> None:
         """Time passes for everybody."""
-        self.stage.world.called("time")
+        self.stage.scheduler.pause(f"lets {ms / 1000:g} s pass", EVERYTHING)
         self.stage.world.now_ms += ms
 
 
@@ -260,7 +285,7 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
     last.committed, last.recorded = list(stage.committed), list(stage.recorded)
     actor = Actor("end", lambda actor: None)
     last.scheduler.moving = actor
-    caller = Caller(last, actor, faulty(world, last.scheduler, 0, {}))
+    caller = Caller(last, actor, faulty(world, last.scheduler, 255, 0, {}))
     try:
         if ending == "committed":
             for granted in stage.open:
@@ -274,7 +299,7 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
                 caller.commit(granted)
             _expire_all(caller)
         last.watch.at_rest()
-        _each_answer_has_its_event(last)
+        each_answer_has_its_event(last)
     except Exception as error:  # noqa: BLE001 - as in Stage.run
         raise Violation(f"{type(error).__name__}: {error}\n{stage.story()}\n({ending})") from error
 
@@ -290,7 +315,8 @@ def _expire_all(caller: Caller) -> None:
         caller.sweep()
 
 
-def _each_answer_has_its_event(stage: Stage) -> None:
+def each_answer_has_its_event(stage: Stage) -> None:
+    """Raises Violation where a commit or a usage event was answered as new and its row does not stand."""
     rows = {event.call: event for event in stage.world.events(ACCOUNT)}
     new = [done.event for done in stage.committed if not done.duplicate]
     for event in new:
@@ -302,6 +328,3 @@ def _each_answer_has_its_event(stage: Stage) -> None:
     for sent, result in stage.recorded:
         if result.status == "recorded" and not any(row.at.key == sent.key for row in rows.values()):
             raise Violation(f"{sent} was answered as recorded, but has no row")
-
-
-__all__ = ["ACCOUNT", "Busy", "Caller", "Crashed", "Gate", "Key", "Process", "Stage", "bring_to_rest", "copy_of"]

@@ -9,7 +9,7 @@ from functools import lru_cache
 from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, copy_of
 from tests.support.gate import CREDITS, limit, plan
 from tests.support.memory import World
-from tests.support.scheduler import Actor, Prefix
+from tests.support.scheduler import Straight
 from tollgate.accounts.rules import Rules
 from tollgate.catalog.model import Plan
 from tollgate.gate.reserve import Granted
@@ -69,7 +69,7 @@ class Base:
 
 def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
     """Calls that run straight through, under the same checks."""
-    stage = Stage(world, Prefix(()))
+    stage = Stage(world, Straight(), number=0)
 
     def body(caller: Caller) -> None:
         act(caller)

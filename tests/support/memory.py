@@ -37,6 +37,8 @@ class World:
     origins: dict[tuple[str, str], int] = field(default_factory=dict)
     rows: dict[str, AccountRow] = field(default_factory=dict)
     plans: dict[int, Plan] = field(default_factory=dict)
+    compiled: dict[int, tuple[AccountRow, Rules]] = field(default_factory=dict)
+    """Rules by the identity of their row: rows are immutable, and compiling is slow beside a call."""
     step: Step = no_step
     counter: int = 0
     calls: int = 0
@@ -86,7 +88,10 @@ class World:
 
     def rules(self, account: str) -> Rules:
         row = self.row(account)
-        return compile_rules(row, self.plans[row.plan_version], self.meters)
+        found = self.compiled.get(id(row))
+        if found is None or found[0] is not row:
+            found = self.compiled[id(row)] = (row, compile_rules(row, self.plans[row.plan_version], self.meters))
+        return found[1]
 
     def events(self, account: str) -> list[Event]:
         return [row for (owner, _, _), row in self.outcomes.items() if owner == account and isinstance(row, Event)]

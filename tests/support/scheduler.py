@@ -7,8 +7,8 @@ choices always give the same run: `explore` walks all of them depth first, `Rand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from typing import Protocol
@@ -42,55 +42,33 @@ SENT_ONCE = (Fault.LOST, Fault.UNANSWERED, Fault.DELAYED)
 SENT_AGAIN = (Fault.RESENT, Fault.DOUBLED)
 
 
+Touches = tuple[tuple[str, bool], ...]
+"""What a move reads (False) or writes (True). Two moves commute unless one writes what the other touches."""
+
+EVERYTHING: Touches = (("everything", True),)
+
+
+class Redundant(BaseException):
+    """Every run from here on would repeat one that was made, with independent moves in another order."""
+
+
 class Chooser(Protocol):
-    def pick(self, count: int) -> int:
-        """Which of `count` possible moves (at least 2) comes next."""
-
-    def fault(self, faults: Sequence[Fault]) -> Fault | None:
-        """Whether one of these happens to the call."""
-
-
-@dataclass(slots=True)
-class Prefix:
-    """Follows given choices, then always the first; keeps what was chosen, of how many."""
-
-    given: Sequence[int]
-    made: list[tuple[int, int]] = field(default_factory=list)
-
-    def pick(self, count: int) -> int:
-        at = len(self.made)
-        chosen = self.given[at] if at < len(self.given) else 0
-        self.made.append((chosen, count))
-        return chosen
-
-    def fault(self, faults: Sequence[Fault]) -> Fault | None:
-        chosen = self.pick(len(faults) + 1)
-        return faults[chosen - 1] if chosen else None
-
-
-@dataclass(slots=True)
-class Dice:
-    """Random choices; a call meets a fault with probability `chance`."""
-
-    random: Random
-    chance: float = 0.1
-
-    def pick(self, count: int) -> int:
-        return int(self.random.random() * count)
-
-    def fault(self, faults: Sequence[Fault]) -> Fault | None:
-        roll = self.random.random()
-        return faults[int(roll / self.chance * len(faults))] if roll < self.chance else None
+    def next(self, scheduler: Scheduler) -> Move:
+        """What happens next."""
 
 
 class Actor:
     """One caller: `body` makes store calls. `kind` names what it is doing now (the checks read it)."""
 
-    __slots__ = ("body", "calls", "cursor", "done", "error", "kind", "name", "planned_ms", "resumed_ms", "skew_ms")
+    __slots__ = (
+        "body", "calls", "cursor", "done", "error", "kind", "name", "once", "planned_ms", "resumed_ms", "skew_ms", "touches"
+    )
 
     def __init__(self, name: str, body: Callable[[Actor], None], skew_ms: int = 0) -> None:
         self.name, self.body, self.kind, self.skew_ms = name, body, name, skew_ms
         self.calls: str | None = None
+        self.touches: Touches = ()
+        self.once: bool | None = None
         self.cursor: greenlet | None = None
         self.done = False
         self.error: BaseException | None = None
@@ -102,9 +80,34 @@ class Actor:
 class InFlight:
     """A sent write that has not arrived."""
 
+    number: int
     actor: Actor
     kind: str
+    touches: Touches
     apply: Callable[[], object]
+
+
+@dataclass(slots=True)
+class Move:
+    """One possible next step: an actor's call (with a fault, or None), or the arrival of a sent write."""
+
+    actor: Actor
+    fault: Fault | None = None
+    flight: InFlight | None = None
+
+    @property
+    def name(self) -> tuple[str, object]:
+        return self.actor.name, self.fault if self.flight is None else self.flight.number
+
+    @property
+    def touches(self) -> Touches:
+        if self.flight is not None:
+            return self.flight.touches
+        if self.fault is None:
+            return self.actor.touches
+        if self.fault in (Fault.CRASH, Fault.LOST, Fault.DELAYED):
+            return (("faults", True),)
+        return (("faults", True), *self.actor.touches)
 
 
 class Scheduler:
@@ -123,74 +126,71 @@ class Scheduler:
     ) -> None:
         self.actors, self.chooser, self.clock = actors, chooser, clock
         self.crashes, self.faults, self.late = crashes, faults, late
+        self.alive: list[Actor] = []
         self.flights: list[InFlight] = []
         self.moving: Actor | None = None
         self.log: list[str] = []
         self._hub = getcurrent()
-        self._once = False
+        self._sent = 0
 
     # -- called by actors ------------------------------------------------------------------------------------------
 
-    def pause(self, name: str, once: bool | None = None) -> Fault | None:
+    def pause(self, name: str, touches: Touches, once: bool | None = None) -> Fault | None:
         """Stop before a store call; returns the fault it meets. `once`: whether the SDK sends the call only once;
         None: no write."""
         me = self.moving
         if me is None or getcurrent() is self._hub:
             return None  # set-up and final clean-up run straight through
-        me.calls = name
-        fault: Fault | None = self._hub.switch(once)
+        me.calls, me.touches, me.once = name, touches, once
+        fault: Fault | None = self._hub.switch()
         return fault
 
     def send_later(self, apply: Callable[[], object]) -> None:
-        assert self.moving is not None
-        self.flights.append(InFlight(self.moving, self.moving.kind, apply))
+        me = self.moving
+        assert me is not None
+        self._sent += 1
+        self.flights.append(InFlight(self._sent, me, me.kind, me.touches, apply))
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """All actors to their end, and all sent writes delivered."""
-        pending: dict[str, bool | None] = {}
-        alive = list(self.actors)
-        for actor in alive:
+        """All actors to their end, and all sent writes delivered. Raises Redundant, and whatever an actor raises."""
+        for actor in self.actors:
             actor.cursor = greenlet(self._body)
-            pending[actor.name] = None
             if not self.late:
-                pending[actor.name] = self._resume(actor, actor)
-        alive = [actor for actor in alive if not actor.done]
-        while alive or self.flights:
-            count = len(alive) + len(self.flights)
-            at = self.chooser.pick(count) if count > 1 else 0
-            if at >= len(alive):
-                self._deliver(self.flights.pop(at - len(alive)))
+                self._resume(actor, actor)
+        self.alive = [actor for actor in self.actors if not actor.done]
+        while self.alive or self.flights:
+            move = self.chooser.next(self)
+            if move.flight is not None:
+                self._deliver(move.flight)
                 continue
-            actor = alive[at]
-            fault = None if actor.calls is None else self._fault(pending[actor.name])
+            actor, fault = move.actor, move.fault
             self.log.append(f"{actor.name} {actor.calls or 'begins'}{f' ({fault.value})' if fault else ''}")
             if fault is Fault.CRASH:
+                self.crashes -= 1
                 self._kill(actor)
             else:
-                pending[actor.name] = self._resume(actor, actor if actor.calls is None else fault)
+                self.faults -= fault is not None
+                self._resume(actor, actor if actor.calls is None else fault)
             if actor.done:
-                alive.remove(actor)
+                self.alive.remove(actor)
 
-    def _fault(self, once: bool | None) -> Fault | None:
+    def possible(self, actor: Actor) -> tuple[Fault, ...]:
+        """The faults that the next call of an actor can meet."""
+        if actor.calls is None:
+            return ()
         faults: tuple[Fault, ...] = (Fault.CRASH,) if self.crashes > 0 else ()
-        if self.faults > 0 and once is not None:
-            faults += SENT_ONCE if once else SENT_AGAIN
-        found = self.chooser.fault(faults) if faults else None
-        if found is Fault.CRASH:
-            self.crashes -= 1
-        elif found is not None:
-            self.faults -= 1
-        return found
+        if self.faults > 0 and actor.once is not None:
+            faults += SENT_ONCE if actor.once else SENT_AGAIN
+        return faults
 
-    def _resume(self, actor: Actor, value: object) -> bool | None:
+    def _resume(self, actor: Actor, value: object) -> None:
         self.moving = actor
         actor.planned_ms, actor.resumed_ms = actor.resumed_ms, self.clock()
         assert actor.cursor is not None
-        once: bool | None = actor.cursor.switch(value)
+        actor.cursor.switch(value)
         self.moving = None
-        return once
 
     def _kill(self, actor: Actor) -> None:
         self.moving = actor
@@ -200,6 +200,7 @@ class Scheduler:
 
     def _deliver(self, flight: InFlight) -> None:
         self.log.append(f"{flight.actor.name}'s sent write arrives")
+        self.flights.remove(flight)
         kind, flight.actor.kind = flight.actor.kind, flight.kind
         self.moving = flight.actor
         flight.apply()
@@ -214,17 +215,111 @@ class Scheduler:
         actor.done = True
 
 
-def explore(once: Callable[[Chooser], None]) -> Iterator[None]:
-    """Every run of `once`, depth first; yields after each. `once` must make a fresh world each time."""
-    given: list[int] = []
+class Straight:
+    """The first actor until it ends, then the next."""
+
+    def next(self, scheduler: Scheduler) -> Move:
+        if scheduler.alive:
+            return Move(scheduler.alive[0])
+        return Move(scheduler.flights[0].actor, flight=scheduler.flights[0])
+
+
+@dataclass(slots=True)
+class Dice:
+    """Random moves; a call that can meet a fault does so with probability `chance`."""
+
+    random: Random
+    chance: float = 0.1
+
+    def next(self, scheduler: Scheduler) -> Move:
+        alive, flights = scheduler.alive, scheduler.flights
+        count = len(alive) + len(flights)
+        at = int(self.random.random() * count) if count > 1 else 0
+        if at >= len(alive):
+            flight = flights[at - len(alive)]
+            return Move(flight.actor, flight=flight)
+        actor = alive[at]
+        faults = scheduler.possible(actor)
+        if faults:
+            roll = self.random.random() / self.chance
+            if roll < 1:
+                return Move(actor, faults[int(roll * len(faults))])
+        return Move(actor)
+
+
+@dataclass(slots=True)
+class _Node:
+    """One point of the search: what can happen there, and what need not be tried (any more)."""
+
+    moves: list[Move]
+    asleep: dict[tuple[str, object], Touches]
+    chosen: tuple[str, object] = ("", None)
+
+    def advance(self) -> bool:
+        for move in self.moves:
+            if move.name not in self.asleep:
+                self.chosen = move.name
+                return True
+        return False
+
+
+class Search:
+    """Every interleaving, depth first, each once up to the order of moves that commute (sleep sets: Godefroid,
+    Partial-Order Methods for the Verification of Concurrent Systems, 1996)."""
+
+    def __init__(self) -> None:
+        self._nodes: list[_Node] = []
+        self._depth = 0
+
+    def next(self, scheduler: Scheduler) -> Move:
+        moves = [
+            Move(actor, fault) for actor in scheduler.alive for fault in (None, *scheduler.possible(actor))
+        ] + [Move(flight.actor, flight=flight) for flight in scheduler.flights]
+        if self._depth == len(self._nodes):
+            node = _Node(moves, self._still_asleep())
+            if not node.advance():
+                raise Redundant
+            self._nodes.append(node)
+        node = self._nodes[self._depth]
+        node.moves = moves
+        self._depth += 1
+        return next(move for move in moves if move.name == node.chosen)
+
+    def again(self) -> bool:
+        """Back to the last point where something is left to try; False: all is done."""
+        self._depth = 0
+        while self._nodes:
+            node = self._nodes[-1]
+            touches = next(move.touches for move in node.moves if move.name == node.chosen)
+            node.asleep[node.chosen] = touches
+            if node.advance():
+                return True
+            self._nodes.pop()
+        return False
+
+    def _still_asleep(self) -> dict[tuple[str, object], Touches]:
+        if not self._nodes:
+            return {}
+        above = self._nodes[-1]
+        made = next(move.touches for move in above.moves if move.name == above.chosen)
+        return {name: touches for name, touches in above.asleep.items() if independent(touches, made)}
+
+
+def independent(some: Touches, others: Touches) -> bool:
+    """Whether two moves commute."""
+    if some is EVERYTHING or others is EVERYTHING:
+        return False
+    return not any(name == other and (writes or also) for name, writes in some for other, also in others)
+
+
+def explore(once: Callable[[Chooser], None]) -> int:
+    """Every run of `once` (which must make a fresh world each time); returns how many there were."""
+    search, count = Search(), 0
     while True:
-        chooser = Prefix(given)
-        once(chooser)
-        yield
-        made = chooser.made
-        while made and made[-1][0] + 1 == made[-1][1]:
-            made.pop()
-        if not made:
-            return
-        given = [chosen for chosen, _ in made]
-        given[-1] += 1
+        try:
+            once(search)
+            count += 1
+        except Redundant:
+            pass
+        if not search.again():
+            return count

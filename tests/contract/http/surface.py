@@ -14,7 +14,6 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger
 from jsonschema import Draft202012Validator
-from local import payload, template
 from tollgate import dynamo, wiring
 from tollgate.catalog.schema import parse_catalog
 from tollgate.http import gate_routes, manage_routes
@@ -22,6 +21,8 @@ from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
 from tollgate.usage.idempotency_store import IdempotencyTable
+
+from local import payload, template
 
 ENV = {
     "TOLLGATE_GATES_TABLE": "gates",
@@ -100,9 +101,7 @@ class Surface:
             [template.Route(route.method, route.path, "gate") for route in gate_routes.ROUTES]
             + [template.Route("ANY", "$default", "manage")]
         )
-        self._described = {
-            (route.method, route.path): route for route in (*gate_routes.ROUTES, *manage_routes.ROUTES)
-        }
+        self._described = {(route.method, route.path): route for route in (*gate_routes.ROUTES, *manage_routes.ROUTES)}
         self.keys = {name: self._keys.create(name, "test", [name])[1] for name in ("usage", "read", "admin")}
         revoked, self.keys["revoked"] = self._keys.create("revoked", "test", ["admin"])
         self._keys.revoke(revoked.id)

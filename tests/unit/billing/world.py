@@ -131,7 +131,7 @@ def template() -> dict[str, Any]:
 
 
 def forget_clients() -> None:
-    dynamo.client.cache_clear()
+    dynamo._client.cache_clear()
     dynamo.session.cache_clear()
     queue_store._client.cache_clear()
 

@@ -168,7 +168,7 @@ def test_a_timeout_kills_the_process(use: Callable[..., None]) -> None:
         started = time.monotonic()
         outcome = await call(pool, sleep=30)
         assert outcome.failure is Failure.TIMEOUT
-        assert 0.9 < time.monotonic() - started < 4
+        assert 0.9 < time.monotonic() - started < 20
         error = payload(outcome)
         assert error["errorType"] == "Sandbox.Timedout"
         assert error["errorMessage"].endswith("Task timed out after 1.00 seconds")

@@ -176,15 +176,7 @@ class _Commit:
                 (event,) if counted else (),
                 guess=raw,
             )
-        self._count_new_members(event)
         return Committed(event, duplicate, self._limits(gates))
-
-    def _count_new_members(self, event: Event) -> None:
-        """Rules that began to keep members while this commit ran: the member gate is seeded from the rows."""
-        rules = self.deps.rules.get(event.at.account)
-        if rules.rev != self.rules.rev and event.member is not None and MEMBER not in event.incarnations:
-            if event_units(rules, event, MEMBER):
-                recount(self.deps, rules, subject_of(rules.account, MEMBER, event.member), event.member)
 
     def _already(self, event: Event) -> Committed:
         request = self.request
@@ -208,6 +200,8 @@ class _Commit:
                 continue
             if gate.rev > self.rules.rev:
                 self.rules = self.deps.rules.fresh(event.at.account)
+                self._cover()  # they may count on a gate that took no part so far
+                return None
             needed = event_units(self.rules, event, per)
             if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)

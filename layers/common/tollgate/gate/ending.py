@@ -18,7 +18,7 @@ from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.steps import UNSEEN, Seen, Sight
 from tollgate.quantities import ZERO
-from tollgate.usage.outcome import Event, OutcomeKey
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
 
 TRIES = 40
 
@@ -73,6 +73,7 @@ def end_hold(
     subject = subject_of(rules.account, per, member)
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
+    members_at = 0
     raw = guess
     if raw is None:
         seen = deps.gates.read(subject)
@@ -99,9 +100,21 @@ def end_hold(
                 seen = deps.gates.read(subject)
                 continue
         assert raw is not None
+        if per == ACCOUNT and rules.rev != members_at:
+            members_at = rules.rev
+            for event in events:
+                _count_new_members(deps, rules, event)
         groups = unpack(raw).groups
         written = deps.gates.write(plan_end(rules, subject, per, key, raw, groups, events, seen))
         if written.applied:
             return written.gate
         seen = written.gate
     raise Busy
+
+
+def _count_new_members(deps: GateDeps, rules: Rules, event: Event) -> None:
+    """Rules that began to keep members after this usage was held: the member's gate is counted from the rows, while the
+    account's hold still stands (a crash before it is out leaves the hold, and whoever ends that comes here again)."""
+    if event.member is None or MEMBER in event.incarnations or not event_units(rules, event, MEMBER):
+        return
+    recount(deps, rules, subject_of(rules.account, MEMBER, event.member), event.member)

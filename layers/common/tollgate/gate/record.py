@@ -99,7 +99,7 @@ def _record_account(
     if not weighed:
         return
     token = key_hash("token", deps.incarnate(now_ms).hex())
-    holds, floor_ms = _hold(deps, rules, token, weighed, now_ms)
+    holds, floor_ms, rules = _hold(deps, rules, token, weighed, now_ms)
     now_ms = max(now_ms, floor_ms)
     deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
     call = deps.nonce()
@@ -148,9 +148,10 @@ def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: in
 
 def _hold(
     deps: GateDeps, rules: Rules, token: str, weighed: Sequence[_Weighed], now_ms: int
-) -> tuple[dict[str | None, Hold], int]:
-    """One forced hold on the account gate (None) and on each member gate that takes part; and the start (ms) of the
-    latest window they were counted in, before which nothing of them may be recorded."""
+) -> tuple[dict[str | None, Hold], int, Rules]:
+    """One forced hold on the account gate (None) and on each member gate that takes part; the start (ms) of the
+    latest window they were counted in, before which nothing of them may be recorded; and the rules in force then (the
+    holds may name counters that older rules do not know)."""
     floor = 0
     origins = [one.origin_ms for one in weighed]
     holds: dict[str | None, Hold] = {}
@@ -171,7 +172,7 @@ def _hold(
         holds[member], gate, rules = take_forced(deps, rules, per, member, token, hold)
         for slot in holds[member].units():
             floor = max(floor, gate.counts[slot].window)
-    return holds, floor * 1000
+    return holds, floor * 1000, rules
 
 
 def _row(

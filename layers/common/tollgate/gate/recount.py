@@ -55,6 +55,8 @@ def recount(
             rev = None if gate is None else gate.rev
             if rev is not None and rev > rules.rev:
                 rules = deps.rules.fresh(rules.account)
+            if per == "member":
+                rules = _known_to_account(deps, rules)
             if needed is not None and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
                 return Found(subject, {})
             gate = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce)).gate
@@ -74,6 +76,23 @@ def recount(
             return Found(subject, changed)
         if gate.recount == nonce:
             return Found(subject, {})  # somebody else finished it, from rows read after it was begun
+    raise Busy
+
+
+def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
+    """Before a member's gate is counted under `rules`, the account gate has them. A commit that knows older rules, and
+    so took no hold on the member's gate, then either settled before (its row is among those counted here) or meets the
+    newer revision when it settles, and has the member's gate counted again."""
+    for tried in range(TRIES):
+        if tried:
+            deps.pause(tried)
+        gate = deps.gates.read(rules.account)
+        if gate is not None and abs(gate.rev) >= rules.rev:
+            return rules if abs(gate.rev) == rules.rev else deps.rules.fresh(rules.account)
+        if gate is not None and gate.rev < 0:
+            recount(deps, rules, rules.account, None, {})
+        else:
+            deps.gates.write(GateWrite(rules.account, None if gate is None else gate.rev, rules.rev))
     raise Busy
 
 

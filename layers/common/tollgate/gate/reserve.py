@@ -134,6 +134,8 @@ class _Attempt:
                 if over is not None:
                     # Taken under looser rules: it stands only if the account gate had granted it, too.
                     return self._granted_before() or self._deny(_Refused(over, taken.gate), per)
+        if MEMBER not in self.subjects:
+            self._drop_narrow()  # taken in an earlier pass, under rules that still asked for it
         granted = self._granted({per: self.mine[per] for per in self.subjects})
         for per in self.subjects:
             reclaim_if_worthwhile(self.deps, self.rules, self.mine[per].gate, self._member(per), self._now())

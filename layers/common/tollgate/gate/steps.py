@@ -21,6 +21,10 @@ class Sight(Enum):
 
 
 UNSEEN = Sight.UNSEEN
+LEARNT_S = 900
+"""Rules are in force everywhere this long after they were written: past the minute they may be cached, even if nobody
+applied them to the gate, and past the longest life of a function that began under older ones."""
+
 Seen = Gate | None | Sight
 SeenCount = Count | None | Sight
 
@@ -110,8 +114,8 @@ def unseeded(rules: Rules, gate: Gate | None, slots: Mapping[int, Decimal], at: 
         if counter.kind is None:
             continue
         if counter.kind.hours is not None:
-            if counter.since > at - counter.kind.hours * 3600:
+            if counter.since + LEARNT_S > at - counter.kind.hours * 3600:
                 return True
-        elif counter.since > rules.window(counter, at).start:
+        elif counter.since + LEARNT_S > rules.window(counter, at).start:
             return True
     return False

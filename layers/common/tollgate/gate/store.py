@@ -25,7 +25,8 @@ class GateTable:
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         request = update_request(self._table, write)
-        client = dynamo.client(retry=retry)
+        # Spelled like everywhere else: `client(retry=True)` would be a second client, with connections of its own.
+        client = dynamo.client() if retry else dynamo.client(retry=False)
         try:
             answer = client.update_item(**request)
         except ClientError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tollgate.accounts.rules import Item, Rules
 from tollgate.clock import rfc3339
-from tollgate.errors import FieldError, Invalid, ReservationTooLarge, TollgateError
+from tollgate.errors import FieldError, IdempotencyMismatch, Invalid, ReservationTooLarge, TollgateError
 from tollgate.gate.commit import Commit, commit
 from tollgate.gate.ending import outcome_at
 from tollgate.gate.extend import Extended, extend
@@ -84,6 +84,8 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     answer = answers.granted(found, encode(reservation, deps.secret))
     if body.commit:
         done = commit(deps.gate, Commit(reservation, lambda rules: found.items, fingerprint=digest(raw)))
+        if done.duplicate and done.event.fingerprint != digest(raw):
+            raise IdempotencyMismatch  # the key is spent; the hold of this call is given back by the commit
         answer |= answers.committed(done)
     return Response(201, answer)
 

@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from tollgate.gate.limits import states
 from tollgate.gate.ports import subject_of
 from tollgate.http import answers
 from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
-from tollgate.http.idempotency import once
+from tollgate.http.idempotency import digest, once
 from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
 from tollgate.http.routing import Request, Response, Route, json_body
 from tollgate.quantities import ZERO, plain
@@ -275,24 +275,23 @@ def post_key(deps: ManageApiDeps, request: Request) -> Response:
     raw = json_body(request)
     body = parse(KeyIn, raw)
     named = idempotency_key(request.headers, body.idempotency_key)
-    now = deps.accounts.gate.clock() // 1000
-    with once(deps.idempotency, "*", "keys", named, raw, now), _first(deps, named, now):
-        key, secret = deps.keys.create(body.name, deps.mode, body.scopes)
+    if named is not None:
+        _claim_key(deps, named, raw)
+    key, secret = deps.keys.create(body.name, deps.mode, body.scopes)
     return Response(201, {**_key(key), "secret": secret})
 
 
-@contextmanager
-def _first(deps: ManageApiDeps, key: str | None, now: int) -> Iterator[None]:
+def _claim_key(deps: ManageApiDeps, named: str, raw: Any) -> None:
     """A repeated creation must neither make a second key nor can it show the first one's secret again: it is refused.
 
-    Two claims: `once` tells another body from the same one, this one, tied to a random body, tells a repeat.
+    Two claims: the first tells another body from the same one; the second, tied to nothing, tells a repeat.
     """
-    if key is not None:
-        try:
-            deps.idempotency.claim("*", "keys.made", key, secrets.token_bytes(16), now)
-        except IdempotencyMismatch:
-            raise KeyAlreadyMade from None
-    yield
+    now = deps.accounts.gate.clock() // 1000
+    deps.idempotency.claim("*", "keys", named, digest(raw, 16), now)
+    try:
+        deps.idempotency.claim("*", "keys.made", named, secrets.token_bytes(16), now)
+    except IdempotencyMismatch:
+        raise KeyAlreadyMade from None
 
 
 def list_keys(deps: ManageApiDeps, request: Request) -> Response:

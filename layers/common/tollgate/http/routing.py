@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -149,24 +149,43 @@ def json_body(request: Request) -> Any:
         raise MalformedBody("The body is nested too deeply.") from None
     except ValueError as error:
         raise MalformedBody(f"The body is not valid JSON: {error}.") from None
-    # Two counts of bytes tell that most bodies cannot be deep, so that only the others are walked.
+    # Counting bytes tells that most bodies cannot be deep and hold no lone surrogate; only the others are walked.
     if request.body.count(b"[") + request.body.count(b"{") > MAX_DEPTH and _too_deep(found):
         raise MalformedBody("The body is nested too deeply.")
+    if b"\\u" in request.body and not _is_text(found):
+        raise MalformedBody("The body holds a lone surrogate, which is no character.")
     return found
 
 
-def _too_deep(value: Any) -> bool:
-    """Whether anything lies deeper than MAX_DEPTH; level by level, as recursion is what must not overflow."""
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """The arrays and objects in `value`, level by level: recursion is what must not overflow."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return False
+    while level := [outer for outer in level if isinstance(outer, dict | list)]:
+        yield level
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+
+
+def _too_deep(value: Any) -> bool:
+    return any(depth > MAX_DEPTH for depth, _ in enumerate(_levels(value), 1))
+
+
+def _is_text(value: Any) -> bool:
+    """Whether every string in `value` is text that UTF-8 can carry (JSON's escapes can spell half a character)."""
+    names = [name for level in _levels(value) for outer in level if isinstance(outer, dict) for name in outer]
+    inner = [
+        one
+        for level in _levels([value])
+        for outer in level
+        for one in (outer.values() if isinstance(outer, dict) else outer)
+    ]
+    return all(not isinstance(text, str) or _encodes(text) for text in (*names, *inner))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

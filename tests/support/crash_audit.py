@@ -1,0 +1,255 @@
+"""What must be true of the world: while things go wrong (`caps`), and once everything has come to rest (`audit`).
+
+It reads the tables and the Stripe double's own books, and adds up by itself. Of the product it uses what reads a row,
+and the windows of counters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from tests.support.crash_world import SEAL_S, World
+from tollgate import wiring
+from tollgate.accounts.rules import Rules, windowed_end
+from tollgate.accounts.store import RulesTable
+from tollgate.billing.batch import FLUSHED, PARKED, Batch
+from tollgate.billing.batch_store import batch_of
+from tollgate.billing.sealed import SealedWindow
+from tollgate.billing.sealed_store import sealed_of
+from tollgate.gate.hold import expiry_of
+from tollgate.gate.item import Gate
+from tollgate.gate.store import gate_of
+from tollgate.ids import key_hash
+from tollgate.usage.outcome import Event
+from tollgate.usage.store import event_of, sort_key
+
+ZERO: Final = Decimal(0)
+Name = tuple[str, str]
+"""(account, meter)"""
+
+
+class Wrong(AssertionError):
+    """A promise is broken; says which."""
+
+
+def hold_true(right: object, *facts: object) -> None:
+    """Raises Wrong with the facts unless `right`."""
+    if not right:
+        raise Wrong(*facts)
+
+
+@dataclass
+class Promise:
+    """An answer that a client got: what it says was recorded stays recorded."""
+
+    call: str
+    body: Any
+
+    @property
+    def text(self) -> str:
+        return f"{self.call} {json.dumps(self.body, sort_keys=True, default=str)}"
+
+    def note(self, world: World) -> None:
+        """Raises Wrong where what it promises is not there already: it was promised when it was answered."""
+        if isinstance(self.body, Mapping):
+            _kept(self.body, _rows(world))
+
+
+def caps(world: World, over: Collection[str]) -> None:
+    """No gate is past a cap, nor has it less than nothing. Raises Wrong."""
+    source = rules_source(world)
+    for gate in gates(world):
+        account, _, member = gate.subject.partition("#")
+        for slot, count in gate.counts.items():
+            hold_true(ZERO <= count.held <= count.taken, "negative", gate.subject, slot, count)
+        if account in over or gate.rev < 0:
+            continue
+        rules = source.known(account)
+        for ruled in rules.limits:
+            if (ruled.limit.per == "member") != bool(member) or ruled.maximum is None:
+                continue
+            count = gate.counts.get(ruled.counter.slot, None)  # type: ignore[assignment]
+            if count is not None:
+                hold_true(count.taken <= ruled.maximum, "cap exceeded", gate.subject, ruled.limit.id, count)
+
+
+def audit(
+    world: World, promises: Sequence[Promise], used: Mapping[Name, Decimal], complete: bool, replanned: Collection[str]
+) -> None:
+    """Everything at rest. Raises Wrong."""
+    events = _rows(world)
+    _events_once(events)
+    for promise in promises:
+        if isinstance(promise.body, Mapping):
+            _kept(promise.body, events)
+    totals: dict[Name, Decimal] = defaultdict(Decimal)
+    for event in events:
+        for item in event.items:
+            totals[event.at.account, item.meter] += item.units
+    for name in {*totals, *used}:
+        most = used.get(name, ZERO)
+        right = totals[name] == most if complete else totals[name] <= most
+        hold_true(right, "units recorded", name, totals[name], "expected", most, "complete", complete)
+    _gates(world, events)
+    _billing(world, events, replanned)
+    hold_true(not world.dead_letters, "dead letters", world.dead_letters)
+
+
+# --- events and promises ----------------------------------------------------------------------------------------------
+
+
+def _rows(world: World) -> list[Event]:
+    return [event_of(row) for row in world.rows("events") if row.get("kind") == {"S": "event"}]
+
+
+def _events_once(events: Sequence[Event]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for event in events:
+        name = (event.at.account, event.at.key)
+        hold_true(name not in seen, "one key, two events", name)
+        seen.add(name)
+
+
+def _kept(body: Mapping[str, Any], events: Sequence[Event]) -> None:
+    """What an answer calls recorded is there once, with the units it names."""
+    for event_id in body.get("event_ids") or ():
+        name = event_id.removeprefix("evt_").rpartition(".")[0]
+        found = [event for event in events if sort_key(event.at) == name]
+        hold_true(len(found) == 1, "acknowledged, and not there once", event_id, len(found))
+        hold_true(found[0].units == Decimal(body.get("used_units", body["units"])), "other units", body, found[0])
+    for result in body.get("results") or ():
+        if result["status"] in ("recorded", "duplicate"):
+            found = [event for event in events if event.at.key == key_hash("usage", result["id"])]
+            hold_true(found, "acknowledged, and not there", result)
+            hold_true(any(event.units == Decimal(result["units"]) for event in found), "other units", result, found)
+
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+
+def rules_source(world: World) -> RulesTable:
+    source = world.__dict__.get("_rules")
+    if source is None:
+        source = world.__dict__["_rules"] = wiring.rules_table(_environment())
+    source._cache.clear()  # worlds come and go: a row of the same revision may be another one
+    found: RulesTable = source
+    return found
+
+
+def _environment() -> Mapping[str, str]:
+    import os
+
+    return os.environ
+
+
+def gates(world: World) -> list[Gate]:
+    return [gate_of(row) for row in world.rows("gates")]
+
+
+def _gates(world: World, events: Sequence[Event]) -> None:
+    source = rules_source(world)
+    for gate in gates(world):
+        account, _, member = gate.subject.partition("#")
+        hold_true(gate.rev > 0, "a gate was left frozen", gate.subject)
+        left = {key: expiry_of(raw) - world.now for key, raw in gate.holds.items()}
+        hold_true(not left, "holds left", gate.subject, left)
+        rules = source.known(account)
+        mine = [event for event in events if event.at.account == account and (not member or event.member == member)]
+        for counter in rules.counters:
+            if (counter.key.per == "member") != bool(member):
+                continue
+            count = gate.counts.get(counter.slot)
+            expected = ZERO
+            if counter.kind is not None:
+                start = 0 if count is None else count.window
+                end = windowed_end(counter, start, rules.row.calendar)
+                if count is None:
+                    start, end = _window(rules, counter.slot, world.now)
+                for event in mine:
+                    if start <= event.recorded_s and (end is None or event.recorded_s < end):
+                        expected += sum(
+                            (item.units for item in event.items if counter.takes(item.meter, item.dimensions)), ZERO
+                        )
+            taken = ZERO if count is None else count.taken
+            if count is None and counter.since:
+                continue  # seeded before anything is taken from it
+            hold_true(taken == expected, "counter and events", gate.subject, counter.key, count, "events", expected)
+            hold_true(count is None or count.held == ZERO, "held in the end", gate.subject, counter.key, count)
+
+
+def _window(rules: Rules, slot: int, now: int) -> tuple[int, int | None]:
+    counter = rules.counters[slot]
+    assert counter.kind is not None
+    if counter.kind.hours is not None:
+        return now - counter.kind.hours * 3600 + 1, None
+    window = rules.window(counter, now)
+    return window.start, window.end
+
+
+# --- billing ----------------------------------------------------------------------------------------------------------
+
+
+def _billing(world: World, events: Sequence[Event], replanned: Collection[str]) -> None:
+    """Rows -> sealed windows -> batches -> what the double counts: the same units at each step, exactly once."""
+    source = rules_source(world)
+    recorded: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
+    for event in events:
+        for item in event.items:
+            recorded[event.at.account, event.recorded_s // SEAL_S * SEAL_S, item.meter] += item.billable
+    sealed: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
+    wanted: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
+    windows: list[SealedWindow] = [sealed_of(row) for row in world.rows("billing", "sealed#")]
+    for window in windows:
+        for meter, amount in window.total.meters.items():
+            name = (window.account, window.window_start, meter)
+            sealed[name] += amount.billable
+            if amount.event_name is not None:
+                wanted[name] += amount.billable
+            if window.account not in replanned:
+                priced = meter in source.known(window.account).priced_meters()
+                hold_true(priced == (amount.event_name is not None), "priced and not billed, or the reverse", name)
+    hold_true(_some(recorded) == _some(sealed), "rows and sealed windows", recorded, sealed)
+    batches: list[Batch] = [batch_of(row) for row in world.rows("billing", "batch#")]
+    batched: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
+    for batch in batches:
+        batched[batch.account, batch.window_start, batch.meter] += batch.units
+    hold_true(_some(wanted) == _some(batched), "sealed windows and batches", wanted, batched)
+    _sent(world, batches)
+
+
+def _sent(world: World, batches: Sequence[Batch]) -> None:
+    outbox = [json.loads(row["message"]["S"]) for row in world.rows("billing", "outbox")]
+    counted = world.counted()
+    by_identifier = {row["identifier"]: row for row in counted}
+    hold_true(len(by_identifier) == len(counted), "one identifier counted twice", counted)
+    known = {batch.identifier for batch in batches}
+    hold_true(set(by_identifier) <= known, "Stripe counts what no batch holds", set(by_identifier) - known)
+    totals: dict[tuple[str, str, int], Decimal] = defaultdict(Decimal)
+    for batch in batches:
+        row = by_identifier.get(batch.identifier or "")
+        if batch.state == FLUSHED:
+            hold_true(row is not None, "flushed, and Stripe does not count it", batch)
+            assert row is not None
+            right = (row["customer"], row["event_name"], Decimal(row["value"])) == (
+                batch.customer,
+                batch.event_name,
+                batch.units,
+            )
+            hold_true(right and batch.period_start <= row["timestamp"] < batch.period_end, "another event", row, batch)
+            totals[row["customer"], row["event_name"], batch.period_start] += batch.units
+            continue
+        hold_true(batch.state in PARKED and batch.reason, "neither flushed nor parked", batch)
+        hold_true(row is None or batch.state == "unconfirmed", "parked, and counted", batch, row)
+        told = [m for m in outbox if m["account"] == batch.account and m["kind"] == batch.state]
+        hold_true(any(m["reason"] == batch.reason for m in told), "parked in silence", batch, outbox)
+    ids = [message["id"] for message in outbox]
+    hold_true(len(ids) == len(set(ids)), "one trouble told twice", ids)
+
+
+def _some(totals: Mapping[Any, Decimal]) -> dict[Any, Decimal]:
+    return {name: total for name, total in totals.items() if total}
