@@ -23,10 +23,30 @@ _LOCAL_STRIPE_KEY = "sk_test_local"
 _LIVE_STRIPE = "https://api.stripe.com"
 _WRITTEN = Path(".local/demo-trace.csv")
 
-app = typer.Typer(add_completion=False)
+_COLUMNS = """
+A trace of your own has one line for each item of a call, as CSV with a header or as JSONL:
+
+\b
+  offset_seconds  when the call starts (needed)
+  account         who is billed (needed)
+  meter           what is counted (needed)
+  reserved, used  quantities; one of them is needed, the other defaults to it
+  request         lines of equal value are items of one call; without it every line is a call
+  seconds         how long the call runs (0)
+  plan            the account's plan (the catalogue's default plan)
+  member          who inside the account
+  call            reserve (default), once (reserve and commit in one call), usage (recorded, nothing reserved)
+  outcome         ok (default), failed (released), cached (0 units), no_commit (crash), late (after the hold's expiry)
+  sends           how often the last write is sent, 1 (default) to 5
+  operation, model, dimension.<name>   dimensions; empty is not sent
+
+The generated trace is written as such a CSV.
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=_COLUMNS)
 def demo(
     trace: Annotated[
         Path | None,
@@ -63,8 +83,11 @@ def demo(
         typer.Option(help="Seconds of the trace in one second, such as 60; without it as fast as the stack answers."),
     ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="Seconds without any change after which a difference is final.")
-    ] = 60,
+        int | None,
+        typer.Option(
+            min=1, help="Seconds without any change after which a difference is final; without it 60, or 900 deployed."
+        ),
+    ] = None,
 ) -> None:
     """Replay a trace of LLM usage against a running stack, and check that Stripe holds exactly what was committed.
 

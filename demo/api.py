@@ -137,6 +137,11 @@ class Stack:
         reply = send(self._client, "POST", "/_local/run/seal")
         return not reply.ok or any(reply.body["result"].values())
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Messages to the operator, newest first: `account`, `kind`, `subject`, `text`."""
+        reply = send(self._client, "GET", "/_local/outbox")
+        return list(reply.body["data"]) if reply.ok else []
+
     def queued(self) -> dict[str, int]:
         """Messages in each queue, waiting or in a function's hands."""
         rows = send(self._client, "GET", "/_local/queues").body["data"]

@@ -176,8 +176,7 @@ class _Player:
         path = f"/v1/reservations/{reservation}"
         if request.outcome == "failed":
             reply = self._stack.call("POST", f"{path}/release", {})
-            gone = Answer(request, "granted", "released")
-            self._done(gone if reply.ok else Answer(request, "rejected", "none", reply.code))
+            self._done(Answer(request, "granted", "released") if reply.ok else _rejected_end(request, reply))
             return
         body: dict[str, Any] = {}
         if request.outcome == "cached":
@@ -218,9 +217,15 @@ def _item(item: Item, quantity: Decimal) -> dict[str, Any]:
 # -- reading the answers -----------------------------------------------------------------------------------------------
 
 
+def _rejected_end(request: Request, reply: Reply) -> Answer:
+    """A reservation that was granted and cannot be ended. Only a body that is wrong in itself (422) explains it."""
+    surprise = f"{request.id}: its end was answered {reply.status} {reply.code}"
+    return Answer(request, "rejected", "none", reply.code, surprises=() if reply.status == 422 else (surprise,))
+
+
 def _committed(request: Request, reply: Reply, again: Sequence[Reply]) -> Answer:
     if not reply.ok:
-        return Answer(request, "rejected", "none", reply.code)
+        return _rejected_end(request, reply)
     units = Decimal(reply.body["units"])
     surprises, refused = [], 0
     for other in again:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from demo.answers import Answer
 from demo.api import Stack, StackLost
@@ -24,6 +25,9 @@ from demo.stripe_api import Stripe, summary_range
 from demo.trace import Request, plans_of
 
 _READ_TOGETHER = 4
+# A deployed stack seals after 300 s and a grace, and Stripe itself takes its time; a local one needs seconds.
+_PATIENCE = 900
+_LOCAL_PATIENCE = 60
 
 T = TypeVar("T")
 
@@ -40,7 +44,8 @@ class Options:
     stripe_key: str
     threads: int = 4
     speed: Decimal | None = None
-    patience_seconds: int = 60
+    patience_seconds: int | None = None
+    """None: what suits a local or a deployed stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ def check(session: Session, console: Console) -> Checked:
                 read=lambda pairs: _totals(session, stripe, pairs),
                 busy=lambda: session.local and _busy(stack),
                 agreed=lambda agreed, _: progress.update(task, completed=agreed),
-                patience_seconds=options.patience_seconds,
+                patience_seconds=options.patience_seconds or (_LOCAL_PATIENCE if session.local else _PATIENCE),
                 lag_seconds=stripe.double_lag_seconds() or 0,
             )
             found = settle(due, watch)
@@ -204,7 +209,24 @@ def finish(session: Session, checked: Checked, console: Console) -> bool:
     stripes = Stripes(len(checked.due), units, sent, calls)
     played = Played(session.answers, len(session.plans), len(session.customers), session.seconds)
     console.print(table(played, checked.expected, stripes))
-    return verdict(console, checked.expected, checked.differences, stripes, len(session.customers))
+    passed = verdict(console, checked.expected, checked.differences, stripes, len(session.customers))
+    if not passed and session.local:
+        _explain(session, console)
+    return passed
+
+
+def _explain(session: Session, console: Console) -> None:
+    """What the stack itself says about units that are not in Stripe. Raises StackLost."""
+    stack = Stack(session.options.base_url, session.options.key)
+    try:
+        for alert in stack.alerts():
+            if str(alert.get("account", "")).startswith(session.prefix):
+                console.print(Text(f"  alert {alert['kind']}, {alert['account']}: {alert['text']}", "yellow"))
+        for name, count in stack.queued().items():
+            if count:
+                console.print(Text(f"  queue {name}: {count} messages left", "yellow"))
+    finally:
+        stack.close()
 
 
 def busiest(session: Session) -> str:

@@ -176,12 +176,13 @@ def _csv_rows(path: Path, text: str, problems: list[Problem]) -> Iterator[tuple[
     if wrong:
         raise TraceError(path, wrong)
     while True:
+        begin = reader.line_num + 1
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(Problem(reader.line_num, "line", f"is no CSV ({error}); check its quotes"))
+            problems.append(Problem(begin, "line", f"is no CSV ({error}); check its quotes"))
             return
         if None in row or None in row.values():
             problems.append(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement, product
 
 from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, bring_to_rest, copy_of, each_answer_has_its_event, state_of
 from tests.interleave.worlds import (
     ADDED_HOURLY,
     ADDED_MEMBER,
     LOWERED,
+    ACCOUNT_ONLY,
+    SHAPES,
+    WITH_MEMBER,
     Base,
     Shape,
     prepared,
@@ -125,8 +128,6 @@ class Scenario:
     faults: int = 0
     late: bool = False
     before_midnight_ms: int = 100_000
-    retried: bool = field(default=False)
-    """The second caller sends the first one's request again (a new key)."""
 
     @property
     def name(self) -> str:
@@ -175,3 +176,73 @@ def explored(scenario: Scenario, endings: tuple[str, ...] = ENDINGS) -> int:
 def sensible(first: str, second: str, same: bool) -> bool:
     """Whether the two relations between keys are two scenarios."""
     return same or {first, second} <= KEYED or (first == second and first in MAKES_KEYS)
+
+
+CALLS = ("reserve", "reserve new", "commit", "commit over", "release", "extend")
+"""What clients send."""
+WRITES = (*CALLS, "record")
+
+
+def plain_pairs() -> Iterator[Scenario]:
+    """Each pair of calls, same key and different keys, on both shapes of gates."""
+    for shape, (first, second) in product(SHAPES, combinations_with_replacement(OPS, 2)):
+        for same in (True, False):
+            if sensible(first, second, same):
+                yield Scenario(shape, first, second, same)
+
+
+def _both_keys(scenario: Scenario) -> Iterator[Scenario]:
+    yield scenario
+    if sensible(scenario.first, scenario.second, False):
+        yield replace(scenario, same=False)
+
+
+def skewed_pairs() -> Iterator[Scenario]:
+    """One clock 3 s fast and already in the next day, one 3 s slow: in the second before midnight and in the one after."""
+    for shape, first, second, before in product(SHAPES, WRITES, WRITES, (1_000, -1_000)):
+        yield from _both_keys(Scenario(shape, first, second, skews=(FAST, SLOW), before_midnight_ms=before))
+
+
+def stale_pairs() -> Iterator[Scenario]:
+    """The first caller has the rules from before a lowered limit that is in force."""
+    for shape, first, second in product(SHAPES, WRITES, WRITES):
+        yield from _both_keys(Scenario(shape, first, second, stale=True))
+
+
+def pairs_afterwards() -> Iterator[Scenario]:
+    """The reservations have been committed, released, or have expired."""
+    for shape, gone in product(SHAPES, ("committed", "voided", "expired")):
+        for first, second in combinations_with_replacement((*CALLS, "reclaim", "lower limit"), 2):
+            yield from _both_keys(Scenario(shape, first, second, gone=gone, before_midnight_ms=43_200_000))
+
+
+def plain_key_pairs() -> Iterator[Scenario]:
+    """Keys that are no UUIDv7: their origin is remembered in a dedupe row."""
+    for shape, gone in product(SHAPES, ("", "expired")):
+        for first, second in combinations_with_replacement((*CALLS, "reclaim"), 2):
+            yield Scenario(shape, first, second, gone=gone, plain_keys=True, before_midnight_ms=43_200_000)
+
+
+def crashing_pairs() -> Iterator[Scenario]:
+    """One of the two dies before any one of its calls."""
+    for shape in SHAPES:
+        for first, second in combinations_with_replacement((*WRITES, "reclaim", "lower limit", "add member limit"), 2):
+            yield from _both_keys(Scenario(shape, first, second, crashes=1, before_midnight_ms=43_200_000))
+
+
+def faulty_pairs() -> Iterator[Scenario]:
+    """One call is lost, answered to nobody, applied later, or applied twice."""
+    for shape in SHAPES:
+        for first, second in combinations_with_replacement((*WRITES, "reclaim"), 2):
+            yield from _both_keys(Scenario(shape, first, second, faults=1, before_midnight_ms=43_200_000))
+
+
+FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
+    "plain": plain_pairs,
+    "skewed clocks": skewed_pairs,
+    "stale rules": stale_pairs,
+    "afterwards": pairs_afterwards,
+    "plain keys": plain_key_pairs,
+    "crash": crashing_pairs,
+    "faults": faulty_pairs,
+}

@@ -167,6 +167,7 @@ def prepare(world: World, base: State, scenario: Scenario) -> State:
 
 def _break(world: World, broken: Broken) -> None:
     before = world.snapshot()
+    world.restart()
     do(world, broken.call)
     places = [index for index, name in enumerate(world.wire.calls) if name == broken.at]
     world.restore(before)
@@ -288,7 +289,7 @@ def aftermath(world: World) -> None:
     """Time moves past every hold and window; sweep, seal and flush run until nothing is left to do."""
     world.restart()
     world.skew_ms.clear()
-    world.wait(LONG_S)
+    world.wait(2 * LONG_S)
     for at in range(2):
         swept = world.invoke("sweep", {})
         expect(swept.status == 200, "sweep", swept)

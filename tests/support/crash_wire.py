@@ -76,7 +76,7 @@ class Wire:
         self.calls, self.cut, self.fired, self.dead, self.recording = [], cut, False, False, True
 
     def end(self) -> None:
-        self.recording = False
+        self.recording = self.dead = False
 
     def through(self, name: str, perform: Callable[[], Any], fault: Callable[[str], Any]) -> Any:
         """One call: `perform` does it, `fault` does it under a cut of a kind that leaves the process alive."""
@@ -174,8 +174,8 @@ class Wire:
             raise requests.exceptions.ConnectionError(broken, request=request)
 
         assert request.method is not None
-        path = "/".join(part for part in request.path_url.partition("?")[0].split("/")[2:] if "_" not in part[3:])
-        return self.through(f"stripe.{request.method} {path}", send, faulty)
+        path = [part for part in request.path_url.partition("?")[0].split("/")[2:] if not part.startswith("cus_")]
+        return self.through(f"stripe.{request.method} {'/'.join(path)}", send, faulty)
 
 
 _TOKENS: set[str] = set()

@@ -17,8 +17,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -67,7 +68,6 @@ ENVIRONMENT: Final = {
     "TOLLGATE_SEAL_GRACE_SECONDS": str(GRACE_S),
     "POWERTOOLS_SERVICE_NAME": "crash",
     "POWERTOOLS_METRICS_NAMESPACE": "Tollgate",
-    "POWERTOOLS_METRICS_DISABLED": "true",
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
 }
 METERS: Final = ("ai_credits", "llm_tokens")
@@ -166,7 +166,8 @@ class World:
         try:
             if name not in self.processes:
                 self.processes[name] = self._started(function)
-            found = self.processes[name].handler(copy.deepcopy(event), Context())
+            with redirect_stdout(StringIO()):  # metrics are printed
+                found = self.processes[name].handler(copy.deepcopy(event), Context())
         except Killed:
             self.processes.pop(name, None)
             return Answer(None, how="killed")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
 from typing import Any
 
 import pytest
+from tollgate.http import gate_routes
+from tollgate.http.routing import ROUTED_TO_GATE
 
 from tests.contract.http.surface import Answer, Surface
 
@@ -59,7 +61,7 @@ class Untouched:
 
 
 @pytest.fixture(scope="module")
-def untouched(surface: Surface) -> Iterator[Untouched]:
+def untouched(surface: Surface) -> Untouched:
     return Untouched(surface)
 
 
@@ -201,10 +203,25 @@ def test_no_such_route(untouched: Untouched, method: str, path: str) -> None:
     assert refused(untouched.call(method, path, key=None)) == (404, "route_not_found")
 
 
-def test_another_method(untouched: Untouched) -> None:
-    answer = untouched.call("PATCH", "/v1/accounts/bad", {})
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/accounts/bad", "GET, PUT"),
+        ("/v1/keys", "GET, POST"),
+        ("/v1/reservations", "POST"),
+        ("/v1/reservations/rsv_x", "GET"),
+        ("/v1/reservations/rsv_x/commit", "POST"),
+        ("/v1/usage", "POST"),
+    ],
+)
+def test_another_method(untouched: Untouched, path: str, allowed: str) -> None:
+    answer = untouched.call("PATCH", path, {})
     assert refused(answer) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET, PUT"
+    assert answer.headers["allow"] == allowed
+
+
+def test_manage_knows_what_the_gate_takes() -> None:
+    assert set(ROUTED_TO_GATE) == {(route.method, route.parts) for route in gate_routes.ROUTES}
 
 
 # -- reservations and usage --------------------------------------------------------------------------------------------
@@ -384,19 +401,13 @@ def test_wrong_reservations(untouched: Untouched, body: dict[str, Any], path: st
 
 
 def test_dimensions_that_no_reservation_id_can_carry(untouched: Untouched) -> None:
+    names = iter(random.Random(7).sample(range(0x3400, 0x9FFF), 80 * 104))
+    text = "".join(chr(next(names)) for _ in range(80 * 104))
+    pieces = [text[start : start + 104] for start in range(0, len(text), 104)]
     items = [
-        {
-            **ITEM,
-            "dimensions": {
-                f"{n}{m}".ljust(40, chr(0x4E00 + n * 10 + m)): chr(0x9000 + n * 97 + m * 13) * 64 for m in range(10)
-            },
-        }
-        for n in range(8)
+        {**ITEM, "dimensions": {piece[:40]: piece[40:] for piece in pieces[start : start + 10]}}
+        for start in range(0, 80, 10)
     ]
-    text = "".join(chr(0x3400 + (index * 7919) % 20_000) for index in range(64 * 80))
-    for n, item in enumerate(items):
-        for m, name in enumerate(item["dimensions"]):
-            item["dimensions"][name] = text[(n * 10 + m) * 64 :][:64]
     answer = untouched.call("POST", "/v1/reservations", {"account": "bad", "items": items})
     assert refused(answer) == (422, "reservation_too_large")
 

@@ -131,9 +131,11 @@ def template() -> dict[str, Any]:
 
 
 def forget_clients() -> None:
-    dynamo._client.cache_clear()
-    dynamo.session.cache_clear()
-    queue_store._client.cache_clear()
+    """Clients are made once per process; moto wants one of its own."""
+    for module in (dynamo, queue_store):
+        for made_once in vars(module).values():
+            if hasattr(made_once, "cache_clear"):
+                made_once.cache_clear()
 
 
 class FakeRules:
@@ -297,7 +299,9 @@ class World:
         )
 
     def seal(self, **changes: Any) -> Counts:
-        counts = run_seal(self.seal_deps(**changes), range(SHARDS))
+        # Only the shards that have accounts here: sixteen are slow on moto.
+        shards = sorted({shard_of(account) for account in self.rules.rows})
+        counts = run_seal(self.seal_deps(**changes), shards or range(SHARDS))
         for failure in counts.failures:
             raise failure
         return counts
@@ -354,5 +358,10 @@ class World:
         return written
 
 
-def shard_name(account: str) -> str:
-    return f"{shard_of(account):02d}"
+def fresh_world() -> World:
+    """Another world on the same tables, emptied: quicker than new tables."""
+    for table in (EVENTS, BILLING):
+        for page in dynamo.client().get_paginator("scan").paginate(TableName=table):
+            for raw in page["Items"]:
+                dynamo.client().delete_item(TableName=table, Key={"pk": raw["pk"], "sk": raw["sk"]})
+    return World()

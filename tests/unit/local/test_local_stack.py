@@ -138,7 +138,7 @@ def test_an_invocation_costs_little(toy: StackProcess) -> None:
             started = time.perf_counter()
             client.post("/v1/do", json={})
             times.append(time.perf_counter() - started)
-    # The goal is 2 ms. The bound is for a busy machine, and still below what a delayed acknowledgement (40 ms) costs each.
+    # The goal is 2 ms. The bound is for a busy machine, and still below a delayed acknowledgement (40 ms).
     assert sorted(times)[10] < 0.03
 
 

@@ -51,7 +51,6 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Tollgate", "version": VERSION, "description": _INTRODUCTION},
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
@@ -89,8 +88,8 @@ def _operation(route: Route, described: Operation) -> dict[str, Any]:
         "summary": described.summary,
         "description": f"{described.description} {needs}".strip(),
     }
-    if not route.scopes:
-        found["security"] = []
+    # Any of the scopes opens it: alternatives, as OpenAPI 3.1 writes them.
+    found["security"] = [{"bearer": [scope]} for scope in route.scopes]
     parameters = [_path_parameter(route)] if "{id}" in route.path else []
     parameters += [{"$ref": f"#/components/parameters/{name}"} for name in described.query]
     if route.method != "GET":

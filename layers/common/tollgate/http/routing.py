@@ -63,6 +63,18 @@ class Route:
         return tuple(self.path.strip("/").split("/"))
 
 
+ROUTED_TO_GATE = (
+    ("POST", ("v1", "reservations")),
+    ("GET", ("v1", "reservations", "{id}")),
+    ("POST", ("v1", "reservations", "{id}", "commit")),
+    ("POST", ("v1", "reservations", "{id}", "release")),
+    ("POST", ("v1", "reservations", "{id}", "extend")),
+    ("POST", ("v1", "usage")),
+)
+"""What the HTTP API sends to the gate function. Another method on these paths arrives at the manage function, which must
+know them (without loading the gate's modules) to answer 405 instead of 404."""
+
+
 class WrongMethod(MethodNotAllowed):
     """`allowed`: the methods of the path, for the Allow header that RFC 9110 (15.5.6) asks for."""
 
@@ -91,6 +103,9 @@ class Router:
             if route.method == method:
                 return route, params
             allowed.add(route.method)
+        allowed |= {
+            kind for kind, parts in ROUTED_TO_GATE if len(parts) == len(pieces) and _match(parts, pieces) is not None
+        }
         if allowed:
             raise WrongMethod(method[:32], tuple(sorted(allowed)))
         raise NoSuchRoute(method, path[:200])

@@ -1,0 +1,23 @@
+"""The commands together."""
+
+from __future__ import annotations
+
+import typer
+
+from tollgate_cli import accounts, catalog, keys, plans
+
+app = typer.Typer(
+    name="tollgate",
+    help=(
+        "Operate Tollgate: its catalogue, keys, plans and accounts.\n\n"
+        "Commands talk to the local stack (make run) unless --stack names a deployed one. "
+        "Exit codes: 0 done, 1 it did not work, 2 the command or the catalogue is wrong."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(keys.app, name="keys")
+app.add_typer(plans.app, name="plans")
+app.add_typer(accounts.app, name="accounts")

@@ -1,0 +1,253 @@
+"""The command line, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from tollgate import wiring
+from tollgate.catalog.schema import json_schema
+from tollgate.errors import Unauthorized
+from tollgate_cli import target
+
+from local.settings import STACK_NAME
+from tests.unit.cli.conftest import ROOT, TABLES, Cli
+
+CATALOG = str(ROOT / "catalog.yaml")
+LOCAL = {variable: f"tollgate-local-{table}" for variable, table in target.TABLES.items()}
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    file = tmp_path / "broken.yaml"
+    file.write_text(
+        (ROOT / "catalog.yaml")
+        .read_text()
+        .replace("max: 10}", "max: 1.5}")
+        .replace("default_plan: free", "default_plan: gold")
+    )
+    return file
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's own tags as nothing."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, tag, node: None)
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    shown = cli.done("--help").output
+    for group in ("catalog", "keys", "plans", "accounts"):
+        assert group in shown
+    assert "make run" in shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "catalog check",
+        "catalog load",
+        "catalog schema",
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "plans list",
+        "accounts show",
+    ],
+)
+def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+    shown = cli.done(*command.split(), "--help").output
+    assert "Usage: tollgate " + command in shown
+    group, name = command.split()
+    listed = cli.done(group, "--help").output
+    assert re.search(rf"\b{name}\b +\S+", listed), listed
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["keys", "nothing"], ["keys", "revoke"], ["keys", "create", "--scope", "root"]]
+)
+def test_a_wrong_command_is_exit_code_2(cli: Cli, arguments: list[str]) -> None:
+    assert cli(*arguments).exit_code == 2
+
+
+def test_it_runs_as_a_module() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "tollgate_cli", "catalog", "schema"],
+        cwd=ROOT / "cli",
+        env={"PYTHONPATH": f"{ROOT / 'layers/common'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(shown.stdout) == json_schema()
+
+
+def test_it_knows_the_template() -> None:
+    """The tables and outputs that commands look for are those that the template makes."""
+    template = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+    assert set(target.TABLES.values()) <= set(template["Resources"])
+    assert {f"{table}Name" for table in target.TABLES.values()} <= set(template["Outputs"])
+    assert template["Parameters"]["Mode"]["AllowedValues"] == ["test", "live"]
+    assert target.LOCAL_STACK == STACK_NAME
+    assert set(TABLES) == set(target.TABLES.values())
+
+
+# -- catalog -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_catalogue(cli: Cli) -> None:
+    found = cli.done("catalog", "check", CATALOG)
+    for text in ("free (default)", "daily", "burst", "5 h from first use", "model=premium", "3 open"):
+        assert text in found.stdout
+    assert "spend_cap: 60 usd is not enforced yet" in found.stderr
+
+
+def test_a_broken_catalogue_changes_nothing(cli: Cli, broken: Path) -> None:
+    for command in ("check", "load"):
+        found = cli("catalog", command, str(broken))
+        assert found.exit_code == 2
+        assert "2 mistakes" in found.stderr
+        assert "plans.free.limits[0].max" in found.stderr
+        assert "no plan `gold` in this file" in found.stderr
+        assert re.search(r"broken\.yaml:\d+", found.stderr)
+        assert "Traceback" not in found.output
+    assert "has no catalogue yet" in cli("plans", "list").stderr
+
+
+def test_a_catalogue_that_is_not_there(cli: Cli) -> None:
+    found = cli("catalog", "check", "nowhere.yaml")
+    assert (found.exit_code, "cannot be read" in found.stderr) == (2, True)
+
+
+def test_loading_twice_makes_no_new_version(cli: Cli, tmp_path: Path) -> None:
+    first = cli.done("catalog", "load", CATALOG)
+    assert len(re.findall(r"\bnew\b", first.stdout)) == 3
+    again = cli.done("catalog", "load", CATALOG)
+    assert len(re.findall(r"\bunchanged\b", again.stdout)) == 3
+    changed = tmp_path / "catalog.yaml"
+    changed.write_text((ROOT / "catalog.yaml").read_text().replace("max: 10}", "max: 20}"))
+    found = cli.done("catalog", "load", str(changed))
+    assert re.search(r"free +│ Free +│ 2 +│ new", found.stdout), found.stdout
+    listed = cli.done("plans", "list").stdout
+    assert re.search(r"free \(default\) +│ 2 ", listed), listed
+
+
+def test_plans_before_any_catalogue(cli: Cli) -> None:
+    found = cli("plans", "list")
+    assert (found.exit_code, "tollgate catalog load" in found.stderr) == (1, True)
+
+
+def test_the_schema(cli: Cli) -> None:
+    assert json.loads(cli.done("catalog", "schema").stdout) == json_schema()
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_admin_key(cli: Cli) -> None:
+    made = cli.done("keys", "create")
+    secret = made.stdout.strip()
+    assert re.fullmatch(r"tg_test_[A-Za-z0-9_-]{43}", secret), "the secret stands alone on standard output"
+    key = wiring.keys(LOCAL).authenticate(secret)
+    assert (key.scopes, key.name, key.mode) == (("admin",), "admin", "test")
+    listed = cli.done("keys", "list")
+    assert key.id in listed.stdout
+    assert secret not in listed.output
+
+
+def test_a_key_with_scopes_is_revoked(cli: Cli) -> None:
+    secret = cli.done("keys", "create", "--name", "[bold]app", "--scope", "usage", "--scope", "read").stdout.strip()
+    key = wiring.keys(LOCAL).authenticate(secret)
+    assert key.scopes == ("usage", "read")
+    assert "[bold]app" in cli.done("keys", "list").stdout
+    for _ in range(2):
+        cli.done("keys", "revoke", key.id)
+    assert "revoked 20" in cli.done("keys", "list").stdout
+    with pytest.raises(Unauthorized):
+        wiring.keys(LOCAL).authenticate(secret)
+
+
+def test_revoking_what_is_no_key(cli: Cli) -> None:
+    unknown = cli("keys", "revoke", "key_0123456789abcdef")
+    assert (unknown.exit_code, "tollgate keys list" in unknown.stderr) == (1, True)
+    assert cli("keys", "revoke", "tg_test_secret").exit_code == 2
+
+
+def test_a_live_key_for_a_test_stack(cli: Cli) -> None:
+    found = cli("keys", "create", "--mode", "live")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "There is no key yet" in cli.done("keys", "list").stderr
+
+
+# -- accounts ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_account(cli: Cli) -> None:
+    cli.done("catalog", "load", CATALOG)
+    unknown = cli("accounts", "show", "alice")
+    assert (unknown.exit_code, "PUT /v1/accounts/alice" in unknown.stderr) == (1, True)
+    wiring.rules_table(LOCAL).get("alice")
+    found = cli.done("accounts", "show", "alice", "--member", "u-1")
+    assert "Free (free, version 1)" in found.stdout
+    assert re.search(r"daily +│ account +│ day +│ 0 +│ 0 +│ 10 ", found.stdout), found.stdout
+    assert re.search(r"jobs +│ member u-1 ", found.stdout), found.stdout
+
+
+# -- targets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deployed_stack(deployed: Cli) -> None:
+    deployed.done("catalog", "load", CATALOG, "--stack", "tollgate-prod")
+    secret = deployed.done("keys", "create", "--stack", "tollgate-prod").stdout.strip()
+    assert secret.startswith("tg_live_")
+    rows = boto3.client("dynamodb", endpoint_url=deployed.url).scan(TableName="prod-ConfigTable-1X")["Items"]
+    assert {"catalog", "keys", "plan#free"} <= {row["pk"]["S"] for row in rows}
+    assert "Plans of tollgate-prod" in deployed.done("plans", "list", "--stack", "tollgate-prod").stdout
+    assert deployed("plans", "list").exit_code == 1, "the local stack has no catalogue"
+
+
+def test_a_stack_that_is_not_there(cli: Cli) -> None:
+    found = cli("keys", "list", "--stack", "tollgate-nowhere")
+    assert (found.exit_code, "tollgate-nowhere does not exist" in found.stderr) == (1, True)
+
+
+def test_a_stack_of_something_else(cli: Cli, server: str) -> None:
+    formation = boto3.client("cloudformation", endpoint_url=server)
+    formation.create_stack(
+        StackName="other", TemplateBody=json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
+    )
+    found = cli("keys", "list", "--stack", "other")
+    assert (found.exit_code, "it is no Tollgate stack" in found.stderr) == (1, True)
+
+
+def test_nothing_answers(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLLGATE_PORT", "8990")
+    found = cli("keys", "list")
+    assert (found.exit_code, "make run" in found.stderr) == (1, True)
+    assert "Traceback" not in found.output
+    monkeypatch.setenv("TOLLGATE_PORT", "many")
+    assert cli("keys", "list").exit_code == 2
+
+
+def test_tables_are_missing(cli: Cli, server: str) -> None:
+    boto3.client("dynamodb", endpoint_url=server).delete_table(TableName="tollgate-local-ConfigTable")
+    found = cli("keys", "list")
+    assert (found.exit_code, "A table is missing" in found.stderr) == (1, True)
+
+
+def test_own_credentials_never_reach_the_doubles(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tollgate import dynamo
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREAL")
+    cli.done("keys", "list")
+    assert dynamo.session().get_credentials().access_key == "local"
