@@ -15,6 +15,7 @@ from bench.stage import http_event as event
 from tollgate.ids import uuid7, uuid_text
 
 RESERVATIONS = "/v1/reservations"
+UNDER_WAY_MS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,9 @@ class Scenarios:
         self._keys = 0
 
     def key(self) -> str:
-        """A client's idempotency key: a UUIDv7 of now."""
+        """A client's idempotency key: a UUIDv7, made a moment before the call arrives."""
         self._keys += 1
-        return uuid_text(uuid7(self.stage.clock.ms, self._keys.to_bytes(10, "big")))
+        return uuid_text(uuid7(self.stage.clock.ms - UNDER_WAY_MS, self._keys.to_bytes(10, "big")))
 
     def run(
         self, name: str, path: str, body: Any, *, key: str | None = None, expect: int = 200
@@ -88,9 +89,11 @@ def _account_limits(run: Scenarios) -> None:
     key = run.key()
     held = run.run("reserve", RESERVATIONS, asked("ws_acme"), key=key, expect=201)
     run.run("reserve: retry, same key", RESERVATIONS, asked("ws_acme"), key=key, expect=201)
+    run.run("commit", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+    run.run("commit: retry", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+    held = run.quiet(RESERVATIONS, asked("ws_acme"), key=run.key())
     run.run("extend: expiry and total", f"{RESERVATIONS}/{held['id']}/extend", {"ttl_seconds": 600, "quantity": 5})
-    run.run("commit", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 4})
-    run.run("commit: retry", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 4})
+    run.run("commit of an extended one", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 4})
     held = run.quiet(RESERVATIONS, asked("ws_acme"), key=run.key())
     run.run("commit above the reserved amount", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 9})
     held = run.quiet(RESERVATIONS, asked("ws_acme"), key="order-4711")
@@ -165,6 +168,16 @@ def steady(stage: Stage, minutes: int = 10, every_s: int = 5) -> Minutes:
     return Minutes(minutes, calls, rules, keys, markers, tally.requests - rules - keys - markers - 3 * calls)
 
 
+def logged_by_a_pair(stage: Stage) -> int:
+    """Bytes that a reserve and its commit log."""
+    run = Scenarios(stage)
+    _warm(run, "ws_logs", "five")
+    before = len(stage.logs.lines)
+    held = run.quiet(RESERVATIONS, asked("ws_logs"), key=run.key())
+    stage.call("gate", "POST", f"{RESERVATIONS}/{held['id']}/commit", {})
+    return sum(len(line.encode()) + 26 for line in stage.logs.lines[before:])
+
+
 def section(stage: Stage) -> tuple[Section, Counted]:
     """The table, held against the budgets of design section 10."""
     found, minutes = count(stage), steady(stage)
@@ -172,8 +185,7 @@ def section(stage: Stage) -> tuple[Section, Counted]:
         (name, tally.requests, tally.write, tally.read, max((c.bytes for c in tally.calls), default=0), tally.named())
         for name, tally in found.tallies.items()
     ]
-    rows = [(*row[:5], row[5] if len(row[5]) < 120 else row[5][:117] + "...") for row in rows]
-    listing = Listing(("call", "requests", "write units", "read units", "largest item, bytes", "in order"), rows)
+    listing = Listing(("call", "requests", "write units", "read units", "largest item", "in order"), rows)
     return (
         Section(
             "DynamoDB requests and units per call",

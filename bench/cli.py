@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import calls, gate_size, report
+from bench import billing, calls, cpu, dollars, gate_size, imports, report
 from bench.report import Section
 from bench.stage import stage
 
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--counted", action="store_true", help="only what is the same on every machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
-    console = Console()
+    # The stage takes what is printed inside it for the functions' logs.
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 130)
     sections: list[Section] = []
 
     def add(section: Section) -> None:
@@ -30,7 +32,16 @@ def main(arguments: Sequence[str]) -> int:
     with stage() as running:
         counted, found = calls.section(running)
         add(counted)
+        logged = calls.logged_by_a_pair(running)
         add(gate_size.section(running))
+        billed, window = billing.section(running)
+        add(billed)
+    add(dollars.section(found, window, logged))
+    if options.counted:
+        add(Section("Start of the gate function", (), [imports.stripe_check()]))
+    else:
+        add(cpu.section())
+        add(imports.section())
     if options.json:
         options.json.write_text(json.dumps(report.as_json(sections), indent=2) + "\n")
     past = report.failures(sections)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from bench.sizing import Item, index_write_units, item_size, read_units, write_units
@@ -63,8 +64,10 @@ class Tally:
         )
 
     def named(self) -> str:
-        """`UpdateItem gates, PutItem events`, in order."""
-        return ", ".join(f"{call.operation} {call.table}" if call.table else call.operation for call in self.calls)
+        """`Update gates, 3 x Put events`, in order."""
+        runs = groupby(f"{call.operation.removesuffix('Item')} {call.table}".strip() for call in self.calls)
+        counted = [(name, len(list(run))) for name, run in runs]
+        return ", ".join(name if many == 1 else f"{many} x {name}" for name, many in counted)
 
 
 class Ledger:

@@ -7,10 +7,11 @@ stands still until it is advanced, so a count never depends on when the benchmar
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -79,6 +80,21 @@ class LambdaContext:
         return 60_000
 
 
+class Logs(io.TextIOBase):
+    """What the functions print: their logs and metrics, as CloudWatch would take them in."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.text.append(text)
+        return len(text)
+
+    @property
+    def lines(self) -> list[str]:
+        return "".join(self.text).splitlines()
+
+
 class UnexpectedAnswer(Exception):
     """The product answered otherwise than this scenario needs: nothing that is counted then would mean anything."""
 
@@ -91,7 +107,8 @@ class Stage:
     ledger: Ledger
     look: Any
     """A DynamoDB client that is not counted."""
-    environment: Mapping[str, str]
+    logs: Logs
+    queue_url: str
 
     def app(self, name: str) -> Any:
         """The module of a function."""
@@ -188,17 +205,19 @@ def stage() -> Iterator[Stage]:
         ssm = boto3.session.Session().client("ssm")
         for name, value in _SECRETS.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")
-        yield _product(clock, look)
+        logs = Logs()
+        stack.enter_context(redirect_stdout(logs))
+        yield Stage(clock, _ledger(look), look, logs, url)
 
 
-def _product(clock: BenchClock, look: Any) -> Stage:
+def _ledger(look: Any) -> Ledger:
     from tollgate import dynamo, wiring
     from tollgate.catalog.schema import load_catalog
 
     ledger = Ledger(dynamo.session(), look)
     wiring.catalog_table(os.environ).publish(load_catalog(ROOT / "bench" / "catalog.yaml"))
     wiring.keys(os.environ).create("bench", "test", ["admin"], KEY)
-    return Stage(clock, ledger, look, dict(os.environ))
+    return ledger
 
 
 def _make_tables(client: Any) -> None:

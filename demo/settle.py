@@ -35,7 +35,7 @@ class Watch:
 def settle(expected: Mapping[Pair, Decimal], watch: Watch) -> dict[Pair, Decimal]:
     """The units that Stripe's summaries hold at the end.
 
-    Once all pairs agree, and nothing has been on its way for a few looks and the summaries' lag, all are read again: an
+    Agreement counts once nothing has been on its way for a few looks and the summaries' lag, and all are read again: an
     event that comes twice shows up after the first one. A difference is final where nothing has changed for
     `patience_seconds` and the lag.
     """
@@ -54,11 +54,9 @@ def settle(expected: Mapping[Pair, Decimal], watch: Watch) -> dict[Pair, Decimal
         if quiet <= 1:
             quiet_since = watch.clock()
         still = watch.clock() - quiet_since >= watch.lag_seconds and quiet >= _QUIET_POLLS
-        if agreed == len(expected) and still:
-            last = dict(watch.read(expected))
-            if all(last.get(pair) == units for pair, units in expected.items()):
-                return last
-            found = last
+        # Only a look at all of them sees that one which agreed before has grown.
+        if not open_pairs and agreed == len(expected) and still:
+            return found
         if watch.clock() - changed > watch.patience_seconds + watch.lag_seconds:
             return dict(watch.read(expected))
         watch.pause(_POLL_SECONDS)

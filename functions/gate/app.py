@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from tollgate import secrets, wiring
+
+from tollgate import dynamo, secrets, wiring
 from tollgate.http.dispatch import Api
 from tollgate.http.gate_routes import ROUTES, GateApiDeps
 from tollgate.http.routing import Router
@@ -22,6 +23,7 @@ api = Api(
         secret=secrets.read(os.environ["TOLLGATE_SIGNING_SECRET_PARAMETER"]).encode(),
     ),
     logger,
+    dynamo.unavailable,
 )
 
 

@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from tollgate import wiring
+
+from tollgate import dynamo, wiring
 from tollgate.accounts.rules import Rules
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.queue_store import FlushQueue
@@ -44,6 +45,7 @@ api = Api(
         customer_mapped=release,
     ),
     logger,
+    dynamo.unavailable,
 )
 
 

@@ -35,7 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     cursor.write(after)
     for found in swept.repaired:
-        logger.error("counters did not equal events and holds; repaired", subject=found.subject, slots=len(found.changed))
+        logger.error("counters did not equal events; repaired", subject=found.subject, slots=len(found.changed))
     metrics.add_metric("ReclaimedHolds", MetricUnit.Count, swept.reclaimed)
     metrics.add_metric("RepairedGates", MetricUnit.Count, len(swept.repaired))
     return {

@@ -145,6 +145,7 @@ class Scenario:
         stage = Stage(
             copy_of(base.world), chooser, self.crashes, self.faults, self.late or bool({self.first, self.second} & MOVES_TIME)
         )
+        stage.watch.rules.setdefault(base.old_rules.rev, base.old_rules)
         for at, (op, skew) in enumerate(zip((self.first, self.second), self.skews, strict=True)):
             rules = base.old_rules if self.stale and at == 0 else base.rules
             call, target = OPS[op], 0 if self.same else at

@@ -317,7 +317,6 @@ def _expire_all(caller: Caller) -> None:
 
 def each_answer_has_its_event(stage: Stage) -> None:
     """Raises Violation where a commit or a usage event was answered as new and its row does not stand."""
-    rows = {event.call: event for event in stage.world.events(ACCOUNT)}
     new = [done.event for done in stage.committed if not done.duplicate]
     for event in new:
         stands = stage.world.outcomes.get((event.at.account, event.at.origin_ms, event.at.key))
@@ -326,5 +325,5 @@ def each_answer_has_its_event(stage: Stage) -> None:
     if len({event.at.key for event in new}) != len(new):
         raise Violation(f"a key was answered as newly committed twice: {new}")
     for sent, result in stage.recorded:
-        if result.status == "recorded" and not any(row.at.key == sent.key for row in rows.values()):
+        if result.status == "recorded" and not any(row.at.key == sent.key for row in stage.world.events(ACCOUNT)):
             raise Violation(f"{sent} was answered as recorded, but has no row")

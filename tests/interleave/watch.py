@@ -16,6 +16,7 @@ from tests.support.scheduler import Scheduler
 from tollgate.accounts.rules import Counter, Rules, windowed_end
 from tollgate.gate.hold import unpack
 from tollgate.gate.item import Gate
+from tollgate.gate.steps import LEARNT_S
 from tollgate.usage.outcome import Event, Outcome
 
 ZERO = Decimal(0)
@@ -188,7 +189,7 @@ class Watch:
                 continue
             count = None if gate is None else gate.counts.get(counter.slot)
             start = self._current_start(rules, counter) if count is None else count.window
-            if count is None and counter.since > start:
+            if count is None and counter.since + LEARNT_S > start:
                 continue  # seeded before anything is taken from it
             end = windowed_end(counter, start, rules.row.calendar)
             used = ZERO

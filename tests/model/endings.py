@@ -64,10 +64,10 @@ def commit(
     `cut`: where the process died; what it got done on the gates is left to whoever looks at them."""
     now, bound = now_ms // 1000, account.bound(sent.known)
     items = weighed(bound, ticket, sent)
-    over, forced = _cover(account, now, ticket, bound, items)
+    over, made = _cover(account, now, ticket, bound, items)
     incs = dict(ticket.incs)
-    if forced:
-        incs["member"] = row_incs.get("member", b"\xff" * 16)
+    if made is not None:
+        incs["member"] = made or row_incs.get("member", b"\xff" * 16)
     there = account.outcomes.get(ticket.key)
     if cut == "before the row":
         return Failed(cut)
@@ -76,9 +76,8 @@ def commit(
             return Failed("idempotency_mismatch")
         event, duplicate = there, True
     else:
-        alive = sum(account.own(ticket, per) is not None for per in ticket.incs)
-        blocked = there is not None and there.blocks(incs)
-        late = blocked and alive < len(ticket.incs)
+        gone = any(account.own(ticket, per) is None for per in ticket.incs)
+        late = there is not None and there.blocks(incs) and gone
         event = Recorded(
             ticket.key, ticket.member, items, max(now, ticket.floor), incs, sent.digest, bound.plan.version,
             sent.commit_key, late, over,
@@ -90,7 +89,7 @@ def commit(
     gates = [account.gate(None if per == "account" else ticket.member) for per in sorted({*ticket.incs, *incs})]
     for gate in gates:
         hold = gate.holds.get(ticket.key)
-        mine = hold is not None and hold.inc == ticket.incs.get(gate.per)
+        mine = hold is not None and hold.inc == incs[gate.per]
         if event.incs.get(gate.per) == incs[gate.per]:
             if mine or not duplicate:
                 _settle_beside(account, gate, event, now, mine)
@@ -114,10 +113,10 @@ def _settle_beside(account: Account, gate: GateState, event: Recorded, now: int,
 
 def _cover(
     account: Account, now: int, ticket: Ticket, bound: Binding, items: Sequence[Used]
-) -> tuple[bool, bool]:
-    """Before the row, holds grow to what was used. Returns whether that is more than was held, and whether the member's
-    gate takes part though the reservation had nothing there."""
-    over = forced = False
+) -> tuple[bool, bytes | None]:
+    """Before the row, holds grow to what was used. Returns whether that is more than was held; and, where the member's
+    gate takes part though the reservation had nothing there, the hold of this key there (b"" for a new one)."""
+    over, made = False, None
     for per in ("account", "member"):
         if per == "member" and ticket.member is None:
             continue
@@ -125,9 +124,11 @@ def _cover(
         gate = account.gate(None if per == "account" else ticket.member)
         if per not in ticket.incs:
             if wanted:
-                forced = True
+                there = gate.holds.get(ticket.key)
+                made = b"" if there is None else there.inc
                 account.seed_where_needed(gate, wanted, now)
-                account.enter(gate, wanted, now)
+                if there is None or there.expires_at <= now:
+                    account.enter(gate, wanted, now)
             continue
         said = ticket.units[per]
         if any(units > said.get(counter, ZERO) for counter, units in wanted.items()):
@@ -144,7 +145,7 @@ def _cover(
         elif per == "account":
             used = by_meter(item for item in items if not bound.on_counters([item], per, jobs=False))
             over = any(units > ticket.by_meter.get(meter, ZERO) for meter, units in used.items())
-    return over, forced
+    return over, made
 
 
 def _lacking(hold: Hold, wanted: Mapping[Counter, Decimal]) -> dict[Counter, Decimal]:

@@ -512,7 +512,8 @@ class GateMachine(RuleBasedStateMachine):
     def another_timezone(self, process: int, name: str, zone: str) -> None:
         caller, account = self.processes[process], self.accounts[name]
         row = self.world.rows[name]
-        calendar = row.calendar.moved(caller.now_ms // 1000, zone)
+        since = max(caller.now_ms // 1000, row.calendar.segments[-1].since)
+        calendar = row.calendar.moved(since, zone)
         self._changed(caller, account, replace(row, calendar=calendar), replace(account.now_bound, calendar=calendar))
 
     @rule(process=shapes.processes, name=shapes.accounts, frozen=st.sampled_from((True, False, False)))
@@ -526,8 +527,9 @@ class GateMachine(RuleBasedStateMachine):
         """As the accounts service does it: the rules row with the next revision, then the gate."""
         self.world.rows[account.name] = replace(row, rev=row.rev + 1)
         account.bindings.append(bound)
+        there = account.name in self.world.gates
         apply_rules(process.deps, process.deps.rules.fresh(account.name))
-        if None in account.gates:
+        if there:
             counters = [counter for counter in bound.kept if counter.per == "account"]
             account.seed_where_needed(account.gate(None), counters, process.now_ms // 1000)
         self._follow(account, process)

@@ -22,9 +22,8 @@ from tollgate.windows import PERIOD, Calendar, WindowKind, window_at
 
 ZERO: Final = Decimal(0)
 NEVER: Final = 1 << 40
-CACHE_S: Final = 60
-"""How long a process may go on under rules that it knows."""
-SKEW_S: Final = 2
+UNKNOWN_S: Final = 900
+"""For so long after a change, usage may have been recorded by processes that did not know of it."""
 LINGER_S: Final = 120
 RECLAIM_AT_ONCE: Final = 25
 JOBS: Final = "concurrent"
@@ -377,7 +376,7 @@ class Account:
         if kind is None:
             return False
         start = now - kind.hours * 3600 if kind.hours is not None else window_at(kind, self.now_bound.calendar, now).start
-        return since + CACHE_S + SKEW_S > start
+        return since + UNKNOWN_S > start
 
     def seed(self, gate: GateState, now: int, only: Collection[Counter] | None = None) -> None:
         """Every counter of the gate that is not in use yet begins now (or `only` these)."""
@@ -400,8 +399,11 @@ class Account:
             return 0
         times = [event.at for event in self.counted(gate, counter)]
         if kind.hours is not None:
-            recent = [at for at in times if at > now - kind.hours * 3600]
-            return min(recent) if recent else now if gate.held(counter) else 0
+            recent = sorted(at for at in times if at > now - kind.hours * 3600)
+            start = recent[0] if recent else now if gate.held(counter) else 0
+            for at in recent:
+                start = at if at >= start + kind.hours * 3600 else start
+            return start
         return window_at(kind, self.now_bound.calendar, max([now, *times])).start
 
     # -- ending holds ----------------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_one_key_from_all_callers_holds_once(stack: StackProcess) -> None:
     assert sum(not one["duplicate"] for one in done) == 1
     assert len({tuple(one["event_ids"]) for one in done}) == 1
     daily = limits_of(stack, account)["daily"]
-    assert (Decimal(daily["used"]), Decimal(daily["held"])) == (4, 0)
+    assert [Decimal(daily[name]) for name in ("used", "held")] == [4, 0]
 
 
 def test_usage_ids_count_once_from_all_callers(stack: StackProcess) -> None:
@@ -203,3 +203,19 @@ def test_a_freeze_binds_every_next_reservation(stack: StackProcess) -> None:
                 frozen.set()
 
     together(stack, work)
+
+
+def test_a_resent_one_call_commit_gets_its_first_answer_though_it_used_up_the_cap(stack: StackProcess) -> None:
+    for key in (str(uuid.uuid4()), "01a1fbf5-0479-7c10-8f00-" + uuid.uuid4().hex[:12]):
+        account = f"race-{uuid.uuid4().hex[:8]}"
+        stack.api("PUT", f"/v1/accounts/{account}", {"plan": "free"}).raise_for_status()
+        caller = Caller(stack, 0)
+        body = {"account": account, "member": "m", "meter": "ai_credits", "quantity": "10", "commit": True}
+        first = caller.post("/v1/reservations", {**body, "idempotency_key": key})
+        again = caller.post("/v1/reservations", {**body, "idempotency_key": key})
+        assert first["allowed"]
+        assert again["allowed"]
+        assert again["duplicate"]
+        assert again["event_ids"] == first["event_ids"]
+        assert caller.post(f"/v1/reservations/{again['id']}/commit", {})["duplicate"]
+        assert not caller.post("/v1/reservations", {**body, "idempotency_key": f"{key}-other"})["allowed"]

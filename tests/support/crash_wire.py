@@ -13,6 +13,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import botocore.session
@@ -115,7 +116,6 @@ class Wire:
 
         def faulty(kind: str) -> Any:
             client = real()
-            client.meta.events.register_first("before-send", self._before_send)
             self._fault = Faulty(kind, self.answer_to)
             try:
                 return getattr(client, operation)(**params)
@@ -124,7 +124,8 @@ class Wire:
 
         return self.through(f"{service}.{operation}", lambda: self._straight(service, operation, params), faulty)
 
-    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
+    def before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
+        """botocore's event, for each attempt."""
         if self._fault is None:
             return self.answer_to(request, event_name)
         return self._fault(request, event_name)
@@ -222,14 +223,19 @@ class Fifo:
 
 
 class Session:
-    """In place of botocore's session: makes proxies. Real clients are made only for cut calls, one each, as the SDK's
-    retry quota would otherwise run dry over thousands of cuts."""
+    """In place of botocore's session: makes proxies, and behind each a real client when its first call is cut."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire, self._real = wire, botocore.session.get_session()
 
     def create_client(self, service: str, config: Config | None = None, **more: Any) -> Proxy:
-        return Proxy(self._wire, service, lambda: self._real.create_client(service, config=config, **more))
+        @lru_cache(maxsize=1)
+        def real() -> Any:
+            client = self._real.create_client(service, config=config, **more)
+            client.meta.events.register_first("before-send", self._wire.before_send)
+            return client
+
+        return Proxy(self._wire, service, real)
 
 
 class Proxy:

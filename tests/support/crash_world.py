@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import pytest
 import requests
+from botocore.retries.quota import RetryQuota
 from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
@@ -323,6 +324,8 @@ def _in_hand(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(time, "time", lambda: world.time_ns() / 1e9 if ours() else real_time())
     patch.setattr(time, "sleep", lambda seconds: None if ours() else real_sleep(seconds))
     patch.setattr(os, "urandom", lambda size: world.random.randbytes(size) if ours() else real_urandom(size))
+    # One process after another uses the same client: over thousands of cuts its retry quota would run dry.
+    patch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     send = requests.Session.send
 
     def sent(session: requests.Session, request: requests.PreparedRequest, **how: Any) -> requests.Response:

@@ -135,6 +135,11 @@ class MemoryOutcomes:
         self._world.called("outcome.origin")
         return self._world.origins.setdefault((account, key), proposed_ms)
 
+    def find(self, account: str, key: str, origin_ms: int | None) -> Outcome | None:
+        self._world.called("outcome.find")
+        found = self._world.origins.get((account, key)) if origin_ms is None else origin_ms
+        return None if found is None else self._there(OutcomeKey(account, found, key))
+
     def put_event(self, event: Event) -> Outcome | None:
         self._world.called("outcome.put_event")
         return self.apply_event(event)

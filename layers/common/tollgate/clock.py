@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Clock = Callable[[], int]
 """Returns epoch milliseconds."""
@@ -16,8 +17,9 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+@lru_cache(maxsize=4096)
 def rfc3339(seconds: int) -> str:
-    """Epoch seconds as an RFC 3339 UTC time, `2026-11-20T10:00:00Z`."""
+    """Epoch seconds as an RFC 3339 UTC time, `2026-11-20T10:00:00Z`. Remembered: answers repeat the edges of windows."""
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

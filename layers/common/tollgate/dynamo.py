@@ -9,7 +9,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tollgate.quantities import plain
 
@@ -57,12 +57,20 @@ def code_of(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
+def unavailable(error: Exception) -> bool:
+    """Whether a call got no usable answer, the SDK's own retries included: not applied or unknown, worth another try."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return code_of(error) in TRANSIENT or int(status) >= 500
+    return isinstance(error, BotoCoreError)
+
+
 def s(value: str) -> Attr:
     return {"S": value}
 
 
 def n(value: int | Decimal) -> Attr:
-    return {"N": str(value) if isinstance(value, int) else plain(value)}
+    return {"N": plain(value) if isinstance(value, Decimal) else str(value)}
 
 
 def b(value: bytes) -> Attr:

@@ -20,7 +20,9 @@ def quantize(value: Decimal, scale: int) -> Decimal:
 
 def plain(value: Decimal) -> str:
     """The plain decimal string of a value: no exponent, no trailing zeros, no negative zero."""
-    if value == 0:
-        return "0"
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    text = str(value)
+    if "E" in text:  # only very large or very small values
+        text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

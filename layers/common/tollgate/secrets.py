@@ -11,7 +11,7 @@ from tollgate import dynamo
 
 @lru_cache(maxsize=8)
 def read(parameter_name: str) -> str:
-    """The decrypted value of a parameter. Raises botocore's ClientError: a function without its secret must not start."""
+    """The decrypted value of a parameter. Raises ClientError: a function without its secret must not start."""
     client = dynamo.session().create_client(
         "ssm", config=Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 4})
     )

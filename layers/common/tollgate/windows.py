@@ -124,7 +124,7 @@ class Calendar:
     """
 
     segments: tuple[Segment, ...]
-    _last: dict[WindowKind, Window] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _last: dict[str, Window] = field(default_factory=dict, init=False, repr=False, compare=False)
     _binding: dict[WindowKind, tuple[tuple[int, ZoneInfo], ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -171,13 +171,13 @@ def window_at(kind: WindowKind, calendar: Calendar, epoch_s: int) -> Window:
 
     Raises ValueError for `first_use` (its start is stored: `first_use_at`) and for an instant outside 1970 to 9998.
     """
-    last = calendar._last.get(kind)
+    last = calendar._last.get(kind.name)
     if last is not None and last.start <= epoch_s and (last.end is None or epoch_s < last.end):
         return last
     if not 0 <= epoch_s <= LAST_INSTANT:
         raise ValueError(f"no instant that windows are counted in: {epoch_s}")
     window = _compute(kind, calendar, epoch_s)
-    calendar._last[kind] = window
+    calendar._last[kind.name] = window
     return window
 
 

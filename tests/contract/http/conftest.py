@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from moto import mock_aws
-from tollgate import dynamo
 
 from tests.contract.http.surface import Surface
+from tollgate import dynamo
 
 
 @pytest.fixture(scope="module")

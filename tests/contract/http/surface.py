@@ -14,6 +14,8 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger
 from jsonschema import Draft202012Validator
+
+from local import payload, template
 from tollgate import dynamo, wiring
 from tollgate.catalog.schema import parse_catalog
 from tollgate.http import gate_routes, manage_routes
@@ -21,8 +23,6 @@ from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
 from tollgate.usage.idempotency_store import IdempotencyTable
-
-from local import payload, template
 
 ENV = {
     "TOLLGATE_GATES_TABLE": "gates",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from tests.unit.billing.test_batch import BATCH
 from tests.unit.billing.world import BILLING, NOON, World
 from tollgate import dynamo
+from tollgate.billing import queue_store
 from tollgate.billing.batch import BatchKey
+from tollgate.billing.batch_store import Due
 from tollgate.billing.queue_store import FlushQueue, QueueRefused, key_of
 from tollgate.billing.requeue import MOST_A_RUN
 from tollgate.billing.run import run_seal
@@ -77,7 +80,7 @@ def test_a_batch_that_waits_is_not_queued_before_its_time(world: World) -> None:
 def test_an_index_that_lags_behind_its_rows_does_no_harm(world: World) -> None:
     batch = world.one_sealed()
     world.flush_all()
-    stale = [type("Due", (), {"key": batch.key, "due_at": 0})(), type("Due", (), {"key": BatchKey("x", "m#0#0#0"), "due_at": 0})()]
+    stale = [Due(batch.key, 0), Due(BatchKey("x", "m#0#0#0"), 0)]
 
     class Lagging:
         def __getattr__(self, name: str) -> object:
@@ -91,11 +94,12 @@ def test_an_index_that_lags_behind_its_rows_does_no_harm(world: World) -> None:
 
 
 def test_the_oldest_unflushed_window_is_measured_also_when_nothing_is_due(world: World) -> None:
-    batch = world.one_sealed()
+    world.one_sealed()
     world.record(1, at=NOON + 600)
     world.now = NOON + 1000
     world.seal()
-    world.force(batch, due_at=world.now + 10_000)
+    for waiting in world.all_batches():
+        world.force(waiting, due_at=world.now + 10_000)
     assert world.seal().oldest == NOON
     world.flush_all()
     assert world.seal().oldest is None
@@ -143,7 +147,7 @@ def sqs_url(world: World) -> str:
 
 def received(url: str) -> list[dict[str, object]]:
     sqs = boto3.client("sqs", region_name="us-east-1")
-    found = []
+    found: list[dict[str, object]] = []
     while True:
         page = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])
         if not page.get("Messages"):
@@ -163,7 +167,7 @@ def test_messages_name_their_batch_in_its_group(sqs_url: str) -> None:
     assert attributes["MessageGroupId"] == "cus_1#credits_used"
 
 
-def test_a_send_repeated_is_one_message_but_a_requeue_within_five_minutes_is_another(sqs_url: str, world: World) -> None:
+def test_a_send_repeated_is_one_message_and_a_requeue_is_another(sqs_url: str, world: World) -> None:
     queue = FlushQueue(sqs_url)
     batch = world.one_sealed()
     queue.send([batch])
@@ -175,18 +179,32 @@ def test_a_send_repeated_is_one_message_but_a_requeue_within_five_minutes_is_ano
 
 
 def test_more_than_ten_batches_take_more_calls(sqs_url: str) -> None:
-    from dataclasses import replace
-
     batches = [replace(BATCH, window_start=NOON + 300 * n, customer=f"cus_{n}") for n in range(25)]
     assert FlushQueue(sqs_url).send(batches) == 25
     assert len({str(message["Body"]) for message in received(sqs_url)}) == 25
 
 
-def test_a_message_that_sqs_refuses_is_an_error(sqs_url: str) -> None:
-    from dataclasses import replace
+def test_a_message_that_sqs_refuses_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def send_message_batch(self, **request: object) -> dict[str, object]:
+            return {"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": False}]}
 
-    with pytest.raises(QueueRefused):
-        FlushQueue(sqs_url).send([BATCH, replace(BATCH, account="a" * 1_100_000)])
+    monkeypatch.setattr(queue_store, "_client", Refusing)
+    with pytest.raises(QueueRefused, match="InternalError"):
+        FlushQueue("https://example.com/flush.fifo").send([BATCH])
+
+
+def test_what_sqs_refuses_is_reported_and_comes_due_again(world: World) -> None:
+    world.one_sealed()
+    world.queue.waiting.clear()
+    world.queue.failing = True
+    world.now += 600
+    counts = run_seal(world.seal_deps(), [shard_of("acme")])
+    assert [type(failure) for failure in counts.failures] == [QueueRefused]
+    world.queue.failing = False
+    world.now += 600
+    world.seal()
+    assert world.flush_all() == ["flushed"]
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "7", '{"pk": "x"}', '{"pk": 1, "sk": 2}', "null"])

@@ -66,7 +66,7 @@ def test_a_unit_is_billed_in_the_period_of_its_second(world: World) -> None:
     world.now = start + seconds + GRACE_S
     assert world.seal(seal_seconds=seconds).windows == 2
     november, december = sorted(world.all_batches(), key=lambda batch: batch.period_start)
-    assert (november.units, december.units) == (1, 10)
+    assert (november.units, december.units) == (Decimal(1), Decimal(10))
     assert november.period_end == december.period_start == DECEMBER
     assert november.timestamp == start // 60 * 60
     assert december.timestamp == DECEMBER
@@ -300,13 +300,12 @@ def test_two_seals_at_once_freeze_each_row_once(world: World) -> None:
 def test_a_crash_at_any_call_loses_and_doubles_nothing(world: World) -> None:
     """Cut before and after each call to a store or the queue; then seal again, as the next minute does."""
     ports = ("rules", "events", "markers", "seals", "batches", "queue", "outbox")
-    accounts = ("acme", "free", "lost")
+    accounts = ("acme", "lost")
     shards = sorted({shard_of(account) for account in accounts})
     cuts = 0
     while True:
         world = fresh_world()
         world.rules.add("acme")
-        world.rules.add("free", FREE)
         world.rules.add("lost", customer=None)
         for account in accounts:
             world.record("1.5", account)
@@ -337,8 +336,8 @@ def test_a_crash_at_any_call_loses_and_doubles_nothing(world: World) -> None:
             "ai_credits": "1.5",
             "llm_tokens": "2",
         }
-        assert sum(item.total.rows for item in world.sealed()) == 4
-    assert cuts > 60
+        assert sum(item.total.rows for item in world.sealed()) == 3
+    assert cuts >= 50
 
 
 def test_batches_that_could_not_be_queued_keep_their_markers(world: World) -> None:
@@ -389,13 +388,13 @@ def test_a_change_of_the_windows_length_seals_each_row_once(world: World) -> Non
     old, new = world.markers, MarkerTable("billing", 60)
     world.seal()  # the grid begins with the old length
     expected = Decimal(0)
-    for step in range(120):
+    for step in range(60):
         world.now = NOON + step * 30
         world.markers = (old, new)[step % 2]
         world.record(1)
         expected += 1
         if step % 2:
-            world.seal(seal_seconds=SEAL_S if step < 20 else 60)
+            world.seal(seal_seconds=SEAL_S if step < 10 else 60)
     world.now += 2 * SEAL_S
     world.seal(seal_seconds=60)
     assert world.rows("marker#") == []

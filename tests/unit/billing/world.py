@@ -59,7 +59,7 @@ class Crash(BaseException):
 
 
 class Cut:
-    """Ends the process at one of its calls to the outside: `at` counts calls, `after` says on which side of the call."""
+    """Ends the process at one of its calls to the outside: `at` counts calls, `after` says on which side of it."""
 
     def __init__(self, at: int = -1, *, after: bool = False) -> None:
         self.at, self.after, self.calls = at, after, 0

@@ -23,14 +23,13 @@ from local.testing import ROOT, StackProcess
 
 pytestmark = pytest.mark.stack
 
-PORT = 8930
 CATALOG = ROOT / "catalog.yaml"
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     quick = {"TOLLGATE_SEAL_SECONDS": "2", "TOLLGATE_SEAL_GRACE_SECONDS": "2"}
-    with StackProcess(tmp_path_factory.mktemp("stack"), quick, PORT) as running:
+    with StackProcess(tmp_path_factory.mktemp("stack"), quick) as running:
         yield running
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -198,6 +199,24 @@ def test_an_answer_that_counts_otherwise_is_told(reading: Reading) -> None:
     wrong = answer(request("one", item("ai_credits", "2", operation="image")), "2")
     (objection,) = expect(reading, PLANS, [wrong]).objections
     assert objection == "one: 10 units by the catalogue, 2 by Tollgate's answer"
+
+
+def test_what_a_plan_has_no_price_for_is_not_due(reading: Reading) -> None:
+    counted = {
+        ("acme", "ai_credits"): Decimal(1),
+        ("acme", "llm_tokens"): Decimal(2),
+        ("freda", "ai_credits"): Decimal(3),
+    }
+    assert due_in_stripe(reading, {"acme": "pro", "freda": None}, counted) == {
+        ("acme", "credits_event"): Decimal(1),
+        ("acme", "tokens_event"): Decimal(0),
+    }
+
+
+def test_surprises_of_the_replay_are_objections(reading: Reading) -> None:
+    image = item("ai_credits", "2", operation="image")
+    odd = replace(answer(request("one", image), "10"), surprises=("one: counted again",))
+    assert expect(reading, PLANS, [odd]).objections == ("one: counted again",)
 
 
 def test_a_cached_answer_that_is_counted_is_told(reading: Reading) -> None:

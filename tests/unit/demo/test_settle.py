@@ -52,6 +52,11 @@ def test_an_event_that_comes_a_second_time_is_seen() -> None:
     assert settle(EXPECTED, world.watch()) == {ONE: Decimal(20), TWO: Decimal(5)}
 
 
+def test_a_pair_that_agreed_is_read_again_when_the_last_one_comes() -> None:
+    world = World(lambda now, pair: ("20" if now >= 10 else "10") if pair == ONE else "5" if now >= 20 else "2")
+    assert settle(EXPECTED, world.watch()) == {ONE: Decimal(20), TWO: Decimal(5)}
+
+
 def test_while_the_stack_is_busy_agreement_is_not_the_end() -> None:
     world = World(lambda now, pair: ("20" if now >= 50 else "10") if pair == ONE else "5", busy_until=55)
     assert settle(EXPECTED, world.watch(patience=200)) == {ONE: Decimal(20), TWO: Decimal(5)}

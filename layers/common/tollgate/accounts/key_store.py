@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.clock import Clock
 from tollgate.errors import NotFound, Unauthorized

@@ -180,7 +180,7 @@ class Rules:
                 else:
                     slots.append(counter.slot)
             key = (self.row.meters.index(item.meter), tuple(slots))
-            merged[key] = merged.get(key, Decimal(0)) + item.units
+            merged[key] = merged[key] + item.units if key in merged else item.units
         groups = [Group(meter, total, slots) for (meter, slots), total in sorted(merged.items())]
         if jobs:
             groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(sorted(jobs))))
@@ -206,7 +206,7 @@ def by_slot(groups: Iterable[Group]) -> dict[int, Decimal]:
     totals: dict[int, Decimal] = {}
     for group in groups:
         for slot in group.slots:
-            totals[slot] = totals.get(slot, Decimal(0)) + group.units
+            totals[slot] = totals[slot] + group.units if slot in totals else group.units
     return totals
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.accounts.rules import AccountRow, CounterKey, Frozen, Rules, compile_rules, with_plan
 from tollgate.catalog.store import CatalogTable

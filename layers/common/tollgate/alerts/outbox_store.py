@@ -8,6 +8,7 @@ has its message exactly once, whoever puts it how often.
 from __future__ import annotations
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.alerts.outbox import Alert
 from tollgate.clock import Clock

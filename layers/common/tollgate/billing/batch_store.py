@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.billing.batch import Batch, BatchKey, due_shard, partition
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from botocore.config import Config
+
 from tollgate import dynamo
 from tollgate.billing.batch import Batch, BatchKey
 

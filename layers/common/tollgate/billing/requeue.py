@@ -6,7 +6,7 @@ seals at once queue a batch once, and an outage does not fill the queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +18,7 @@ from tollgate.billing.trouble import tell
 
 MOST_A_RUN: Final = 2_000
 """Batches of one shard that one run queues again; the rest follow in the next runs, oldest due time first."""
-FLUSH_AT_ONCE: Final = 100
+QUEUED_AT_ONCE: Final = 100
 RECHECK_LEAST_S: Final = 60
 RECHECK_MOST_S: Final = 6 * 3600
 RELEASED_DUE_S: Final = 600
@@ -49,10 +49,17 @@ def requeue_shard(deps: SealDeps, shard: int, counts: Counts, in_time: Callable[
             continue
         if batch is not None:
             pending.append(batch)
-        if len(pending) >= FLUSH_AT_ONCE:
-            counts.requeued += deps.queue.send(pending)
+        if len(pending) >= QUEUED_AT_ONCE:
+            _queue(deps, pending, counts)
             pending = []
-    counts.requeued += deps.queue.send(pending)
+    _queue(deps, pending, counts)
+
+
+def _queue(deps: SealDeps, batches: Sequence[Batch], counts: Counts) -> None:
+    try:
+        counts.requeued += deps.queue.send(batches)
+    except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are done
+        counts.failures.append(error)  # their rows come due again
 
 
 def _look_at(deps: SealDeps, key: BatchKey, now: int, rules: dict[str, Rules]) -> Batch | None:

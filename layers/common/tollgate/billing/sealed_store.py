@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.billing.grid import Grid
 from tollgate.billing.sealed import MeterTotal, PeriodTotal, SealedWindow

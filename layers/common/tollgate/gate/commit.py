@@ -133,6 +133,11 @@ class _Commit:
             self.deps, self.rules, per, self.reservation.member, self.reservation.key, hold
         )
         self.holds[per] = taken.pack()
+        if shortfall(taken, groups):
+            # A reserve of this key, sent again under rules that count here, was first.
+            self.rules, _ = grow(
+                self.deps, self.rules, per, self.reservation.member, self.reservation.key, self.holds[per], groups
+            )
 
     def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
         request, rules = self.request, self.rules

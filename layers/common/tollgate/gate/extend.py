@@ -110,11 +110,11 @@ def _extend_one(
             recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
             continue
-        if lacking and rules.row.frozen is not None:
-            raise _Refused(None, gate)
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
             return rules, gate, raw, raw
+        if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
+            raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
         if refusal is not None:
             assert refusal.limit is not None

@@ -20,6 +20,7 @@ from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.recount import recount
 from tollgate.gate.steps import UNSEEN, Seen
 from tollgate.quantities import ZERO
+from tollgate.usage.outcome import MEMBER
 
 TRIES = 40
 LINGER_S = 120
@@ -29,7 +30,8 @@ LINGER_S = 120
 def take_forced(
     deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, hold: Hold
 ) -> tuple[Hold, Gate, Rules]:
-    """Make `hold` at `key`, or find the live one of this key (a retry). Its incarnation is renewed with each try."""
+    """Make `hold` at `key`, or take over the live one of this key, which may hold less. The incarnation is renewed with
+    each try."""
     subject = subject_of(rules.account, per, member)
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
@@ -49,7 +51,16 @@ def take_forced(
             seen = written.gate
         elif isinstance(plan, taking.Live):
             assert isinstance(seen, Gate)
-            return unpack(plan.raw), seen, rules
+            if per != MEMBER:
+                return unpack(plan.raw), seen, rules
+            # A reserve of this key may be about to drop its hold here: the mark makes it this call's, as for a retry.
+            marked = replace(unpack(plan.raw), mark=deps.nonce())
+            written = deps.gates.write(
+                GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(key, plan.raw, marked.pack()),))
+            )
+            if written.applied and written.gate is not None:
+                return marked, written.gate, rules
+            seen = written.gate
         elif isinstance(plan, taking.Stale):
             rules = deps.rules.fresh(rules.account)
         elif isinstance(plan, taking.NeedsRecount):

@@ -8,13 +8,13 @@ from decimal import Decimal
 
 from tollgate.accounts.rules import Counter, RuledLimit, Rules, windowed_end
 from tollgate.gate.item import Count, Gate
-from tollgate.gate.steps import is_over
+from tollgate.gate.steps import FAR, is_over
 from tollgate.quantities import ZERO
 
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """One limit now. `maximum` None: unlimited. Times are epoch seconds; None: the window never ends or is not begun."""
+    """One limit now. `maximum` None: unlimited. Epoch seconds; None: the window never ends, or has not begun."""
 
     ruled: RuledLimit
     member: str | None
@@ -49,6 +49,12 @@ def window_of(rules: Rules, counter: Counter, count: Count | None, now: int) -> 
     return window.start, window.end
 
 
+def resets_at(rules: Rules, counter: Counter, count: Count | None, now: int) -> int:
+    """When the current window ends, to order limits by; FAR where it does not end by itself."""
+    end = window_of(rules, counter, count, now)[1]
+    return FAR if end is None else end
+
+
 def states(
     rules: Rules, limits: Iterable[RuledLimit], gate: Gate | None, member: str | None, now: int
 ) -> list[LimitState]:
@@ -60,7 +66,7 @@ def states(
         used, held = ZERO, ZERO
         if count is not None:
             held = count.held
-            if not is_over(rules, ruled.counter, count, now):
+            if ruled.counter.kind is None or start == count.window:  # the stored window is the current one
                 used = count.taken - count.held
         found.append(
             LimitState(ruled, member if ruled.limit.per == "member" else None, start, end, used, held)

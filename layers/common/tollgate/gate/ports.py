@@ -30,6 +30,9 @@ class OutcomeStore(Protocol):
     def origin(self, account: str, key: str, proposed_ms: int) -> int:
         """The origin time of a key that is no UUIDv7: the first proposed one wins (dedupe row)."""
 
+    def find(self, account: str, key: str, origin_ms: int | None) -> Outcome | None:
+        """The outcome of a key (`origin_ms` None: no UUIDv7, so its dedupe row is asked first); changes nothing."""
+
     def put_event(self, event: Event) -> Outcome | None:
         """Put where there is no row, or a void of older incarnations. Returns None where put, else the row there."""
 

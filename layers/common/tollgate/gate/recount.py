@@ -22,7 +22,7 @@ from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Recounted
-from tollgate.gate.ports import GateDeps
+from tollgate.gate.ports import AnswerLost, GateDeps
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import Event, counts_for
 
@@ -46,7 +46,7 @@ def recount(
     unseeded. So callers that meet the same new counter, or the same frozen gate, do not recount one after another.
     """
     per = "account" if member is None else "member"
-    nonce = deps.nonce().hex()
+    mine: set[str] = set()
     for tried in range(TRIES):
         if tried:
             deps.pause(tried)
@@ -59,9 +59,17 @@ def recount(
                 rules = _known_to_account(deps, rules)
             if needed is not None and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
                 return Found(subject, {})
-            gate = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce)).gate
-            if gate is None or gate.recount != nonce:
+            nonce = deps.nonce().hex()
+            mine.add(nonce)
+            try:
+                # Sent once: a copy that arrived after the recount would freeze the gate under the same nonce again, and
+                # a helper with sums from before could end that.
+                frozen = deps.gates.write(GateWrite(subject, rev, -rules.rev, freeze=nonce), retry=False)
+            except AnswerLost:
                 continue
+            if not frozen.applied or frozen.gate is None:
+                continue
+            gate = frozen.gate
         elif -gate.rev > rules.rev:
             rules = deps.rules.fresh(rules.account)
         assert gate.recount is not None
@@ -74,7 +82,7 @@ def recount(
                 if gate.counts.get(slot) != count
             }
             return Found(subject, changed)
-        if gate.recount == nonce:
+        if gate.recount in mine:
             return Found(subject, {})  # somebody else finished it, from rows read after it was begun
     raise Busy
 
@@ -118,9 +126,13 @@ def true_counts(
         start, used = starts.get(slot, 0), ZERO
         if counter.kind is not None:
             matching = [event for event in events if _units(counter, event)]
+            recorded = [event.recorded_s for event in matching]
             if counter.kind.hours is not None and slot not in gate.counts:
-                # No stored start: the window is taken to have begun with the first use of the last N hours.
-                start = min((event.recorded_s for event in matching if event.recorded_s >= start), default=now)
+                # No stored start: the window is taken to have begun with the first use of the last N hours. Without
+                # any it has not begun: 0 is a window that is long over.
+                recorded = [at for at in recorded if at >= start]
+                start = min(recorded, default=now if held.get(slot) else 0)
+            start = _newest(rules, counter, start, recorded)
             end = windowed_end(counter, start, rules.row.calendar)
             used = sum(
                 (
@@ -143,6 +155,18 @@ def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int
     if counter.kind.hours is not None:
         return now - counter.kind.hours * 3600 + 1
     return rules.window(counter, now).start
+
+
+def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int]) -> int:
+    """The window that starts at `start`, or a newer one that usage was recorded in by a clock ahead of this one:
+    counters only move forward, so the latest is the current one."""
+    assert counter.kind is not None
+    if counter.kind.hours is None:
+        return max((rules.window(counter, at).start for at in recorded if at > start), default=start)
+    for at in sorted(recorded):
+        if at >= start + counter.kind.hours * 3600:
+            start = at
+    return start
 
 
 def _settled_events(

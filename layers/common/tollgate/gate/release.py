@@ -23,8 +23,10 @@ def release(deps: GateDeps, reservation: Reservation, release_key: str | None = 
     """
     rules = deps.rules.get(reservation.account)
     at = outcome_at(deps, reservation.account, reservation.key, unpack(reservation.holds[ACCOUNT]))
-    mine = Void(at, reservation.incarnations, "released", deps.clock(), release_key)
+    mine = Void(at, reservation.incarnations, "released", deps.clock(), release_key, deps.nonce())
     there = deps.outcomes.put_void(mine)
+    if isinstance(there, Void) and there.call == mine.call:
+        there = None  # put by this very call, and its answer lost inside the SDK
     gates: dict[str, Gate | None] = {}
     for per, raw in reservation.holds.items():
         incarnation = incarnation_of(raw)

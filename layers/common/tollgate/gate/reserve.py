@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
-from tollgate.errors import Busy, IdempotencyMismatch
+from tollgate.errors import Busy, IdempotencyMismatch, MemberRequired, UnknownMeter
 from tollgate.gate import taking
 from tollgate.gate.ending import outcome_at
 from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import LimitState, states
+from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
 from tollgate.gate.recount import recount
@@ -97,20 +97,32 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     QuantityTooLarge, Busy.
     """
     rules = deps.rules.get(asked.account)
-    mine: dict[str, _Taken] = {}
     for _ in range(TRIES):
         try:
-            return _Attempt(deps, rules, asked, mine).decide()
+            attempt = _Attempt(deps, rules, asked)
+        except (MemberRequired, UnknownMeter):
+            # Under cached rules that may be wrong by now; only a request that fails anyway pays for the look.
+            known, rules = rules.rev, deps.rules.fresh(asked.account)
+            if rules.rev == known:
+                raise
+            continue
+        try:
+            return attempt.decide()
         except _RulesChanged:
+            attempt.undo()
             rules = deps.rules.fresh(asked.account)
+        except IdempotencyMismatch:
+            attempt.undo()
+            raise
     raise Busy
 
 
 class _Attempt:
-    """One pass over the gates under one revision of the rules. `mine`: what earlier passes of this call took."""
+    """One pass over the gates under one revision of the rules. `mine`: what it took."""
 
-    def __init__(self, deps: GateDeps, rules: Rules, asked: Asked, mine: dict[str, _Taken]) -> None:
-        self.deps, self.rules, self.asked, self.mine = deps, rules, asked, mine
+    def __init__(self, deps: GateDeps, rules: Rules, asked: Asked) -> None:
+        self.deps, self.rules, self.asked = deps, rules, asked
+        self.mine: dict[str, _Taken] = {}
         self.items = asked.weigh(rules)
         self.subjects = [ACCOUNT]
         if rules.member_needed(self.items, asked.member) and any(g.slots for g in rules.groups(self.items, MEMBER)):
@@ -129,8 +141,8 @@ class _Attempt:
                     self._check_rules()
                 return self._deny(taken, per)
             self.mine[per] = taken
-            if per == MEMBER and taken.capped_by != self.rules.rev:
-                over = self._over(taken.gate)
+            if per == MEMBER and taken.capped_by is None:
+                over = self._over(taken)
                 if over is not None:
                     # Taken under looser rules: it stands only if the account gate had granted it, too.
                     return self._granted_before() or self._deny(_Refused(over, taken.gate), per)
@@ -192,9 +204,6 @@ class _Attempt:
             if isinstance(plan, taking.Reclaim):
                 seen = reclaim(deps, rules, gate, plan.keys, self._member(per))
                 continue
-            before = self.mine.get(per)
-            if before is not None and before.hold.pack() == plan.raw:
-                return replace(before, gate=gate)
             if per == ACCOUNT:
                 return _Taken(gate, unpack(plan.raw), created=False, capped_by=None)
             granted = self._granted_before()
@@ -221,13 +230,20 @@ class _Attempt:
             keyed=asked.origin_ms is not None,
         )
 
-    def _over(self, gate: Gate) -> taking.Refuse | None:
-        """The first member limit that the gate is past."""
+    def _over(self, taken: _Taken) -> taking.Refuse | None:
+        """Of the member limits that the gate is past with this hold, the one that resets last."""
+        now, own = self._now(), taken.hold.units()
+        worst: tuple[int, taking.Refuse] | None = None
         for ruled in self.rules.limits_for(self.items, MEMBER):
-            count = gate.counts.get(ruled.counter.slot)
-            if ruled.maximum is not None and taken_now(self.rules, ruled.counter, count, self._now()) > ruled.maximum:
-                return taking.Refuse(ruled, self._units(ruled), ZERO)
-        return None
+            count = taken.gate.counts.get(ruled.counter.slot)
+            total = taken_now(self.rules, ruled.counter, count, now)
+            if ruled.maximum is None or total <= ruled.maximum:
+                continue
+            left = max(ruled.maximum - (total - own.get(ruled.counter.slot, ZERO)), ZERO)
+            when = resets_at(self.rules, ruled.counter, count, now)
+            if worst is None or when > worst[0]:
+                worst = (when, taking.Refuse(ruled, self._units(ruled), left))
+        return None if worst is None else worst[1]
 
     def _units(self, ruled: RuledLimit) -> Decimal:
         groups = self.rules.groups(self.items, ruled.limit.per)
@@ -265,21 +281,25 @@ class _Attempt:
         return Denied(code, self.rules, requested, ZERO, None, None, (), reason)
 
     def _deny(self, refused: _Refused, per: str) -> Denied:
-        self._drop_narrow()
+        dropped = self._drop_narrow()
+        gate = dropped if per == MEMBER and dropped is not None else refused.gate
         now, refusal = self._now(), refused.refusal
-        limits = states(self.rules, self.rules.limits_for(self.items, per), refused.gate, self.asked.member, now)
+        limits = states(self.rules, self.rules.limits_for(self.items, per), gate, self.asked.member, now)
         if refusal.limit is None:
             return Denied("too_many_open", self.rules, refusal.requested, ZERO, None, None, limits)
         state = next(state for state in limits if state.ruled is refusal.limit)
-        resets_at = state.resets_at
-        if refusal.limit.limit.concurrent is not None and refused.gate is not None:
-            resets_at = min((expiry_of(raw) for raw in refused.gate.holds.values()), default=None)
-        return Denied(
-            "limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets_at, limits
-        )
+        resets = state.resets_at
+        if refusal.limit.limit.concurrent is not None and gate is not None:
+            resets = min((expiry_of(raw) for raw in gate.holds.values()), default=None)
+        return Denied("limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets, limits)
 
-    def _drop_narrow(self) -> None:
-        """Give the own member hold back after a refusal.
+    def undo(self) -> None:
+        """Give back what this attempt took, where another decision is made instead: only a hold of its own making."""
+        if MEMBER in self.mine and self.mine[MEMBER].created:
+            self._drop_narrow()
+
+    def _drop_narrow(self) -> Gate | None:
+        """Give the own member hold back after a refusal; returns the gate without it, where that is known.
 
         Asserts the packed hold with the own mark, so a retry that took the mark over keeps its hold. A hold that
         another call made may have been given out in a reservation id: it gets its void first. A crash before the
@@ -287,21 +307,22 @@ class _Attempt:
         """
         taken = self.mine.pop(MEMBER, None)
         if taken is None:
-            return
+            return None
         deps, key, raw = self.deps, self.asked.key, taken.hold.pack()
         if not taken.created:
             at = outcome_at(deps, self.asked.account, key, taken.hold)
             there = deps.outcomes.put_void(Void(at, {MEMBER: taken.hold.incarnation}, "refused", deps.clock()))
             if isinstance(there, Event):
-                return  # committed meanwhile: its settle, or the hold's expiry, ends it
+                return None  # committed meanwhile: its settle, or the hold's expiry, ends it
         back = tuple(CounterWrite.back(slot, units) for slot, units in sorted(taken.hold.units().items()))
         rev = taken.gate.rev
         for _ in range(4):
             write = GateWrite(self._subject(MEMBER), rev, rev, back, (HoldWrite(key, raw, None),))
             written = deps.gates.write(write)
             if written.applied or written.gate is None or written.gate.holds.get(key) != raw or written.gate.rev < 0:
-                return  # frozen (rev < 0): the hold expires by itself
+                return written.gate  # frozen (rev < 0): the hold expires by itself
             rev = written.gate.rev
+        return None
 
     # -- granting ------------------------------------------------------------------------------------------------
 

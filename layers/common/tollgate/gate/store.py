@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
 from tollgate import dynamo
 from tollgate.errors import Busy
 from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, Recounted, Step, Written
@@ -95,9 +96,9 @@ def update_request(table: str, write: GateWrite) -> dict[str, Any]:
     if write.rev is None:
         return _create_request(table, write)
     expression = _Expression()
-    expression.conditions.append(f"rev = {expression.value(dynamo.n(write.rev))}")
+    expression.conditions.append(f"rev = {expression.number(write.rev)}")
     if write.new_rev != write.rev:
-        expression.sets.append(f"rev = {expression.value(dynamo.n(write.new_rev))}")
+        expression.sets.append(f"rev = {expression.number(write.new_rev)}")
     if write.freeze is not None:
         expression.sets.append(f"z = {expression.value(dynamo.s(write.freeze))}")
     for index, hold in enumerate(write.holds):
@@ -112,7 +113,7 @@ def update_request(table: str, write: GateWrite) -> dict[str, Any]:
         elif hold.new != hold.expect:
             expression.sets.append(f"{path} = {expression.value(dynamo.b(hold.new))}")
     if write.max_holds is not None:
-        expression.conditions.append(f"size(h) < {expression.value(dynamo.n(write.max_holds))}")
+        expression.conditions.append(f"size(h) < {expression.number(write.max_holds)}")
     for counter in write.counters:
         _add_counter(expression, counter)
     return expression.request(table, write.subject)
@@ -133,22 +134,22 @@ def _add_counter(expression: _Expression, write: CounterWrite) -> None:
     assert write.expect is not None
     low, high = write.expect
     if low == high:
-        expression.conditions.append(f"{path}.id = {expression.value(dynamo.n(low))}")
+        expression.conditions.append(f"{path}.id = {expression.number(low)}")
     else:
-        bounds = f"{expression.value(dynamo.n(low))} AND {expression.value(dynamo.n(high))}"
+        bounds = f"{expression.number(low)} AND {expression.number(high)}"
         expression.conditions.append(f"{path}.id BETWEEN {bounds}")
     base = "t"
     if write.step is Step.ROLL:
         base = "held"
-        expression.sets.append(f"{path}.id = {expression.value(dynamo.n(write.window))}")
+        expression.sets.append(f"{path}.id = {expression.number(write.window)}")
     if write.cap is not None:
-        expression.conditions.append(f"{path}.{base} <= {expression.value(dynamo.n(write.cap - write.d_taken))}")
+        expression.conditions.append(f"{path}.{base} <= {expression.number(write.cap - write.d_taken)}")
     expression.add(f"{path}.t", f"{path}.{base}", write.d_taken)
     expression.add(f"{path}.held", f"{path}.held", write.d_held)
 
 
 class _Expression:
-    """Collects the parts of one UpdateItem; equal values share a placeholder."""
+    """Collects the parts of one UpdateItem; equal numbers share a placeholder."""
 
     def __init__(self) -> None:
         self.conditions: list[str] = []
@@ -156,25 +157,30 @@ class _Expression:
         self.removes: list[str] = []
         self._names: dict[str, str] = {}
         self._values: dict[str, dynamo.Attr] = {}
-        self._placeholders: dict[str, str] = {}
+        self._numbers: dict[str, str] = {}
 
     def name(self, placeholder: str, name: str) -> str:
         self._names[placeholder] = name
         return placeholder
 
     def value(self, attr: dynamo.Attr) -> str:
-        known = self._placeholders.get(repr(attr))
+        placeholder = f":v{len(self._values)}"
+        self._values[placeholder] = attr
+        return placeholder
+
+    def number(self, value: int | Decimal) -> str:
+        attr = dynamo.n(value)
+        text: str = attr["N"]  # as key, because a Decimal is slow to hash
+        known = self._numbers.get(text)
         if known is None:
-            known = f":v{len(self._values)}"
-            self._placeholders[repr(attr)] = known
-            self._values[known] = attr
+            known = self._numbers[text] = self.value(attr)
         return known
 
     def add(self, target: str, base: str, change: Decimal) -> None:
         if change == 0 and target == base:
             return
         sign, amount = ("+", change) if change >= 0 else ("-", -change)
-        self.sets.append(f"{target} = {base} {sign} {self.value(dynamo.n(amount))}")
+        self.sets.append(f"{target} = {base} {sign} {self.number(amount)}")
 
     def request(self, table: str, subject: str) -> dict[str, Any]:
         parts = []

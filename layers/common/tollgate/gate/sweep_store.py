@@ -17,4 +17,5 @@ class SweepCursor:
         return found["after"]["S"] if found and "after" in found else None
 
     def write(self, after: str | None) -> None:
-        dynamo.client().put_item(TableName=self._table, Item=dynamo.item({"pk": "sweep", "sk": "cursor", "after": after}))
+        item = dynamo.item({"pk": "sweep", "sk": "cursor", "after": after})
+        dynamo.client().put_item(TableName=self._table, Item=item)

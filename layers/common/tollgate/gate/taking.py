@@ -13,7 +13,7 @@ from tollgate.accounts.rules import RuledLimit, Rules, by_slot
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import window_of
+from tollgate.gate.limits import resets_at
 from tollgate.gate.steps import UNSEEN, Seen, Sight
 from tollgate.quantities import ZERO
 
@@ -93,16 +93,18 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int) -> Plan:
             return Stale()
     before: dict[int, Decimal] = {}
     old = None if seen is None else seen.holds.get(wanted.key)
+    # Also before a hold is found again: it must name the counters that began after it.
+    unseeded = steps.unseeded(rules, seen, by_slot(hold.groups), now)
     if old is not None:
         found = unpack(old)
         if found.fingerprint != hold.fingerprint:
             return Mismatch()
-        if found.expires_at > now:
+        if found.expires_at > now and not unseeded:
             return Live(old)
         before = found.units()
         # A renewal keeps the incarnation: the reservation id given out for it stays good.
         hold = replace(hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
-    if steps.unseeded(rules, seen, by_slot(hold.groups), now):
+    if unseeded:
         return NeedsRecount()
     if seen is not None:
         refusal = _refusal(rules, wanted, seen, before, now)
@@ -137,8 +139,7 @@ def _refusal(rules: Rules, wanted: Wanted, gate: Gate, before: dict[int, Decimal
         taken = steps.taken_now(rules, ruled.counter, count, now) - before.get(slot, ZERO)
         if taken + asked <= ruled.maximum:
             continue
-        end = window_of(rules, ruled.counter, count, now)[1]
-        when = steps.FAR if end is None else end
+        when = resets_at(rules, ruled.counter, count, now)
         if worst is None or when > worst[0]:
             worst = (when, Refuse(ruled, asked, max(ruled.maximum - taken, ZERO)))
     return None if worst is None else worst[1]

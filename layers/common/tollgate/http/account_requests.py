@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+
 from tollgate.http.requests import Body, Key
 
 MAX_OVERRIDES_BYTES = 8192

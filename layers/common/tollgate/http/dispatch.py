@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from tollgate.accounts.key_store import ApiKey
 from tollgate.errors import Busy, ScopeMissing, TollgateError, Unauthorized
 from tollgate.http.routing import Request, Response, Router, WrongMethod, request_of
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class Keys(Protocol):
@@ -21,10 +23,18 @@ class Log(Protocol):
 
 
 class Api:
-    """One function's HTTP surface. `deps` is handed to each handler."""
+    """One function's HTTP surface. `deps` is handed to each handler. `outage` knows the errors of a store that gave no
+    answer: the caller gets 503 `busy` and sends the same request again, which every write allows."""
 
-    def __init__(self, router: Router, keys: Keys, deps: Any, log: Log) -> None:
-        self._router, self._keys, self._deps, self._log = router, keys, deps, log
+    def __init__(
+        self,
+        router: Router,
+        keys: Keys,
+        deps: Any,
+        log: Log,
+        outage: Callable[[Exception], bool] = lambda error: False,
+    ) -> None:
+        self._router, self._keys, self._deps, self._log, self._outage = router, keys, deps, log, outage
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to an HTTP API event (payload 2.0)."""
@@ -33,7 +43,10 @@ class Api:
             return _encoded(self._respond(request_of(event)))
         except TollgateError as error:
             return _encoded(problem(error, request_id))
-        except Exception:  # noqa: BLE001 - a defect: logged with its traceback, and the caller still gets our shape
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, and the caller still gets our shape
+            if self._outage(error):
+                self._log.exception("a store gave no answer", request_id=request_id)
+                return _encoded(problem(Busy(), request_id))
             self._log.exception("unexpected error", request_id=request_id)
             return _encoded(problem(TollgateError("Something broke on our side; it has been logged."), request_id))
 
@@ -88,7 +101,7 @@ def problem(error: TollgateError, request_id: str) -> Response:
 
 
 def _encoded(response: Response) -> dict[str, Any]:
-    text = response.body if isinstance(response.body, str) else json.dumps(response.body, separators=(",", ":"))
+    text = response.body if isinstance(response.body, str) else _JSON.encode(response.body)
     return {
         "statusCode": response.status,
         "headers": {"content-type": "application/json", **response.headers},

@@ -12,10 +12,10 @@ from typing import Any
 from tollgate.accounts.rules import Item, Rules
 from tollgate.clock import rfc3339
 from tollgate.errors import FieldError, IdempotencyMismatch, Invalid, ReservationTooLarge, TollgateError
-from tollgate.gate.commit import Commit, commit
+from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.ending import outcome_at
 from tollgate.gate.extend import Extended, extend
-from tollgate.gate.hold import incarnation_of, unpack
+from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.record import Recorded, Reported, record
 from tollgate.gate.release import release
@@ -79,7 +79,8 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     )
     found = reserve(deps.gate, asked)
     if isinstance(found, Denied):
-        return Response(200, answers.denied(found, deps.gate.clock() // 1000))
+        before = _recorded_before(deps, asked) if body.commit and key is not None else None
+        return before or Response(200, answers.denied(found, deps.gate.clock() // 1000))
     reservation = _reservation(found)
     answer = answers.granted(found, encode(reservation, deps.secret))
     if body.commit:
@@ -88,6 +89,27 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
             raise IdempotencyMismatch  # the key is spent; the hold of this call is given back by the commit
         answer |= answers.committed(done)
     return Response(201, answer)
+
+
+def _recorded_before(deps: GateApiDeps, asked: Asked) -> Response | None:
+    """The first answer again, where this very call (reserve and commit in one) was recorded and the cap is now used
+    up, perhaps by itself: a lost answer must not turn into a refusal. Raises IdempotencyMismatch."""
+    event = deps.gate.outcomes.find(asked.account, asked.key, asked.origin_ms)
+    if not isinstance(event, Event):
+        return None
+    if event.fingerprint != asked.fingerprint:
+        raise IdempotencyMismatch
+    rules = deps.gate.rules.get(asked.account)
+    holds = {
+        per: Hold(
+            incarnation, event.recorded_s, event.at.origin_ms, asked.fingerprint, (), keyed=asked.origin_ms is not None
+        )
+        for per, incarnation in event.incarnations.items()
+    }
+    items = [Item(item.meter, item.quantity, item.units, item.dimensions) for item in event.items]
+    again = Granted(rules, asked, items, holds, event.recorded_ms, ())
+    done = Committed(event, duplicate=True, limits=())
+    return Response(201, answers.granted(again, encode(_reservation(again), deps.secret)) | answers.committed(done))
 
 
 def _check_fits(wanted: Sequence[ItemIn]) -> None:

@@ -21,13 +21,16 @@ def digest(body: Any, size: int = 4) -> bytes:
     """Fingerprint of a parsed body without its idempotency key: equal requests are equal, however spelled."""
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if name != "idempotency_key"}
-    return fingerprint(json.dumps(body, sort_keys=True, separators=(",", ":"), default=_text).encode(), size)
+    return fingerprint(_JSON.encode(body).encode(), size)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, Decimal):
         return repr(value)
     return plain(value) if abs(value.adjusted()) < _SPELLED_OUT else str(value)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_text)
 
 
 @contextmanager

@@ -100,9 +100,9 @@ def post_freeze(deps: ManageApiDeps, request: Request) -> Response:
 
 def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
     account = account_id(request.params["id"], "id")
-    raw = json_body(request) if request.body.strip() else {}
-    with _once(deps, request, account, "unfreeze", parse(UnfreezeIn, raw), raw):
-        return Response(200, _account(unfreeze(deps.accounts, account)))
+    body = parse(UnfreezeIn, json_body(request) if request.body.strip() else {})
+    idempotency_key(request.headers, body.idempotency_key)  # checked, and not needed: there is but one body
+    return Response(200, _account(unfreeze(deps.accounts, account)))
 
 
 def post_plan(deps: ManageApiDeps, request: Request) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
+
 from tollgate.errors import (
     AlreadyCommitted,
     AlreadyReleased,
@@ -223,7 +224,7 @@ OPERATIONS: Mapping[str, Operation] = {
         body_required=False,
         examples={"nothing to say": {}},
         answers={200: ((schemas.Account,), "The account now.")},
-        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, Busy()),
+        problems=(UnknownAccount("alice"), _BAD_FIELD, Busy()),
     ),
     "changePlan": Operation(
         tag="Accounts",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
+
 from tollgate.clock import parse_rfc3339
 from tollgate.errors import FieldError, Invalid
 

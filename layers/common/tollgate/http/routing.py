@@ -155,9 +155,7 @@ def json_body(request: Request) -> Any:
     if kind is not None and kind.split(";")[0].strip().lower() not in ("application/json", ""):
         raise UnsupportedMediaType
     try:
-        found = json.loads(
-            request.body.decode("utf-8"), parse_float=_decimal, parse_int=_integer, parse_constant=_no_constant
-        )
+        found = _JSON.decode(request.body.decode("utf-8"))
     except UnicodeDecodeError:
         raise MalformedBody("The body is not valid UTF-8.") from None
     except RecursionError:
@@ -217,3 +215,6 @@ def _decimal(text: str) -> Decimal:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
+
+
+_JSON = json.JSONDecoder(parse_float=_decimal, parse_int=_integer, parse_constant=_no_constant)

@@ -7,6 +7,7 @@ Such a write may simply run again; what must not pass is the same key with anoth
 from __future__ import annotations
 
 from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.errors import IdempotencyMismatch
 from tollgate.ids import key_hash

@@ -1,5 +1,5 @@
-"""Markers in the billing table: `pk` `marker#<shard of 16>`, `sk` `<account>#<window start>#<range start>` (epoch seconds,
-12 digits), `seal` the window's length, which is the range's, too. Written once per process, window and id range.
+"""Markers in the billing table: `pk` `marker#<shard of 16>`, `sk` `<account>#<window start>#<range start>` (epoch
+seconds, 12 digits), `seal` the window's length, which is the range's, too. Written once per process, window and id range.
 """
 
 from __future__ import annotations

@@ -98,6 +98,8 @@ class Void:
     voided_ms: int
     release_key: str | None = None
     """Hash of the release call's own Idempotency-Key, where it sent one."""
+    call: bytes = b""
+    """Nonce of the release call that put it: tells a second release from the own put repeated by the SDK."""
 
     def blocks(self, incarnations: Mapping[str, bytes]) -> bool:
         """Whether it voids any of these incarnations (its own or older than it)."""

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
 from tollgate import dynamo
 from tollgate.errors import Busy
 from tollgate.gate.item import GateWrite
@@ -35,6 +36,15 @@ class EventTable:
             {},
         )
         return proposed_ms if found is None else int(found["origin"]["N"])
+
+    def find(self, account: str, key: str, origin_ms: int | None) -> Outcome | None:
+        if origin_ms is None:
+            at = {"pk": dynamo.s(account), "sk": dynamo.s(f"k#{key}")}
+            row = dynamo.client().get_item(TableName=self._table, Key=at, ConsistentRead=True).get("Item")
+            if row is None:
+                return None
+            origin_ms = int(row["origin"]["N"])
+        return self.get(OutcomeKey(account, origin_ms, key))
 
     def put_event(self, event: Event) -> Outcome | None:
         conditions, values = [], {":void": dynamo.s("void")}
@@ -67,6 +77,9 @@ class EventTable:
         if void.release_key is not None:
             sets.append("rk = :rk")
             values[":rk"] = dynamo.s(void.release_key)
+        if void.call:
+            sets.append("vc = :vc")
+            values[":vc"] = dynamo.b(void.call)
         for per, incarnation in wanted.items():
             field = _FIELD[per]
             sets.append(f"{field} = :{field}")
@@ -226,7 +239,7 @@ def outcome_of(raw: dynamo.Item) -> Outcome:
 
 def void_of(raw: dynamo.Item) -> Void:
     row = dynamo.unitem(raw)
-    return Void(_at(row), _incarnations(row), row["why"], int(row["vms"]), row.get("rk"))
+    return Void(_at(row), _incarnations(row), row["why"], int(row["vms"]), row.get("rk"), bytes(row.get("vc", b"")))
 
 
 def event_of(raw: dynamo.Item) -> Event:

@@ -1,0 +1,41 @@
+"""Every operation, and a call that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RESERVE = {"account": "bad", "meter": "ai_credits", "quantity": 1}
+EVENT = {"id": "e-1", **RESERVE}
+OPEN = "{open}"
+"""Stands for the id of an open reservation."""
+
+BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "createReservation": ("POST", "/v1/reservations", RESERVE),
+    "commitReservation": ("POST", f"/v1/reservations/{OPEN}/commit", {"quantity": 1}),
+    "releaseReservation": ("POST", f"/v1/reservations/{OPEN}/release", {}),
+    "extendReservation": ("POST", f"/v1/reservations/{OPEN}/extend", {"ttl_seconds": 60}),
+    "recordUsage": ("POST", "/v1/usage", {"events": [EVENT]}),
+    "putAccount": ("PUT", "/v1/accounts/bad", {"name": "Bad"}),
+    "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),
+    "unfreezeAccount": ("POST", "/v1/accounts/bad/unfreeze", {}),
+    "changePlan": ("POST", "/v1/accounts/bad/plan", {"plan": "seats"}),
+    "createKey": ("POST", "/v1/keys", {"name": "k", "scopes": ["read"]}),
+}
+"""Every operation with a body, and one that it would take."""
+
+READS = {
+    "getReservation": ("GET", f"/v1/reservations/{OPEN}"),
+    "getAccount": ("GET", "/v1/accounts/bad"),
+    "listAccounts": ("GET", "/v1/accounts"),
+    "getUsage": ("GET", "/v1/accounts/bad/usage"),
+    "listEvents": ("GET", "/v1/accounts/bad/events"),
+    "listKeys": ("GET", "/v1/keys"),
+    "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
+}
+PUBLIC = {"listPlans", "getHealth", "getOpenapi"}
+
+
+def lacking(operation: str) -> str:
+    """A scope that does not open the operation (getReservation: there is none)."""
+    path = READS[operation][1] if operation in READS else BODIES[operation][1]
+    return "usage" if operation in READS or path.startswith("/v1/accounts") else "read"

@@ -1,0 +1,82 @@
+"""The outbox takes each id once, whoever puts it how often; and the alerts of batches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.unit.billing.test_batch import BATCH
+from tests.unit.billing.world import BILLING, NOON, World
+from tollgate import dynamo
+from tollgate.alerts.outbox import Alert
+from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.billing.trouble import alert_of
+
+ALERT = Alert("rejected#acme", "rejected", "acme", "Subject", "Text", NOON * 1000, {"meter": "ai_credits"})
+
+
+def test_an_alert_is_one_message_whoever_puts_it(world: World) -> None:
+    assert world.outbox.put(ALERT)
+    assert not world.outbox.put(ALERT)
+    world.now += 1
+    assert not OutboxTable(BILLING, world.clock).put(replace(ALERT, text="Other words"))
+    (row,) = world.alerts()
+    assert row["sk"] == f"{NOON * 1000:013d}#rejected#acme"
+    assert json.loads(row["message"]) == {
+        "id": "rejected#acme",
+        "kind": "rejected",
+        "account": "acme",
+        "subject": "Subject",
+        "text": "Text",
+        "at": "2026-11-21T12:00:00.000Z",
+        "meter": "ai_credits",
+    }
+
+
+def test_messages_stand_in_the_order_of_their_putting_so_that_a_reader_misses_none(world: World) -> None:
+    world.outbox.put(replace(ALERT, id="b", at_ms=NOON * 1000 - 5_000))
+    world.now += 1
+    world.outbox.put(replace(ALERT, id="a", at_ms=NOON * 1000 - 9_000))
+    assert [row["sk"].partition("#")[2] for row in world.alerts()] == ["b", "a"]
+
+
+def test_a_failure_of_the_store_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def transact_write_items(self, **request: object) -> None:
+            answer: Any = {
+                "Error": {"Code": "TransactionCanceledException"},
+                "CancellationReasons": [{"Code": "None"}, {"Code": "ThrottlingError"}],
+            }
+            raise ClientError(answer, "TransactWriteItems")
+
+    monkeypatch.setattr(dynamo, "client", Failing)
+    with pytest.raises(ClientError):
+        world.outbox.put(ALERT)
+    monkeypatch.undo()
+    assert world.outbox.put(ALERT)
+
+
+@pytest.mark.parametrize("state", ["no_customer", "rejected", "expired", "unconfirmed"])
+def test_each_parked_state_has_an_alert_that_says_what_to_do(state: str) -> None:
+    alert = alert_of(replace(BATCH, state=state, reason="why", detail="400 x: y"))
+    assert (alert.kind, alert.account) == (state, "acme")
+    assert alert.facts == {"meter": "ai_credits", "reason": "why", "batch": BATCH.key.sk}
+    for words in ("acme", "5 units of ai_credits", "why", "2026-11-21T12:00:00Z", "400 x: y"):
+        assert words in alert.text
+
+
+def test_the_same_trouble_has_one_id_a_day() -> None:
+    first = replace(BATCH, state="rejected", reason="why", state_at=NOON)
+    assert alert_of(replace(first, window_start=NOON + 300, part=1, units=BATCH.units * 2)).id == alert_of(first).id
+    others = [
+        replace(first, state_at=NOON + 12 * 3600),
+        replace(first, account="other"),
+        replace(first, meter="llm_tokens"),
+        replace(first, reason="else"),
+        replace(first, state="expired"),
+    ]
+    assert len({alert_of(batch).id for batch in [first, *others]}) == 6
