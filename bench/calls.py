@@ -42,9 +42,7 @@ class Scenarios:
         self._keys += 1
         return uuid_text(uuid7(self.stage.clock.ms - UNDER_WAY_MS, self._keys.to_bytes(10, "big")))
 
-    def run(
-        self, name: str, path: str, body: Any, *, key: str | None = None, expect: int = 200
-    ) -> dict[str, Any]:
+    def run(self, name: str, path: str, body: Any, *, key: str | None = None, expect: int = 200) -> dict[str, Any]:
         """One counted call of the gate function."""
         answer, tally = self.stage.counted("gate", "POST", path, body, key=key, expect=expect)
         self.found.tallies[name] = tally
@@ -57,7 +55,7 @@ class Scenarios:
 
 
 def count(stage: Stage) -> Counted:
-    """All scenarios. Every account is warmed first: rules, key and the window's marker are known, as in steady state."""
+    """All scenarios. Every account is warmed first: rules, key and the window's marker are known."""
     run = Scenarios(stage)
     _account_limits(run)
     _refusals(run)
@@ -84,7 +82,9 @@ def _warm(run: Scenarios, account: str, plan: str, **more: Any) -> None:
 
 def _account_limits(run: Scenarios) -> None:
     run.stage.account("ws_acme", "five")
-    first = run.run("reserve: first of account and container", RESERVATIONS, asked("ws_acme"), key=run.key(), expect=201)
+    first = run.run(
+        "reserve: first of account and container", RESERVATIONS, asked("ws_acme"), key=run.key(), expect=201
+    )
     run.run("commit: first of container and window", f"{RESERVATIONS}/{first['id']}/commit", {})
     key = run.key()
     held = run.run("reserve", RESERVATIONS, asked("ws_acme"), key=key, expect=201)
@@ -193,8 +193,8 @@ def section(stage: Stage) -> tuple[Section, Counted]:
             _checks(found, minutes),
             [
                 "Counted on the real functions over moto; units from exact item sizes (bench/sizing.py).",
-                "Steady state: key, rules and the seal window's marker are known to the container. A marker is one write "
-                "per container, seal window and id range: see the first calls.",
+                "Steady state: key, rules and the seal window's marker are known to the container. A marker is one "
+                "write per container, seal window and id range: see the first calls.",
             ],
         ),
         found,
@@ -242,7 +242,12 @@ def _checks(found: Counted, minutes: Minutes) -> list[Check]:
         requests("commit", 2),
         units("commit", 2),
         Check("commit: key is no UUIDv7, beyond a UUIDv7's", plain.requests - commit.requests, 1, "requests"),
-        Check("commit: member limit, beyond an account's", found["commit: member limit"].requests - commit.requests, 1, "requests"),
+        Check(
+            "commit: member limit, beyond an account's",
+            found["commit: member limit"].requests - commit.requests,
+            1,
+            "requests",
+        ),
         requests("reserve and commit in one call", 3),
         units("reserve and commit in one call", 3),
         Check("usage: 100 events of one account, beside their rows", batch.requests - 100, 2, "requests"),

@@ -17,15 +17,15 @@ MILLION = Decimal(1_000_000)
 BUDGET = Decimal(5)
 BATCHED_BUDGET = Decimal("1.5")
 
-# Dollars a million unless said otherwise; sources in docs/decisions/0007-list-prices.md.
-HTTP_API = Decimal("1.00")
-LAMBDA_REQUESTS = Decimal("0.20")
-LAMBDA_GB_SECOND = Decimal("0.0000133334")
-WRITE_UNITS = Decimal("0.625")
-READ_UNITS = Decimal("0.125")
-SQS_FIFO = Decimal("0.50")
-SCHEDULER = Decimal("1.00")
-LOGS_GB = Decimal("0.50")
+# Dollars a million unless said otherwise.
+HTTP_API = Decimal("1.00")  # requests up to 512 KB: aws.amazon.com/api-gateway/pricing, checked 2025-12
+LAMBDA_REQUESTS = Decimal("0.20")  # cloudchipr.com/blog/aws-lambda-pricing, checked 2026-05
+LAMBDA_GB_SECOND = Decimal("0.0000133334")  # arm64, one second of 1 GB; same page
+WRITE_UNITS = Decimal("0.625")  # on demand: airbyte.com/data-engineering-resources/dynamodb-pricing, 2025-07
+READ_UNITS = Decimal("0.125")  # same page
+SQS_FIFO = Decimal("0.50")  # cloudburn.io/blog/amazon-sqs-pricing, 2026-03 (standard queues 0.40)
+SCHEDULER = Decimal("1.00")  # cloudburn.io/blog/amazon-eventbridge-pricing, 2026-03; an upper bound for rules
+LOGS_GB = Decimal("0.50")  # CloudWatch Logs, ingestion of one GB
 
 MEMORY_GB = Decimal("0.5")
 LOG_LINE_BYTES = 26
@@ -62,31 +62,42 @@ def section(found: Counted, window: WindowCost, logged: int) -> Section:
         (line.what, line.dollars, batch.dollars, other.dollars)
         for line, batch, other in zip(pair, batched, plain, strict=True)
     ]
-    total, total_batched, total_plain = (sum((line.dollars for line in lines), Decimal(0)) for lines in (pair, batched, plain))
+    total, total_batched, total_plain = (
+        sum((line.dollars for line in lines), Decimal(0)) for lines in (pair, batched, plain)
+    )
+    rates = [
+        (f"{rate} in a window of 5 min", sum((line.dollars for line in _pair(found, window, logged, rate)), Decimal(0)))
+        for rate in (5, 15, PAIRS, 300, 3000)
+    ]
     answer_bytes = found.answer_bytes["reserve"] + found.answer_bytes["commit"]
     columns = ("dollars a million", "reserve + commit", "usage, batches of 100", "the same, ids no UUIDv7")
     return Section(
         "List price",
-        [Listing(columns, [*rows, ("together", total, total_batched, total_plain)])],
+        [
+            Listing(columns, [*rows, ("together", total, total_batched, total_plain)]),
+            Listing(("how often an account reserves and commits", "dollars a million pairs"), rates),
+        ],
         [
             Check("a million of reserve + commit", total, BUDGET, "dollars"),
             Check("a million events in batches of 100, one account", total_batched, BATCHED_BUDGET, "dollars"),
             Check("the same, ids that are no UUIDv7", total_plain, BATCHED_BUDGET, "dollars"),
         ],
         [
-            f"Assumed: {MONTH:,} pairs (or events) a month; each account {PAIRS} pairs (or {PAIRS * 100:,} events) in a "
-            "seal window of 5 min, on one meter; one marker a window.",
-            f"Assumed durations: {CALL_MS} ms a call and {REQUEST_MS} ms a request to DynamoDB (5 ms waiting, 3 ms CPU at "
-            f"0.29 vCPU), {FLUSH_MS} ms a Stripe call; one cold start in 1,000 calls of {START_MS} ms; 512 MB, arm64.",
+            f"Assumed: {MONTH:,} pairs (or events) a month; an active account has {PAIRS} pairs (or {PAIRS * 100:,} "
+            "events) in a seal window of 5 min, on one meter; one marker a window.",
+            f"Assumed durations: {CALL_MS} ms a call and {REQUEST_MS} ms a request to DynamoDB (5 ms waiting, 3 ms "
+            f"CPU at 0.29 vCPU), {FLUSH_MS} ms a Stripe call; one cold start of {START_MS} ms in 1,000 calls; 512 MB, "
+            "arm64.",
             "Not in it: storage and its backups (what is kept, not what is called), metrics and alarms (a fixed sum), "
-            f"Stripe's own fees, and data out (the answers of a million pairs: {Decimal(answer_bytes) / 1000:.1f} GB; the "
-            "first 100 GB a month cost nothing, then $0.09 each).",
+            f"Stripe's own fees, and data out (the answers of a million pairs: {Decimal(answer_bytes) / 1000:.1f} GB; "
+            "the first 100 GB a month cost nothing, then $0.09 each).",
         ],
         {"answer_bytes": answer_bytes, "logged_bytes": logged},
     )
 
 
-def _pair(found: Counted, window: WindowCost, logged: int) -> list[Line]:
+def _pair(found: Counted, window: WindowCost, logged: int, rate: int = PAIRS) -> list[Line]:
+    """`rate`: pairs of one account in a seal window."""
     reserve, commit = found["reserve"], found["commit"]
     requests = reserve.requests + commit.requests
     write, read = Decimal(reserve.write + commit.write), reserve.read + commit.read
@@ -94,10 +105,10 @@ def _pair(found: Counted, window: WindowCost, logged: int) -> list[Line]:
         window,
         calls=Decimal(2),
         milliseconds=Decimal(2 * CALL_MS + requests * REQUEST_MS),
-        write=write + Decimal(1) / PAIRS,
+        write=write + Decimal(1) / rate,
         read=read,
         log_bytes=Decimal(logged),
-        each_window=PAIRS,
+        each_window=rate,
     )
 
 
@@ -140,7 +151,10 @@ def _lines(
         Line("DynamoDB reads", read * READ_UNITS),
         Line("seal and flush: DynamoDB writes", share * (seal.write + flush.write) * WRITE_UNITS),
         Line("seal and flush: DynamoDB reads", (row_units + share * (seal_read + flush.read)) * READ_UNITS),
-        Line("seal and flush: Lambda, SQS", share * (LAMBDA_REQUESTS + 3 * SQS_FIFO + MILLION * _duration(Decimal(sealing_ms)))),
+        Line(
+            "seal and flush: Lambda, SQS",
+            share * (LAMBDA_REQUESTS + 3 * SQS_FIFO + MILLION * _duration(Decimal(sealing_ms))),
+        ),
         Line("logs and metrics", MILLION * (log_bytes + share * log) / 10**9 * LOGS_GB),
         Line("fixed: schedules, idle seals, polling", MILLION / MONTH * _fixed(idle.requests, idle.read)),
     ]

@@ -33,9 +33,9 @@ def section(stage: Stage) -> Section:
         ],
         checks,
         [
-            "Five limits on one meter, and the billing period's counter: six counters, all used; quantities of two digits.",
-            "Grants do not exist yet: the benchmark puts three of the design's maps into `g` of the item. Paid position "
-            "and spend (`p`) come with prices and will add some 20 bytes.",
+            "Five limits on one meter, and the billing period's counter: six counters, all used.",
+            "Grants do not exist yet: the benchmark puts three of the design's maps into `g` of the item. Paid "
+            "position and spend (`p`) come with prices and will add some 20 bytes, grants named in holds some 2 each.",
         ],
     )
 

@@ -66,7 +66,13 @@ def section() -> Section:
             Listing((f"the {HEAVIEST} heaviest own modules", "own milliseconds", "with what they import"), heaviest),
         ],
         [
-            Check("import of the gate function, its client made", medians[GATE] / medians[BARE], RATIO, "times", counted=False),
+            Check(
+                "import of the gate function, its client made",
+                medians[GATE] / medians[BARE],
+                RATIO,
+                "times",
+                counted=False,
+            ),
             Check("`stripe` imported by the gate function", int(stripe), 0, "modules"),
         ],
         ["Above the bare interpreter. The gate's start includes reading its secret from Parameter Store."],
@@ -125,9 +131,11 @@ def _python(arguments: list[str], environment: Mapping[str, str]) -> subprocess.
 class _Parameters(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802 - the standard library's name
+    def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        found = {"Parameter": {"Name": asked["Name"], "Value": "signing secret of the benchmark", "Type": "SecureString"}}
+        found = {
+            "Parameter": {"Name": asked["Name"], "Value": "signing secret of the benchmark", "Type": "SecureString"}
+        }
         body = json.dumps(found).encode()
         self.send_response(200)
         self.send_header("content-type", "application/x-amz-json-1.1")

@@ -59,9 +59,7 @@ class Tally:
 
     def to(self, table: str, *operations: str) -> int:
         """Requests to one table, of some operations or all."""
-        return sum(
-            1 for call in self.calls if call.table == table and (not operations or call.operation in operations)
-        )
+        return sum(1 for call in self.calls if call.table == table and (not operations or call.operation in operations))
 
     def named(self) -> str:
         """`Update gates, 3 x Put events`, in order."""

@@ -88,7 +88,8 @@ def shown(cell: str | Number) -> str:
         return cell
     if isinstance(cell, int):
         return str(cell)
-    text = f"{cell:.4f}" if abs(cell) < 1 else f"{cell:.3f}" if abs(cell) < 100 else f"{cell:.1f}"
+    places = 4 if -1 < cell < 1 else 3 if -100 < cell < 100 else 1
+    text = f"{cell:.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -35,7 +35,10 @@ _TABLES = {
     "TOLLGATE_ACCOUNTS_TABLE": "accounts",
     "TOLLGATE_CONFIG_TABLE": "config",
 }
-_SECRETS = {"/tollgate/bench/signing-secret": "signing secret of the benchmark", "/tollgate/bench/stripe": "sk_test_bench"}
+_SECRETS = {
+    "/tollgate/bench/signing-secret": "signing secret of the benchmark",
+    "/tollgate/bench/stripe": "sk_test_bench",
+}
 ENVIRONMENT = {
     **_TABLES,
     "AWS_DEFAULT_REGION": "us-east-1",

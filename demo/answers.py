@@ -30,7 +30,5 @@ class Answer:
     """For each item of `usage`; one sum over all items otherwise."""
     late: bool = False
     over_reserved: bool = False
-    refused_again: int = 0
-    """Resends of `once` that were refused: what they ask for is there already, and the limit has no more."""
     surprises: tuple[str, ...] = ()
     """Answers that break the contract, such as a resend that counted again."""

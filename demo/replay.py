@@ -227,12 +227,10 @@ def _committed(request: Request, reply: Reply, again: Sequence[Reply]) -> Answer
     if not reply.ok:
         return _rejected_end(request, reply)
     units = Decimal(reply.body["units"])
-    surprises, refused = [], 0
+    surprises = []
     for other in again:
         if not other.ok:
             surprises.append(f"{request.id}: a resend was answered {other.status} {other.code}")
-        elif other.body.get("allowed") is False:
-            refused += 1
         elif other.body.get("duplicate") is not True or Decimal(other.body["units"]) != units:
             surprises.append(f"{request.id}: a resend was not answered as the duplicate that it is")
     return Answer(
@@ -244,7 +242,6 @@ def _committed(request: Request, reply: Reply, again: Sequence[Reply]) -> Answer
         waived=(Decimal(reply.body["waived"]),),
         late=bool(reply.body["late"]),
         over_reserved=bool(reply.body["over_reserved"]),
-        refused_again=refused,
         surprises=tuple(surprises),
     )
 

@@ -58,9 +58,6 @@ def table(played: Played, expected: Expected, stripes: Stripes) -> Table:
     shown.add_row("  from the app's cache (0 units)", f"{cached}")
     resent = sum(answer.request.sends - 1 for answer in answers if answer.end == "committed")
     shown.add_row("  sent again (counted once)", f"{resent}")
-    refused = sum(answer.refused_again for answer in answers)
-    if refused:
-        shown.add_row("    of these refused the second time", f"{refused}")
     shown.add_row("released after a failure", f"{ends['released']}")
     shown.add_row("crashed, never committed", f"{ends['crashed']}")
     shown.add_section()

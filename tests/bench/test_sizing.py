@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+
 from bench.sizing import index_write_units, item_size, number_size, read_units, value_size, write_units
 
 KB_BUT_ONE = {"pk": {"S": "x" * 1021}}  # 2 + 1021 = 1023 bytes

@@ -7,8 +7,8 @@ from decimal import Decimal
 from itertools import count
 from typing import Any, Final
 
-from tests.support.crash_run import Act, Broken, Call, Scenario, do, expect, http
-from tests.support.crash_wire import KILLED_AFTER, KILLED_BEFORE, LOST, NEVER_SENT
+from tests.support.crash_run import GRANTED, Act, Broken, Call, Scenario, do, expect, http
+from tests.support.crash_wire import KILLED_AFTER, KILLED_BEFORE
 from tests.support.crash_world import NOON, World
 from tollgate.ids import uuid7, uuid_text
 from tollgate.usage.markers import shard_of
@@ -374,6 +374,24 @@ ACCOUNTS: Final = [
         over=frozenset({PRO}),
     ),
     Scenario(
+        "what only reads",
+        [
+            Call("got", "gate", lambda world: http("GET", f"/v1/reservations/{world.memory['r']['id']}")),
+            manage("account", "GET", f"/v1/accounts/{PRO}"),
+            manage("accounts", "GET", "/v1/accounts"),
+            manage("usage", "GET", f"/v1/accounts/{PRO}/usage"),
+            manage("events", "GET", f"/v1/accounts/{PRO}/events"),
+            manage("keys", "GET", "/v1/keys"),
+        ],
+        [MEMBER, on("c", "r", "commit")],
+        used(pro="5"),
+    ),
+    Scenario(
+        "revoke a key",
+        [Call("k", "manage", lambda world: http("DELETE", f"/v1/keys/{world.memory['made']['id']}"))],
+        [Call("made", "manage", lambda world: http("POST", "/v1/keys", {"name": "n", "scopes": ["read"]}), GRANTED)],
+    ),
+    Scenario(
         "make a key",
         [
             Call(
@@ -428,14 +446,23 @@ TWO: Final = (
     wait(400),
 )
 USED_TWO: Final = {**used(pro="2", team="3", free="1", unmapped="4"), (TEAM, TOKENS): Decimal(1500)}
+ONE: Final = (
+    usage(
+        "u",
+        {"id": "one", "account": PRO, "quantity": "2"},
+        {"id": "two", "account": TEAM, "quantity": "3", "member": "m"},
+    ),
+    wait(400),
+)
+USED_ONE: Final = used(pro="2", team="3")
 SEAL_AND_FLUSH: Final = [
     Scenario("seal", [SEAL], TWO, USED_TWO),
-    Scenario("seal, delivered again", [SEAL], [*TWO, Broken(SEAL, "sqs.send_message_batch", KILLED_AFTER)], USED_TWO),
+    Scenario("seal, delivered again", [SEAL], [*ONE, Broken(SEAL, "sqs.send_message_batch", KILLED_AFTER)], USED_ONE),
     Scenario(
         "seal after one that died between its batches",
         [SEAL],
-        [*TWO, Broken(SEAL, "dynamodb.put_item", KILLED_BEFORE, 3)],
-        USED_TWO,
+        [*ONE, Broken(SEAL, "dynamodb.put_item", KILLED_BEFORE, 3)],
+        USED_ONE,
     ),
     Scenario(
         "seal of a row that was found late",
@@ -463,42 +490,42 @@ SEAL_AND_FLUSH: Final = [
         used(unmapped="2"),
     ),
     Scenario("flush", [FLUSH], [*TWO, SEAL], USED_TWO),
-    Scenario("flush with 429", [FLUSH], [*TWO, SEAL, faults({"match": SENT, "kind": "429", "times": 2})], USED_TWO),
+    Scenario("flush with 429", [FLUSH], [*ONE, SEAL, faults({"match": SENT, "kind": "429", "times": 2})], USED_ONE),
     Scenario(
         "flush with a 500 that took effect",
         [FLUSH],
-        [*TWO, SEAL, faults({"match": SENT, "kind": "500_after", "times": 1})],
-        USED_TWO,
+        [*ONE, SEAL, faults({"match": SENT, "kind": "500_after", "times": 1})],
+        USED_ONE,
     ),
     Scenario(
         "flush with a 500 that did not",
         [FLUSH],
-        [*TWO, SEAL, faults({"match": SENT, "kind": "500_before", "times": 1})],
-        USED_TWO,
+        [*ONE, SEAL, faults({"match": SENT, "kind": "500_before", "times": 1})],
+        USED_ONE,
     ),
     Scenario(
         "flush of a batch in doubt",
         [FLUSH],
-        [*TWO, SEAL, Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_AFTER), wait(130)],
-        USED_TWO,
+        [*ONE, SEAL, Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_AFTER), wait(130)],
+        USED_ONE,
     ),
     Scenario(
         "flush of a batch that was claimed and not sent",
         [FLUSH],
-        [*TWO, SEAL, Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_BEFORE), wait(130)],
-        USED_TWO,
+        [*ONE, SEAL, Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_BEFORE), wait(130)],
+        USED_ONE,
     ),
     Scenario(
         "flush refused while in doubt",
         [FLUSH],
         [
-            *TWO,
+            *ONE,
             SEAL,
             Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_AFTER),
             faults({"match": SENT, "kind": "429", "times": 1}),
             wait(130),
         ],
-        USED_TWO,
+        USED_ONE,
     ),
     Scenario(
         "flush for a customer who is gone",
@@ -514,4 +541,3 @@ SEAL_AND_FLUSH: Final = [
 
 SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH]
 
-__all__ = ["LOST", "NEVER_SENT", "SCENARIOS", "scene"]

@@ -162,6 +162,7 @@ class Caller:
         dimensions: dict[str, str] | None = None,
     ) -> Granted | Denied | None:
         self.actor.kind = "reserve"
+        self.stage.watch.ask(key_hash("reservation", key.name), Decimal(quantity))
         try:
             found = reserve(self.deps, asked_for(key, quantity, member, ttl, dimensions or {}))
         except REFUSALS:
@@ -173,6 +174,7 @@ class Caller:
     def commit(self, held: Granted | Reservation, quantity: int | None = None) -> Committed | None:
         reservation = reservation_of(held) if isinstance(held, Granted) else held
         self.actor.kind = "commit"
+        self._ask(reservation, quantity)
 
         def weigh(rules: Rules) -> Sequence[Item]:
             if quantity is None:
@@ -182,6 +184,10 @@ class Caller:
         done = commit(self.deps, Commit(reservation, weigh))
         self.stage.committed.append(done)
         return done
+
+    def _ask(self, reservation: Reservation, quantity: int | None) -> None:
+        most = reservation.items[0].quantity if quantity is None else Decimal(quantity)
+        self.stage.watch.ask(reservation.key, most)
 
     def release(self, held: Granted | Reservation) -> None:
         self.actor.kind = "release"
@@ -193,6 +199,7 @@ class Caller:
     def extend(self, held: Granted | Reservation, total: int | None, ttl: int | None) -> None:
         reservation = reservation_of(held) if isinstance(held, Granted) else held
         self.actor.kind = "extend"
+        self._ask(reservation, total)
         expires_at = None if ttl is None else self.deps.clock() // 1000 + ttl
 
         def weigh(rules: Rules) -> Sequence[Item]:

@@ -19,7 +19,7 @@ from tollgate.gate.item import Gate
 from tollgate.gate.steps import LEARNT_S
 from tollgate.usage.outcome import Event, Outcome
 
-ZERO = Decimal(0)
+ZERO, ONE = Decimal(0), Decimal(1)
 GRANTING = frozenset({"reserve", "extend"})
 FORCING = frozenset({"commit", "record"})
 
@@ -74,12 +74,19 @@ class Watch:
         """The newest revision whose change has been answered."""
         self.granted: dict[tuple[str, str, bytes], dict[int, Decimal]] = {}
         """Units that a reserve or extend was granted: (subject, key, incarnation) -> slot -> units."""
+        self.asked: dict[str, Decimal] = {}
+        """The most that any call asked for, by key hash: no hold of the key is larger."""
         world.gates = Gates(self, world.gates)
         world.outcomes = Rows(world.outcomes)
         self.see_rules()
         for subject, gate in world.gates.items():
             for key, raw in gate.holds.items():
                 self.granted[subject, key, raw[1:17]] = dict(held_units(raw))
+                self.ask(key, max(held_units(raw).values(), default=ZERO))
+
+    def ask(self, key: str, quantity: Decimal) -> None:
+        """A call is about to ask for this much under this key."""
+        self.asked[key] = max(quantity, self.asked.get(key, ZERO))
 
     def see_rules(self) -> Rules:
         rules = self.world.rules(self.account)
@@ -136,6 +143,8 @@ class Watch:
                 slots = list(new)
             if not slots and old is not None:
                 continue
+            if key in self.asked and any(units > max(self.asked[key], ONE) for units in new.values()):
+                raise Violation(f"the hold {key} is {dict(new)}; only {self.asked[key]} was ever asked for")
             if kind in GRANTING:
                 self._granted(after, key, raw, slots)
             elif kind not in FORCING:

@@ -153,6 +153,7 @@ def _lacking(hold: Hold, wanted: Mapping[Counter, Decimal]) -> dict[Counter, Dec
 
 
 def _grow(hold: Hold, wanted: Mapping[Counter, Decimal], items: Sequence[Used]) -> None:
+    hold.units = {counter: units for counter, units in hold.units.items() if units or counter in wanted}
     for counter, units in wanted.items():
         hold.units[counter] = max(units, hold.units.get(counter, ZERO))
     for meter, units in by_meter(items).items():
@@ -214,12 +215,14 @@ def extend(
             account.seed_where_needed(gate, _lacking(hold, wanted), now)
         lacking = _lacking(hold, wanted)
         block: tuple[str, str | None, Decimal | None, Decimal | None] | None = None
-        if lacking and bound.frozen is not None:
-            block = ("frozen", None, None, None)
         later = hold.expires_at if expires_at is None else max(hold.expires_at, expires_at)
-        if block is None and (lacking or later != hold.expires_at):
+        changed: set[Counter] = set()
+        if lacking or later != hold.expires_at:
             changed = set(lacking) | (set(hold.units) if hold.expires_at <= now else set())
-            block = _fits(account, gate, hold, changed, lacking, now)
+            if bound.frozen is not None and (lacking or hold.expires_at <= now):
+                block = ("frozen", None, None, None)
+            else:
+                block = _fits(account, gate, hold, changed, lacking, now)
         if block is not None:
             _take_back(undo)
             return Longer(hold.expires_at, *block, account.show(bound, gate, shown_items, now))
@@ -281,7 +284,8 @@ class Result(NamedTuple):
     status: str
     units: Decimal | None
     code: str | None
-    over: tuple[str, ...]
+    over: dict[int, tuple[str, ...]]
+    """By the revision that the process answers from."""
 
 
 def record(account: Account, now_ms: int, reports: Sequence[Report], known: int) -> list[Result]:
@@ -294,7 +298,7 @@ def record(account: Account, now_ms: int, reports: Sequence[Report], known: int)
             item = Used(item.meter, ZERO, item.dims)
         needs = [limit for limit in bound.limits_for([item], "member") if limit.concurrent is None]
         if needs and report.member is None:
-            results[index] = Result("rejected", None, "member_required", ())
+            results[index] = Result("rejected", None, "member_required", {})
         else:
             taken.append((index, report, item))
     if not taken:
@@ -318,16 +322,19 @@ def record(account: Account, now_ms: int, reports: Sequence[Report], known: int)
             account.usage[report.id] = event
             new.append((index, report, item))
         elif there.body == report.digest:
-            results[index] = Result("duplicate", there.units, None, ())
+            results[index] = Result("duplicate", there.units, None, {})
         else:
-            results[index] = Result("rejected", None, "idempotency_mismatch", ())
+            results[index] = Result("rejected", None, "idempotency_mismatch", {})
     for _, report, _ in new:
         for member in dict.fromkeys((None, report.member)):
             account.settle(account.gate(member), account.usage[report.id], now)
     for index, report, item in new:
-        narrow = account.show(bound, account.gate(report.member), [item], now) if report.member in members else ()
-        shown = (*narrow, *account.show(bound, account.gate(None), [item], now))
-        over = tuple(one.id for one in shown if one.used + one.held > one.maximum)
+        over: dict[int, tuple[str, ...]] = {}
+        for rev in sorted({known, account.rev}):
+            then = account.bound(rev)
+            narrow = account.show(then, account.gate(report.member), [item], now) if report.member in members else ()
+            wide = account.show(then, account.gate(None), [item], now)
+            over[rev] = tuple(one.id for one in (*narrow, *wide) if one.used + one.held > one.maximum)
         results[index] = Result("recorded", item.units, None, over)
     return [results[index] for index in range(len(reports))]
 

@@ -20,6 +20,7 @@ PROFILE = settings(
     derandomize="TOLLGATE_MODEL_RANDOM" not in os.environ,
     database=None,
     print_blob=True,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate, Phase.shrink),
 )

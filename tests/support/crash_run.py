@@ -189,6 +189,27 @@ class Suite:
     audited: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    scenarios: dict[str, set[Run]] = field(default_factory=dict)
+    """What was really cut, by scenario: noted where the cut fired."""
+    handlers: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set)
+
+    def cut_in(self, scenario: Scenario) -> set[Run]:
+        return self.scenarios.get(scenario.name, set())
+
+    def report(self) -> list[str]:
+        """The counts, as lines."""
+        runs = self.counts.get("runs", 0)
+        cuts = sum(len({(run.point, run.kind) for run in done}) for done in self.scenarios.values())
+        points = sum(len({run.point for run in done}) for done in self.scenarios.values())
+        return [
+            f"handlers {len(self.handlers)} ({', '.join(sorted(self.handlers))}), scenarios {len(self.scenarios)}",
+            f"recorded calls {self.counts.get('recorded', 0)} ({', '.join(sorted(self.recorded))}), cut {points}",
+            f"cuts {cuts}, continuations {len(CONTINUATIONS)}, runs {runs}, of which {self.counts.get('alike', 0)} "
+            "ended in a world that was audited before",
+            f"answers {dict(sorted(self.statuses.items()))}",
+            f"violations {self.counts.get('violations', 0)}",
+        ]
 
     def count(self, what: str, more: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + more
@@ -201,6 +222,9 @@ class Suite:
             points.extend(Point(step, index, name) for index, name in enumerate(self.world.wire.calls))
 
         self._play(scenario, state, None, note)
+        self.count("recorded", len(points))
+        self.handlers |= scenario.handlers
+        self.recorded |= {point.name for point in points}
         return points
 
     def runs(self, points: Sequence[Point]) -> list[Run]:
@@ -212,9 +236,13 @@ class Suite:
         ]
 
     def play(self, scenario: Scenario, state: State, run: Run) -> None:
-        """One cut run to its end. Raises Violation."""
-        self._play(scenario, state, run, lambda step: None)
+        """One cut run to its end. Raises Violation with the run in front."""
         self.count("runs")
+        try:
+            self._play(scenario, state, run, lambda step: None)
+        except AssertionError as error:
+            self.count("violations")
+            raise Violation(run, *error.args) from error
 
     def _play(self, scenario: Scenario, state: State, run: Run | None, note: Callable[[int], None]) -> None:
         world = self.world
@@ -234,6 +262,7 @@ class Suite:
                 expect(world.wire.fired, "no call to cut: the run went another way than the recorded one", run)
                 assert run is not None
                 expect(world.wire.calls[cut.index] == run.point.name, "another call stood here", world.wire.calls, run)
+                self.scenarios.setdefault(scenario.name, set()).add(run)
                 answer = self._continue(step, answer, run)
             caps(world, scenario.over)
             if outcome(answer) not in step.ok | step.again:
@@ -244,7 +273,7 @@ class Suite:
             promise.note(world)
         digest = world.digest(scenario.name, complete, [promise.text for promise in promises])
         if digest in self.audited:
-            self.count("ended alike")
+            self.count("alike")
             return
         aftermath(world)
         caps(world, scenario.over)

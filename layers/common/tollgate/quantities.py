@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, DefaultContext, setcontext
 
 EXACT = Context(prec=60)
 """Arithmetic context for units: wider than DynamoDB's 38 digits, so that nothing is rounded before it is quantized."""
+
+# Plain `+` and `-` between units use the thread's context: with the library's 28 digits a meter of 12 places would lose
+# some. New threads copy DefaultContext; the importing thread has its own already.
+DefaultContext.prec = EXACT.prec
+setcontext(EXACT.copy())
 
 MAX_UNITS = Decimal(10) ** 18
 """Units of one item stay below this: with 12 decimal places a sum of millions of them fits DynamoDB's 38 digits."""

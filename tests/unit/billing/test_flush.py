@@ -521,5 +521,3 @@ def test_nobody_is_told_twice_and_each_trouble_is_told(world: World) -> None:
     world.sink.script = [WRONG]
     world.flush_all()
     assert len(world.alerts()) == 3  # the next day, again
-
-

@@ -260,7 +260,12 @@ class World:
         recorded = self.now if at is None else at
         key = key_hash("usage", f"{account}-{len(self.recorded)}")
         item = UsedItem(
-            meter, Decimal(units), Decimal(units), credit_funded=Decimal(credit_funded), waived=Decimal(waived)
+            meter,
+            Decimal(units),
+            Decimal(units),
+            credit_funded=Decimal(credit_funded),
+            waived=Decimal(waived),
+            priced=account not in self.rules.rows or meter in self.rules.fresh(account).priced_meters(),
         )
         origin_ms = (recorded if origin is None else origin) * 1000
         event = Event(OutcomeKey(account, origin_ms, key), {"account": b"1" * 16}, recorded * 1000, (item,))

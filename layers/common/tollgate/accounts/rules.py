@@ -149,11 +149,15 @@ class Rules:
 
     def limits_for(self, items: Iterable[Item], per: str) -> list[RuledLimit]:
         listed = list(items)
-        return [
-            ruled
-            for ruled in self.limits
-            if ruled.limit.per == per and any(ruled.counter.takes(item.meter, item.dimensions) for item in listed)
-        ]
+        found = []
+        for ruled in self.limits:  # a plain loop: this runs several times in each call
+            if ruled.limit.per != per:
+                continue
+            for item in listed:
+                if ruled.counter.takes(item.meter, item.dimensions):
+                    found.append(ruled)
+                    break
+        return found
 
     def member_needed(self, items: Iterable[Item], member: str | None) -> bool:
         """Whether a member gate takes part. Raises MemberRequired where a matching limit needs a member not sent."""

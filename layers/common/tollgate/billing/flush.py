@@ -225,9 +225,7 @@ def _back(batch: Batch, now: int, wait: int, detail: str) -> Batch:
 
 def _later(batch: Batch, now: int, wait: int, detail: str) -> Batch:
     """The same state, put off. Whoever wrote this may acknowledge the message: seal queues it again."""
-    return replace(
-        batch, lease_until=None, retry_at=now + wait, due_at=now + wait, detail=detail[:_DETAIL_CHARACTERS]
-    )
+    return replace(batch, lease_until=None, retry_at=now + wait, due_at=now + wait, detail=detail[:_DETAIL_CHARACTERS])
 
 
 def _parked(batch: Batch, state: str, now: int, reason: str, **changes: object) -> Batch:

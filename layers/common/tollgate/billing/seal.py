@@ -191,11 +191,10 @@ def _sealed(
     frozen: Iterable[SealedWindow],
     ranges: tuple[int, ...],
 ) -> SealedWindow:
-    """An item to freeze. What is billed, and under which name, is decided here by the rules in force now and frozen
-    with the totals: batches put later, after a crash or a change of plan, are the same ones."""
-    priced = rules.priced_meters()
+    """An item to freeze. What is billed stands in the rows; under which name is decided here and frozen with the
+    totals: batches put later, after a crash or a change of plan, are the same ones."""
     meters = {
-        meter: replace(amount, event_name=_event_name(rules, meter) if meter in priced else None)
+        meter: replace(amount, event_name=_event_name(rules, meter) if amount.billable > ZERO else None)
         for meter, amount in total.meters.items()
     }
     supplement = sum(1 for item in frozen if item.total.period_start == total.period_start)
@@ -235,7 +234,7 @@ def _put_batches(deps: SealDeps, rules: Rules, window: SealedWindow, counts: Cou
 def batches_of(window: SealedWindow, customer: str | None, now: int, requeue_seconds: int) -> list[Batch]:
     """The batches of a sealed window as they are first put.
 
-    Meters without a price make none, nor do totals without billable units. A priced meter without a name at the sink
+    Totals without billable units make none. A priced meter without a name at the sink
     is parked as `rejected`, as is a total of more digits than a hundred values can carry.
     """
     found = []

@@ -20,18 +20,15 @@ class Inconsistent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MeterTotal:
-    """What one meter counted. `billable` = units - credit-funded - waived; `event_name` is fixed when frozen: the
-    sink's name of the meter, empty where it has a price but no name, None where nothing is billed."""
+    """What one meter counted. `billable` is the sum of what its items are billed for; `event_name` is fixed when
+    frozen: the sink's name of the meter, empty where it has none, None where nothing is billed."""
 
     events: int = 0
     units: Decimal = ZERO
     credit_funded: Decimal = ZERO
     waived: Decimal = ZERO
+    billable: Decimal = ZERO
     event_name: str | None = None
-
-    @property
-    def billable(self) -> Decimal:
-        return EXACT.subtract(EXACT.subtract(self.units, self.credit_funded), self.waived)
 
     def plus(self, item: UsedItem) -> MeterTotal:
         return MeterTotal(
@@ -39,6 +36,7 @@ class MeterTotal:
             EXACT.add(self.units, item.units),
             EXACT.add(self.credit_funded, item.credit_funded),
             EXACT.add(self.waived, item.waived),
+            EXACT.add(self.billable, item.billable),
             self.event_name,
         )
 
@@ -49,6 +47,7 @@ class MeterTotal:
             EXACT.add(self.units, sign * other.units),
             EXACT.add(self.credit_funded, sign * other.credit_funded),
             EXACT.add(self.waived, sign * other.waived),
+            EXACT.add(self.billable, sign * other.billable),
             self.event_name,
         )
 

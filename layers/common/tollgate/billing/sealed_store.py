@@ -181,7 +181,12 @@ def _amounts(total: MeterTotal) -> dict[str, Any]:
 
 def _amounts_of(row: Mapping[str, Any]) -> MeterTotal:
     return MeterTotal(
-        int(row["events"]), row["units"], row["credit_funded"], row["waived"], row.get("event_name")
+        events=int(row["events"]),
+        units=row["units"],
+        credit_funded=row["credit_funded"],
+        waived=row["waived"],
+        billable=row["billable"],
+        event_name=row.get("event_name"),
     )
 
 

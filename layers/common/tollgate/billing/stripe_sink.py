@@ -35,9 +35,7 @@ _REASONS: Final = (
 """Messages of refusals without a code, and the reason that they stand for."""
 
 
-def client(
-    secret_key: str, api_base: str | None = None, read_timeout_ms: int = READ_TIMEOUT_MS
-) -> stripe.StripeClient:
+def client(secret_key: str, api_base: str | None = None, read_timeout_ms: int = READ_TIMEOUT_MS) -> stripe.StripeClient:
     """A client whose every call is one attempt. `api_base`: another address than Stripe's (the local stack)."""
     return stripe.StripeClient(
         secret_key,

@@ -28,9 +28,10 @@ def alert_of(batch: Batch) -> Alert:
     """The alert of a parked batch. Equal trouble has one id on one UTC day: it is told again while it lasts."""
     reason = batch.reason or batch.state
     day = rfc3339(batch.state_at)[:10]
+    state = batch.state if reason == batch.state else f"{batch.state}, {reason}"
     units = f"{plain(batch.units)} units of {batch.meter}"
     text = (
-        f"Account {batch.account}: batches of {batch.meter} are parked ({batch.state}, {reason}), the first with "
+        f"Account {batch.account}: batches of {batch.meter} are parked ({state}), the first with "
         f"{units} from {rfc3339(batch.window_start)}. {_TEXTS[batch.state]}"
     )
     if batch.detail:

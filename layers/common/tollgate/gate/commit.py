@@ -24,8 +24,9 @@ from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
-from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem, Void
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, Void
 
 TRIES = 12
 FORCED_TTL_S = 300
@@ -63,6 +64,8 @@ class _Commit:
     def __init__(self, deps: GateDeps, request: Commit) -> None:
         self.deps, self.request, self.reservation = deps, request, request.reservation
         self.rules = deps.rules.get(self.reservation.account)
+        self.weighed_by = self.rules
+        """The rules that weighed the items; `rules` may become newer on the way."""
         self.items = request.weigh(self.rules)
         self.holds: dict[str, bytes] = dict(self.reservation.holds)
         self.call = deps.nonce()
@@ -140,15 +143,15 @@ class _Commit:
             )
 
     def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
-        request, rules = self.request, self.rules
+        request, plan = self.request, self.weighed_by.plan
         return Event(
             at=at,
             incarnations={per: incarnation_of(raw) for per, raw in self.holds.items()},
             recorded_ms=max(self.deps.clock(), self.reservation.floor_ms),
-            items=tuple(UsedItem(i.meter, i.quantity, i.units, i.dimensions) for i in self.items),
+            items=tuple(used_item(plan, item) for item in self.items),
             member=self.reservation.member,
-            plan=rules.plan.id,
-            plan_version=rules.plan.version,
+            plan=plan.id,
+            plan_version=plan.version,
             cached=request.cached,
             provider_cost=request.provider_cost,
             metadata=request.metadata,
@@ -225,8 +228,7 @@ class _Commit:
         if not self.deps.outcomes.commit_late(event, void, writes):
             return None
         gates = {
-            per: self.deps.gates.read(subject_of(event.at.account, per, self.reservation.member))
-            for per in self.holds
+            per: self.deps.gates.read(subject_of(event.at.account, per, self.reservation.member)) for per in self.holds
         }
         return Committed(event, False, self._limits(gates))
 

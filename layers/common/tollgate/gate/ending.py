@@ -30,7 +30,14 @@ def outcome_at(deps: GateDeps, account: str, key: str, hold: Hold) -> OutcomeKey
 
 
 def plan_end(
-    rules: Rules, subject: str, per: str, key: str, raw: bytes, groups: Sequence[Group], events: Sequence[Event], seen: Seen
+    rules: Rules,
+    subject: str,
+    per: str,
+    key: str,
+    raw: bytes,
+    groups: Sequence[Group],
+    events: Sequence[Event],
+    seen: Seen,
 ) -> GateWrite:
     """The write that ends the hold `raw`: its units out, the units of `events` (of one call) in."""
     reserved = by_slot(groups)
@@ -100,11 +107,13 @@ def end_hold(
                 seen = deps.gates.read(subject)
                 continue
         assert raw is not None
+        groups = unpack(raw).groups
+        if any(slot >= len(rules.counters) for slot in by_slot(groups)):
+            rules = deps.rules.fresh(rules.account)  # the hold names counters of newer rules
         if per == ACCOUNT and rules.rev != members_at:
             members_at = rules.rev
             for event in events:
                 _count_new_members(deps, rules, event)
-        groups = unpack(raw).groups
         written = deps.gates.write(plan_end(rules, subject, per, key, raw, groups, events, seen))
         if written.applied:
             return written.gate

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from tollgate.accounts.rules import Group, Item, Rules, by_slot
+from tollgate.accounts.rules import Group, Item, Rules
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
 from tollgate.gate import steps
 from tollgate.gate.ending import outcome_at
-from tollgate.gate.force import added_groups, merged, shortfall
+from tollgate.gate.force import covering, shortfall
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import LimitState, states
+from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
@@ -46,6 +46,10 @@ class _Refused(Exception):
         self.refusal, self.gate = refusal, gate
 
 
+class _RulesChanged(Exception):
+    """A gate has seen newer rules: start again from the narrowest gate, or a lowered member limit would not bind."""
+
+
 def extend(
     deps: GateDeps,
     reservation: Reservation,
@@ -57,7 +61,21 @@ def extend(
     Raises AlreadyCommitted, AlreadyReleased (also where the hold expired and was reclaimed), Busy.
     """
     rules = deps.rules.get(reservation.account)
-    items = None if weigh is None else weigh(rules)
+    for _ in range(TRIES):
+        try:
+            return _extend_all(deps, rules, reservation, expires_at, None if weigh is None else weigh(rules))
+        except _RulesChanged:
+            rules = deps.rules.fresh(reservation.account)
+    raise Busy
+
+
+def _extend_all(
+    deps: GateDeps,
+    rules: Rules,
+    reservation: Reservation,
+    expires_at: int | None,
+    items: Sequence[Item] | None,
+) -> Extended:
     done: list[tuple[str, bytes, bytes]] = []
     limits: list[LimitState] = []
     expiry = 0
@@ -66,14 +84,16 @@ def extend(
             continue
         member = reservation.member if per == MEMBER else None
         try:
-            rules, gate, before, after = _extend_one(deps, rules, reservation, per, expires_at, items)
+            gate, before, after = _extend_one(deps, rules, reservation, per, expires_at, items)
         except _Refused as refused:
-            for done_per, old, new in done:
-                _shrink_back(deps, rules, reservation, done_per, old, new)
+            _shrink_all_back(deps, rules, reservation, done)
             now = deps.clock() // 1000
             shown = states(rules, rules.limits_for(items or reservation.items, per), refused.gate, member, now)
             own = unpack(refused.gate.holds[reservation.key])
             return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None)
+        except (_RulesChanged, AlreadyCommitted, AlreadyReleased):
+            _shrink_all_back(deps, rules, reservation, done)
+            raise
         done.append((per, before, after))
         expiry = unpack(after).expires_at
         now = deps.clock() // 1000
@@ -88,7 +108,8 @@ def _extend_one(
     per: str,
     expires_at: int | None,
     items: Sequence[Item] | None,
-) -> tuple[Rules, Gate, bytes, bytes]:
+) -> tuple[Gate, bytes, bytes]:
+    """One gate; returns it and the hold as it was and is. Raises _Refused, _RulesChanged, and as `extend` does."""
     subject = subject_of(reservation.account, per, reservation.member)
     member = reservation.member if per == MEMBER else None
     incarnation = incarnation_of(reservation.holds[per])
@@ -101,8 +122,8 @@ def _extend_one(
             _raise_ended(deps, reservation)
         assert gate is not None
         assert raw is not None
-        if gate.rev > rules.rev:
-            rules = deps.rules.fresh(reservation.account)
+        if abs(gate.rev) > rules.rev:
+            raise _RulesChanged
         hold, now = unpack(raw), deps.clock() // 1000
         groups = () if items is None else rules.groups(items, per)
         lacking = shortfall(hold, groups)
@@ -112,7 +133,7 @@ def _extend_one(
             continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
-            return rules, gate, raw, raw
+            return gate, raw, raw
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
@@ -126,7 +147,7 @@ def _extend_one(
         write = GateWrite(subject, gate.rev, rules.rev, counters, (HoldWrite(reservation.key, raw, new.pack()),))
         written = deps.gates.write(write)
         if written.applied and written.gate is not None:
-            return rules, written.gate, raw, new.pack()
+            return written.gate, raw, new.pack()
         gate = written.gate
     raise Busy
 
@@ -135,28 +156,33 @@ def _longer(hold: Hold, groups: Sequence[Group], lacking: dict[int, Decimal], ex
     later = hold.expires_at if expires_at is None else max(hold.expires_at, expires_at)
     if not lacking:
         return replace(hold, expires_at=later)
-    return replace(hold, expires_at=later, groups=merged(hold.groups, added_groups(groups, lacking)))
+    return replace(hold, expires_at=later, groups=covering(hold.groups, groups))
 
 
 def _changes(
     rules: Rules, gate: Gate, hold: Hold, lacking: dict[int, Decimal], now: int
 ) -> tuple[Refuse | None, tuple[CounterWrite, ...]]:
-    """The counter writes of a higher total, or the limit that it does not fit. A hold that has expired grants nothing
-    by itself: its units must fit again, as on a renewal."""
-    slots = by_slot(hold.groups) if hold.expires_at <= now else lacking
+    """The counter writes of a higher total; or, of the limits that it does not fit, the one that resets last. A hold
+    that has expired grants nothing by itself: its units must fit again, as on a renewal."""
+    slots = set(lacking) | (set(hold.units()) if hold.expires_at <= now else set())
+    caps: dict[int, Decimal] = {}
+    worst: tuple[int, Refuse] | None = None
+    for ruled in rules.limits:
+        slot = ruled.counter.slot
+        if slot not in slots or ruled.maximum is None:
+            continue
+        caps[slot] = min(ruled.maximum, caps.get(slot, ruled.maximum))
+        count, more = gate.counts.get(slot), lacking.get(slot, ZERO)
+        taken = steps.taken_now(rules, ruled.counter, count, now)
+        when = resets_at(rules, ruled.counter, count, now)
+        if taken + more > ruled.maximum and (worst is None or when > worst[0]):
+            worst = (when, Refuse(ruled, more, max(ruled.maximum - taken, ZERO)))
+    if worst is not None:
+        return worst[1], ()
     counters = []
     for slot in sorted(slots):
         more = lacking.get(slot, ZERO)
-        counter = rules.counters[slot]
-        cap: Decimal | None = None
-        for ruled in rules.limits:
-            if ruled.counter.slot != slot or ruled.maximum is None:
-                continue
-            taken = steps.taken_now(rules, counter, gate.counts.get(slot), now)
-            if taken + more > ruled.maximum:
-                return Refuse(ruled, more, max(ruled.maximum - taken, ZERO)), ()
-            cap = ruled.maximum if cap is None else min(cap, ruled.maximum)
-        counters.append(steps.take(rules, counter, gate.counts.get(slot), now, more, more, cap))
+        counters.append(steps.take(rules, rules.counters[slot], gate.counts.get(slot), now, more, more, caps.get(slot)))
     return None, tuple(counters)
 
 
@@ -167,9 +193,14 @@ def _raise_ended(deps: GateDeps, reservation: Reservation) -> None:
     raise AlreadyReleased
 
 
-def _shrink_back(
-    deps: GateDeps, rules: Rules, reservation: Reservation, per: str, old: bytes, new: bytes
+def _shrink_all_back(
+    deps: GateDeps, rules: Rules, reservation: Reservation, done: Sequence[tuple[str, bytes, bytes]]
 ) -> None:
+    for per, old, new in done:
+        _shrink_back(deps, rules, reservation, per, old, new)
+
+
+def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: str, old: bytes, new: bytes) -> None:
     """Undo the narrow part of an extension that the wider gate refused; best effort, the hold itself heals."""
     if old == new:
         return

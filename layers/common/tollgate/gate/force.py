@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from tollgate.accounts.rules import Group, Rules, by_slot
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Rules, by_slot
 from tollgate.errors import Busy
 from tollgate.gate import steps, taking
-from tollgate.gate.hold import Hold, unpack
+from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
+from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
 from tollgate.gate.steps import UNSEEN, Seen
 from tollgate.quantities import ZERO
@@ -66,8 +67,10 @@ def take_forced(
         elif isinstance(plan, taking.NeedsRecount):
             recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
+        elif isinstance(seen, Gate) and expiry_of(seen.holds[key]) <= now_ms // 1000:
+            seen = reclaim(deps, rules, seen, (key,), counted)  # what another body under this key left behind
         else:
-            raise Busy  # a forced take is neither refused nor in another body's way
+            raise Busy  # another body under this key; its hold expires
     raise Busy
 
 
@@ -110,12 +113,11 @@ def grow(
         lacking = shortfall(hold, groups)
         if not lacking:
             return rules, False
-        added = added_groups(groups, lacking)
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
             continue
-        grown = replace(hold, groups=merged(hold.groups, added), expires_at=max(hold.expires_at, now + LINGER_S))
+        grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
         counters = tuple(
             steps.take(rules, rules.counters[slot], steps.seen_count(seen, slot), now, units, units, None)
             for slot, units in sorted(lacking.items())
@@ -133,22 +135,44 @@ def shortfall(hold: Hold, groups: Sequence[Group]) -> dict[int, Decimal]:
     """By counter slot: how many units `groups` need above what `hold` has."""
     held = hold.units()
     return {
-        slot: units - held.get(slot, ZERO)
-        for slot, units in by_slot(groups).items()
-        if units > held.get(slot, ZERO)
+        slot: units - held.get(slot, ZERO) for slot, units in by_slot(groups).items() if units > held.get(slot, ZERO)
     }
 
 
-def added_groups(groups: Sequence[Group], lacking: Mapping[int, Decimal]) -> list[Group]:
-    """Groups that add exactly `lacking` by counter."""
+def covering(held: Sequence[Group], wanted: Sequence[Group]) -> tuple[Group, ...]:
+    """Groups with at least what `held` and `wanted` have on every counter. Where `wanted` has it all, they are its
+    own: so the groups of a meter still add up to the meter's units, which a counter that begins later is told."""
+    job_slots = {slot for g in (*held, *wanted) if g.meter_slot == ONE_PER_RESERVATION for slot in g.slots}
+    jobs = [Group(ONE_PER_RESERVATION, Decimal(1), tuple(sorted(job_slots)))] if job_slots else []
+    uncounted: dict[int, Decimal] = {}
+    for group in (*held, *wanted):
+        if not group.slots:
+            uncounted[group.meter_slot] = max(group.units, uncounted.get(group.meter_slot, ZERO))
+    old, new = _counted(held), _counted(wanted)
+    had, want = by_slot(old), by_slot(new)
+    if any(want.get(slot, ZERO) < units for slot, units in had.items()):
+        new = [*old, *_lacking_groups(new, had)]
+    return _merged([*new, *(Group(meter, units, ()) for meter, units in uncounted.items()), *jobs])
+
+
+def _counted(groups: Sequence[Group]) -> list[Group]:
+    return [group for group in groups if group.slots and group.meter_slot != ONE_PER_RESERVATION]
+
+
+def _lacking_groups(groups: Sequence[Group], had: Mapping[int, Decimal]) -> list[Group]:
+    """Groups that add exactly what `groups` have above `had` by counter."""
     meter_of = {slot: group.meter_slot for group in groups for slot in group.slots}
-    return [Group(meter_of[slot], units, (slot,)) for slot, units in sorted(lacking.items())]
+    alike: dict[tuple[int, Decimal], list[int]] = {}
+    for slot, units in sorted(by_slot(groups).items()):
+        if units > had.get(slot, ZERO):
+            alike.setdefault((meter_of[slot], units - had.get(slot, ZERO)), []).append(slot)
+    return [Group(meter, units, tuple(slots)) for (meter, units), slots in alike.items()]
 
 
-def merged(groups: Sequence[Group], added: Sequence[Group]) -> tuple[Group, ...]:
-    """Both lists as one, groups of the same meter and counters added up."""
+def _merged(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Groups of the same meter and counters added up, in a canonical order."""
     totals: dict[tuple[int, tuple[int, ...]], Decimal] = {}
-    for group in (*groups, *added):
+    for group in groups:
         name = (group.meter_slot, group.slots)
         totals[name] = totals.get(name, ZERO) + group.units
     return tuple(Group(meter, units, slots) for (meter, slots), units in sorted(totals.items()))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """One counter: `taken` = used + `held`, in the window that starts at `window` (epoch seconds)."""
 
     window: int
@@ -48,8 +48,7 @@ class Step(Enum):
     """Whatever the window: taken += d_taken, held += d_held (both <= 0): held units always live in the current one."""
 
 
-@dataclass(frozen=True, slots=True)
-class CounterWrite:
+class CounterWrite(NamedTuple):
     slot: int
     step: Step
     d_taken: Decimal
@@ -67,8 +66,7 @@ class CounterWrite:
         return cls(slot, Step.BACK, -units, -units)
 
 
-@dataclass(frozen=True, slots=True)
-class HoldWrite:
+class HoldWrite(NamedTuple):
     """`expect` None: no such hold; `new` None: removed. Both set and equal: asserted only."""
 
     key: str
@@ -102,8 +100,7 @@ class Recounted:
     holds: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """The result of a GateWrite: applied with the gate as it is now, or refused with the gate as it stood."""
 
     applied: bool

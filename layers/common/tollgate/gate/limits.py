@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import Counter, RuledLimit, Rules, windowed_end
 from tollgate.gate.item import Count, Gate
-from tollgate.gate.steps import FAR, is_over
+from tollgate.gate.steps import FAR
 from tollgate.quantities import ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """One limit now. `maximum` None: unlimited. Epoch seconds; None: the window never ends, or has not begun."""
 
     ruled: RuledLimit
@@ -38,13 +37,12 @@ def window_of(rules: Rules, counter: Counter, count: Count | None, now: int) -> 
     """(start, end) of the window that is current at `now`, given the stored one."""
     if counter.kind is None:
         return None, None
-    current = count is not None and not is_over(rules, counter, count, now)
+    if count is not None:
+        end = windowed_end(counter, count.window, rules.row.calendar)
+        if end is None or end > now:
+            return count.window, end
     if counter.kind.hours is not None:
-        if count is None or not current:
-            return None, None
-        return count.window, windowed_end(counter, count.window, rules.row.calendar)
-    if count is not None and current:
-        return count.window, windowed_end(counter, count.window, rules.row.calendar)
+        return None, None
     window = rules.window(counter, now)
     return window.start, window.end
 
@@ -68,7 +66,5 @@ def states(
             held = count.held
             if ruled.counter.kind is None or start == count.window:  # the stored window is the current one
                 used = count.taken - count.held
-        found.append(
-            LimitState(ruled, member if ruled.limit.per == "member" else None, start, end, used, held)
-        )
+        found.append(LimitState(ruled, member if ruled.limit.per == "member" else None, start, end, used, held))
     return found

@@ -21,8 +21,9 @@ from tollgate.gate.hold import Hold
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import states
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.used import used_item
 from tollgate.ids import key_hash
-from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
 
 OUTLIVES_FUNCTION_S = 900
 """Expiry of a batch's hold: Lambda's longest timeout, so its function is dead when it is reclaimed."""
@@ -99,7 +100,7 @@ def _record_account(
     if not weighed:
         return
     token = key_hash("token", deps.incarnate(now_ms).hex())
-    holds, floor_ms, rules = _hold(deps, rules, token, weighed, now_ms)
+    holds, floor_ms, newest = _hold(deps, rules, token, weighed, now_ms)
     now_ms = max(now_ms, floor_ms)
     deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
     call = deps.nonce()
@@ -123,11 +124,11 @@ def _record_account(
     for member, hold in holds.items():
         per = ACCOUNT if member is None else MEMBER
         counted = [row for row in new if member is None or row.member == member]
-        gates[member] = end_hold(deps, rules, per, member, token, hold.incarnation, counted, guess=hold.pack())
+        gates[member] = end_hold(deps, newest, per, member, token, hold.incarnation, counted, guess=hold.pack())
     for one in weighed:
         if one.index in put:
             row = put[one.index]
-            over = _over_limits(deps, rules, one, gates)
+            over = _over_limits(deps, newest, one, gates)
             results[one.index] = Recorded(one.event.id, "recorded", row.units, row.waived, over)
 
 
@@ -175,9 +176,7 @@ def _hold(
     return holds, floor * 1000, rules
 
 
-def _row(
-    rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: str, now_ms: int, call: bytes
-) -> Event:
+def _row(rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: str, now_ms: int, call: bytes) -> Event:
     event = one.event
     incarnations = {ACCOUNT: holds[None].incarnation}
     if one.member is not None:
@@ -186,7 +185,7 @@ def _row(
         at=OutcomeKey(event.account, one.origin_ms, event.key),
         incarnations=incarnations,
         recorded_ms=now_ms,
-        items=(UsedItem(event.meter, event.quantity, one.item.units, event.dimensions),),
+        items=(used_item(rules.plan, one.item),),
         member=event.member,
         plan=rules.plan.id,
         plan_version=rules.plan.version,

@@ -77,9 +77,7 @@ def recount(
         counts, holds = true_counts(deps, rules, gate, per, member, now)
         if deps.gates.finish_recount(Recounted(subject, gate.rev, gate.recount, rules.rev, counts, holds)):
             changed = {
-                slot: (gate.counts.get(slot), count)
-                for slot, count in counts.items()
-                if gate.counts.get(slot) != count
+                slot: (gate.counts.get(slot), count) for slot, count in counts.items() if gate.counts.get(slot) != count
             }
             return Found(subject, changed)
         if gate.recount in mine:
@@ -169,9 +167,7 @@ def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int]) -> 
     return start
 
 
-def _settled_events(
-    deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, since: int
-) -> list[Event]:
+def _settled_events(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, since: int) -> list[Event]:
     found: dict[str, Event] = {}
     for first, last in deps.markers.ranges(rules.account, since):
         for event in deps.outcomes.events_between(rules.account, first, last):
@@ -217,4 +213,3 @@ def _naming(rules: Rules, hold: Hold, fresh: list[Counter]) -> Hold:
     if jobs and hold.id_range is None:
         groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(jobs)))
     return replace(hold, groups=tuple(groups))
-

@@ -16,6 +16,7 @@ from tollgate import dynamo
 from tollgate.errors import Busy
 from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, Recounted, Step, Written
 from tollgate.gate.ports import AnswerLost
+from tollgate.quantities import EXACT, ZERO
 
 
 class GateTable:
@@ -42,9 +43,7 @@ class GateTable:
         return Written(True, gate_of(answer["Attributes"]))
 
     def read(self, subject: str) -> Gate | None:
-        answer = dynamo.client().get_item(
-            TableName=self._table, Key={"pk": dynamo.s(subject)}, ConsistentRead=True
-        )
+        answer = dynamo.client().get_item(TableName=self._table, Key={"pk": dynamo.s(subject)}, ConsistentRead=True)
         found = answer.get("Item")
         return gate_of(found) if found else None
 
@@ -77,7 +76,6 @@ class GateTable:
         page = dynamo.client().scan(**request)
         after = page.get("LastEvaluatedKey")
         return [gate_of(raw) for raw in page.get("Items", ())], after["pk"]["S"] if after else None
-
 
 
 def gate_of(raw: dynamo.Item) -> Gate:
@@ -128,8 +126,7 @@ def _add_counter(expression: _Expression, write: CounterWrite) -> None:
         return
     if write.step is Step.BACK:
         expression.conditions.append(f"attribute_exists({path})")
-        expression.add(f"{path}.t", f"{path}.t", write.d_taken)
-        expression.add(f"{path}.held", f"{path}.held", write.d_held)
+        _add(expression, path, "t", write)
         return
     assert write.expect is not None
     low, high = write.expect
@@ -143,9 +140,19 @@ def _add_counter(expression: _Expression, write: CounterWrite) -> None:
         base = "held"
         expression.sets.append(f"{path}.id = {expression.number(write.window)}")
     if write.cap is not None:
-        expression.conditions.append(f"{path}.{base} <= {expression.number(write.cap - write.d_taken)}")
-    expression.add(f"{path}.t", f"{path}.{base}", write.d_taken)
-    expression.add(f"{path}.held", f"{path}.held", write.d_held)
+        room = EXACT.subtract(write.cap, write.d_taken)
+        expression.conditions.append(f"{path}.{base} <= {expression.number(room)}")
+    _add(expression, path, base, write)
+
+
+def _add(expression: _Expression, path: str, base: str, write: CounterWrite) -> None:
+    """Taken becomes `base` and the change, held grows by its own."""
+    taken = expression.change(write.d_taken)
+    if write.d_taken or base != "t":
+        expression.sets.append(f"{path}.t = {path}.{base} {taken}")
+    if write.d_held:
+        held = taken if write.d_held is write.d_taken else expression.change(write.d_held)
+        expression.sets.append(f"{path}.held = {path}.held {held}")
 
 
 class _Expression:
@@ -176,11 +183,9 @@ class _Expression:
             known = self._numbers[text] = self.value(attr)
         return known
 
-    def add(self, target: str, base: str, change: Decimal) -> None:
-        if change == 0 and target == base:
-            return
-        sign, amount = ("+", change) if change >= 0 else ("-", -change)
-        self.sets.append(f"{target} = {base} {sign} {self.number(amount)}")
+    def change(self, change: Decimal) -> str:
+        """`+ :v` or `- :v`. With copy_abs, as abs() and minus round to the context's digits."""
+        return f"{'-' if change < ZERO else '+'} {self.number(change.copy_abs())}"
 
     def request(self, table: str, subject: str) -> dict[str, Any]:
         parts = []

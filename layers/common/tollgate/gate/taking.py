@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import RuledLimit, Rules, by_slot
 from tollgate.gate import steps
@@ -15,14 +16,13 @@ from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import resets_at
 from tollgate.gate.steps import UNSEEN, Seen, Sight
-from tollgate.quantities import ZERO
+from tollgate.quantities import EXACT, ZERO
 
 MAX_HOLDS = 500
 RECLAIM_AT_ONCE = 25
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What one request wants from one gate. `hold` is as a first write would make it."""
 
     subject: str
@@ -34,14 +34,12 @@ class Wanted:
     """Usage that has happened: no cap refuses it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     write: GateWrite
     hold: Hold
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(NamedTuple):
     """This key holds already: a retry. `raw` is the packed hold."""
 
     raw: bytes
@@ -62,15 +60,13 @@ class NeedsRecount:
     """A recount is under way, or a counter must be seeded before anything is taken from it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reclaim:
+class Reclaim(NamedTuple):
     """Expired holds stand in the way."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(NamedTuple):
     """`limit` None: too many open holds."""
 
     limit: RuledLimit | None
@@ -159,11 +155,11 @@ def _write(
         for ruled in wanted.limits:
             if ruled.maximum is not None:
                 slot = ruled.counter.slot
-                caps[slot] = min(ruled.maximum, caps.get(slot, ruled.maximum))
+                caps[slot] = min(ruled.maximum, caps[slot]) if slot in caps else ruled.maximum
     after = hold.units()
     counters = []
     for slot in sorted(set(after) | set(before)):
-        change = after.get(slot, ZERO) - before.get(slot, ZERO)
+        change = EXACT.subtract(after.get(slot, ZERO), before[slot]) if slot in before else after[slot]
         count = steps.seen_count(seen, slot)
         counters.append(steps.take(rules, rules.counters[slot], count, now, change, change, caps.get(slot)))
     rev = rules.rev if isinstance(seen, Sight) else None if seen is None else seen.rev

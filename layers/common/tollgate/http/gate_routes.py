@@ -27,7 +27,7 @@ from tollgate.http.requests import (
     CommitIn,
     EventIn,
     ExtendIn,
-    ItemIn,
+    Measured,
     ReleaseIn,
     ReservationIn,
     UsageIn,
@@ -112,7 +112,7 @@ def _recorded_before(deps: GateApiDeps, asked: Asked) -> Response | None:
     return Response(201, answers.granted(again, encode(_reservation(again), deps.secret)) | answers.committed(done))
 
 
-def _check_fits(wanted: Sequence[ItemIn]) -> None:
+def _check_fits(wanted: Sequence[Measured]) -> None:
     """Refuse dimensions that no reservation id can carry before anything is held. Raises ReservationTooLarge."""
     if sum(len(name) + len(text) for one in wanted for name, text in one.dimensions.items()) <= ALWAYS_FITS:
         return
@@ -121,7 +121,7 @@ def _check_fits(wanted: Sequence[ItemIn]) -> None:
         raise ReservationTooLarge
 
 
-def _weighed(wanted: Sequence[ItemIn], *, single: bool) -> Callable[[Rules], list[Item]]:
+def _weighed(wanted: Sequence[Measured], *, single: bool) -> Callable[[Rules], list[Item]]:
     def weigh(rules: Rules) -> list[Item]:
         return [
             rules.item(one.meter, one.quantity, one.dimensions, "meter" if single else f"items.{index}.meter")

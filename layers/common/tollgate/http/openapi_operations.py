@@ -202,10 +202,7 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.AccountList,), "A page.")},
         query=("limit", "cursor"),
         problems=(_BAD_QUERY,),
-        links=(
-            Link("getAccount", {"id": "$response.body#/data/0/id"}),
-            Link("listAccounts", {"cursor": "$response.body#/next_cursor"}),
-        ),
+        links=(Link("getAccount", {"id": "$response.body#/data/0/id"}),),
     ),
     "freezeAccount": Operation(
         tag="Accounts",
@@ -252,7 +249,6 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.EventList,), "A page.")},
         query=("from", "to", "meter", "member_filter", "limit", "cursor"),
         problems=(UnknownAccount("alice"), _BAD_QUERY),
-        links=(Link("listEvents", {**_SAME_ID, "cursor": "$response.body#/next_cursor"}),),
     ),
     "createKey": Operation(
         tag="Keys",

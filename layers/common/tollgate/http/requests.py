@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,7 @@ _PLAIN = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 MAX_WHOLE_DIGITS = 15
+_FIRST_TOO_LARGE = 10**MAX_WHOLE_DIGITS
 MAX_PLACES = 12
 MAX_METADATA_BYTES = 2048
 MAX_TTL_S = 86_400
@@ -52,6 +53,8 @@ def _id(value: str) -> str:
 
 def _decimal(value: Any) -> Decimal:
     """A quantity or amount: at most 15 digits before the point and 12 after it, so that sums stay exact."""
+    if type(value) is int and 0 < value < _FIRST_TOO_LARGE:
+        return Decimal(value)
     if isinstance(value, str):
         return _decimal_of_text(value)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -233,6 +236,17 @@ class ItemIn(Body):
     dimensions: Dimensions = Field(default_factory=dict)
 
 
+class OneItem(NamedTuple):
+    """An item that was sent without a list; its fields are parsed already."""
+
+    meter: str
+    quantity: Decimal
+    dimensions: dict[str, str]
+
+
+Measured = ItemIn | OneItem
+
+
 class UsedItemIn(Body):
     meter: MeterId
     quantity: Amount
@@ -285,7 +299,7 @@ class ReservationIn(Body):
     commit: StrictBool = False
     idempotency_key: Key | None = None
 
-    def wanted(self) -> list[ItemIn]:
+    def wanted(self) -> Sequence[Measured]:
         """The items, whichever form was sent. Raises Invalid where neither or both were."""
         if self.items is not None:
             for name in ("meter", "quantity", "dimensions"):
@@ -295,7 +309,7 @@ class ReservationIn(Body):
         missing = [FieldError(n, "missing") for n in ("meter", "quantity") if getattr(self, n) is None]
         if missing or self.meter is None or self.quantity is None:
             raise Invalid("Send `meter` and `quantity`, or `items`.", tuple(missing))
-        return [ItemIn(meter=self.meter, quantity=self.quantity, dimensions=self.dimensions or {})]
+        return [OneItem(self.meter, self.quantity, self.dimensions or {})]
 
 
 class CommitIn(Body):

@@ -30,9 +30,7 @@ class MarkerTable:
             marker = Marker(account, window, start, self._seal)
             dynamo.client().put_item(
                 TableName=self._table,
-                Item=dynamo.item(
-                    {"pk": partition(shard_of(account)), "sk": marker.sort_key, "seal": self._seal}
-                ),
+                Item=dynamo.item({"pk": partition(shard_of(account)), "sk": marker.sort_key, "seal": self._seal}),
             )
             if len(self._written) >= _REMEMBERED:
                 self._written.clear()
@@ -41,11 +39,7 @@ class MarkerTable:
     def ranges(self, account: str, since_s: int) -> list[tuple[int, int]]:
         if since_s <= 0:
             return [(0, LAST_MS)]
-        found = [
-            marker.ids_ms
-            for marker in self.of_account(account)
-            if marker.window + marker.seal_seconds > since_s
-        ]
+        found = [marker.ids_ms for marker in self.of_account(account) if marker.window + marker.seal_seconds > since_s]
         # Markers first, then sealed windows: a marker goes only after its sealed window stands.
         for raw in dynamo.query(
             self._table,

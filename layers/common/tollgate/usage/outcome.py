@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tollgate.quantities import ZERO
+from tollgate.quantities import EXACT, ZERO
 
 ACCOUNT = "account"
 MEMBER = "member"
@@ -37,10 +37,14 @@ class UsedItem:
     dimensions: Mapping[str, str] = field(default_factory=dict)
     credit_funded: Decimal = ZERO
     waived: Decimal = ZERO
+    priced: bool = True
+    """Whether the plan it was recorded under has a price for the meter: a later change of plan bills nothing of it."""
 
     @property
     def billable(self) -> Decimal:
-        return self.units - self.credit_funded - self.waived
+        if not self.priced:
+            return ZERO
+        return EXACT.subtract(EXACT.subtract(self.units, self.credit_funded), self.waived)
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,8 @@ def _item_fields(item: UsedItem) -> dict[str, Any]:
         fields["cf"] = item.credit_funded
     if item.waived:
         fields["wv"] = item.waived
+    if not item.priced:
+        fields["np"] = True
     return fields
 
 
@@ -251,7 +253,15 @@ def event_of(raw: dynamo.Item) -> Event:
         incarnations=_incarnations(row),
         recorded_ms=int(row["rec"]),
         items=tuple(
-            UsedItem(one["m"], one["q"], one["u"], one.get("d", {}), one.get("cf", zero), one.get("wv", zero))
+            UsedItem(
+                meter=one["m"],
+                quantity=one["q"],
+                units=one["u"],
+                dimensions=one.get("d", {}),
+                credit_funded=one.get("cf", zero),
+                waived=one.get("wv", zero),
+                priced=not one.get("np", False),
+            )
             for one in row["items"]
         ),
         member=row.get("member"),

@@ -1,0 +1,51 @@
+"""Every handler is cut before and after each of its calls to DynamoDB, SQS, SSM and Stripe, and continued in three ways.
+
+The cut points are those that a recording run met: a call that was recorded and not cut fails the test.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.scenarios import SCENARIOS
+from tests.support.crash_run import CONTINUATIONS, Call, Run, Scenario, Suite, prepare
+from tests.support.crash_world import World
+from tollgate.http import gate_routes, manage_routes
+from tollgate.http.routing import Router
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_cut_at_every_call(suite: Suite, scenario: Scenario) -> None:
+    state = prepare(suite.world, suite.base, scenario)
+    points = suite.record(scenario, state)
+    assert points, "nothing was recorded: there is nothing to cut"
+    for run in suite.runs(points):
+        suite.play(scenario, state, run)
+    wanted = {Run(point, kind, how) for point in points for kind in point.kinds for how in CONTINUATIONS}
+    assert suite.cut_in(scenario) == wanted, "a recorded call was not cut"
+
+
+def test_every_handler_and_route_is_in_a_scenario(suite: Suite) -> None:
+    handlers = set[str]().union(*(scenario.handlers for scenario in SCENARIOS))
+    assert handlers == {"gate", "manage", "seal", "flush", "sweep"}
+    for function, routes in (("gate", gate_routes.ROUTES), ("manage", manage_routes.ROUTES)):
+        router = Router(routes)
+        met = {name for scenario in SCENARIOS for name in _routes(suite.world, router, scenario, function)}
+        unmet = {route.name for route in routes if route.scopes} - met
+        assert not unmet, f"no scenario cuts {unmet}"
+
+
+def _routes(world: World, router: Router, scenario: Scenario, function: str) -> set[str]:
+    """The routes that a scenario cuts. Its ids are made up: only the form of the paths counts."""
+    world.memory = _Anything(customers=_Anything())
+    found = set()
+    for call in scenario.calls:
+        if isinstance(call, Call) and call.cut and call.function == function:
+            event = call.event(world)
+            found.add(router.find(event["requestContext"]["http"]["method"], event["rawPath"])[0].name)
+    return found
+
+
+class _Anything(dict[str, object]):
+    def __missing__(self, name: str) -> object:
+        return {"id": "x"}
