@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from bench.calls import RESERVATIONS, Scenarios, asked
 from bench.report import Check, Listing, Section
 from bench.sizing import item_size, write_units
 from bench.stage import Stage
+from tollgate.gate.hold import Hold, unpack
 
 BUDGETS = {0: 1, 8: 1, 64: 4, 200: 12}
 """Open holds -> the most write units (design section 10)."""
+LONG_QUANTITY = Decimal("1234.567891")
 LONGEST = "workspace_" + "x" * 54
 """An account id of 64 characters, the most that the contract allows."""
 
@@ -20,11 +24,11 @@ def section(stage: Stage) -> Section:
     for holds, budget in BUDGETS.items():
         item, cost = _filled(stage, f"ws_{holds:03d}_holds", holds)
         size = item_size(item)
-        longest = item_size({**item, "pk": {"S": LONGEST}})
-        rows.append((f"{holds} open holds", size, cost, budget, longest, -(-longest // 1024)))
+        largest = _largest(item)
+        rows.append((f"{holds} open holds", size, cost, budget, item_size(largest), write_units(None, largest)))
         checks.append(Check(f"a write with {holds} open holds", cost, budget, "write units"))
     parts = _parts(item)
-    columns = ("5 limits, 3 grants", "bytes", "write units", "budget", "bytes, 64-character id", "write units")
+    columns = ("5 limits, 3 grants", "bytes", "write units", "budget", "bytes, long", "write units")
     return Section(
         "Size of a gate",
         [
@@ -34,6 +38,7 @@ def section(stage: Stage) -> Section:
         checks,
         [
             "Five limits on one meter, and the billing period's counter: six counters, all used.",
+            f"Long: an account id of 64 characters, and {LONG_QUANTITY} units in each hold.",
             "Grants do not exist yet: the benchmark puts three of the design's maps into `g` of the item. Paid "
             "position and spend (`p`) come with prices and will add some 20 bytes, grants named in holds some 2 each.",
         ],
@@ -52,6 +57,16 @@ def _filled(stage: Stage, account: str, holds: int) -> tuple[dict[str, Any], int
     if len(item["h"]["M"]) != holds:
         raise AssertionError(f"{len(item['h']['M'])} holds instead of {holds}")
     return item, write_units(None, item)
+
+
+def _largest(item: dict[str, Any]) -> dict[str, Any]:
+    """The same gate with a long id and many digits in each hold."""
+    holds = {key: {"B": _with_units(unpack(bytes(attr["B"]))).pack()} for key, attr in item["h"]["M"].items()}
+    return {**item, "pk": {"S": LONGEST}, "h": {"M": holds}}
+
+
+def _with_units(hold: Hold) -> Hold:
+    return replace(hold, groups=tuple(replace(group, units=LONG_QUANTITY) for group in hold.groups))
 
 
 def _grant(stage: Stage, account: str) -> None:

@@ -176,15 +176,16 @@ def late_commit_without_void_assertion(patch: Patch) -> None:
     patch.setattr(faults.FaultyOutcomes, "commit_late", commit_late)
 
 
-def late_commit_without_hold_assertion(patch: Patch) -> None:
-    """The transaction of a late commit does not assert that its own hold is gone."""
-    original = faults.FaultyOutcomes.commit_late
+def late_commit_beside_own_hold(patch: Patch) -> None:
+    """A late commit counts its usage beside its own hold, where that is still there."""
+    original = commit.plan_end
 
-    def commit_late(self: Any, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
-        loose = [changed(write, holds=tuple(hold for hold in write.holds if hold.new != hold.expect)) for write in writes]
-        return original(self, event, over, loose)
+    def plan_end(
+        rules: Rules, subject: str, per: str, key: str, raw: bytes, groups: Any, events: Any, seen: Seen
+    ) -> GateWrite:
+        return changed(original(rules, subject, per, key, b"", (), events, seen), holds=())
 
-    patch.setattr(faults.FaultyOutcomes, "commit_late", commit_late)
+    patch.setattr(commit, "plan_end", plan_end)
 
 
 def stale_rules_accepted(patch: Patch) -> None:
@@ -339,7 +340,7 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {
         drop_other_attempts_hold,
         renew_without_caps,
         late_commit_without_void_assertion,
-        late_commit_without_hold_assertion,
+        late_commit_beside_own_hold,
         stale_rules_accepted,
         recount_without_freeze,
         newer_window_counts_old_event,

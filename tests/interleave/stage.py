@@ -288,10 +288,11 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
     world = copy_of(stage.world)
     last = Stage(world, stage.scheduler.chooser)
     last.watch.rules, last.watch.granted = dict(stage.watch.rules), {k: dict(v) for k, v in stage.watch.granted.items()}
+    last.watch.windows, last.watch.asked = dict(stage.watch.windows), dict(stage.watch.asked)
     last.watch.applied_rev = stage.watch.applied_rev
     last.committed, last.recorded = list(stage.committed), list(stage.recorded)
     actor = Actor("end", lambda actor: None)
-    last.scheduler.moving = actor
+    last.scheduler.moving, actor.planned_ms = actor, world.now_ms
     caller = Caller(last, actor, faulty(world, last.scheduler, 255, 0, {}))
     try:
         if ending == "committed":
@@ -319,6 +320,7 @@ def _expire_all(caller: Caller) -> None:
         if not expiries and not frozen:
             return
         world.now_ms = max([world.now_ms, *(expiry * 1000 for expiry in expiries)])
+        caller.actor.planned_ms = world.now_ms
         caller.sweep()
 
 

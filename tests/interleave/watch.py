@@ -74,6 +74,8 @@ class Watch:
         """The newest revision whose change has been answered."""
         self.granted: dict[tuple[str, str, bytes], dict[int, Decimal]] = {}
         """Units that a reserve or extend was granted: (subject, key, incarnation) -> slot -> units."""
+        self.windows: dict[tuple[str, str, bytes], dict[int, int]] = {}
+        """The windows (by slot) that those units were first counted in."""
         self.asked: dict[str, Decimal] = {}
         """The most that any call asked for, by key hash: no hold of the key is larger."""
         world.gates = Gates(self, world.gates)
@@ -81,6 +83,7 @@ class Watch:
         self.see_rules()
         for subject, gate in world.gates.items():
             for key, raw in gate.holds.items():
+                self.windows[subject, key, raw[1:17]] = {slot: gate.counts[slot].window for slot in held_units(raw)}
                 self.granted[subject, key, raw[1:17]] = dict(held_units(raw))
                 self.ask(key, max(held_units(raw).values(), default=ZERO))
 
@@ -117,6 +120,29 @@ class Watch:
                 raise Violation(f"counter {slot} of {after.subject} went back from {count}")
         if before.rev > 0:
             self._holds_written(before, after)
+            self._holds_ended(before, after)
+
+    def _holds_ended(self, before: Gate, after: Gate) -> None:
+        """No hold is taken out alive, unless its call ended; and what a call used was on the gate before its row."""
+        scheduler = self.scheduler
+        assert scheduler is not None
+        assert scheduler.moving is not None
+        ended = [key for key in before.holds if key not in after.holds]
+        now = (scheduler.moving.planned_ms + scheduler.moving.skew_ms) // 1000
+        if scheduler.moving.kind == "sweep":
+            for key in ended:
+                if _expiry(before.holds[key]) > now and self._expired_only(key):
+                    raise Violation(f"the hold {key} of {after.subject} was reclaimed before its expiry")
+        if not ended or len(self.rules) > 1 or (scheduler.moving.calls or "").startswith("commits late"):
+            return
+        for slot, count in before.counts.items():
+            if after.counts[slot].window == count.window and after.counts[slot].taken > count.taken:
+                raise Violation(f"{ended} used more than they held on counter {slot} of {after.subject}")
+
+    def _expired_only(self, key: str) -> bool:
+        """Whether all that is known of a key is that its hold expired."""
+        rows = [row for row in self.world.outcomes.values() if row.at.key == key]
+        return bool(rows) and all(not isinstance(row, Event) and row.why == "expired" for row in rows)
 
     def _rules_at(self, after: Gate, before: Gate | None) -> None:
         if before is not None and abs(after.rev) < abs(before.rev):
@@ -163,8 +189,10 @@ class Watch:
             if cap is not None and after.counts[slot].taken > cap:
                 raise Violation(f"granted past the cap {cap} of counter {slot} of {after.subject}: {after.counts[slot]}")
         ledger = self.granted.setdefault((after.subject, key, raw[1:17]), {})
+        windows = self.windows.setdefault((after.subject, key, raw[1:17]), {})
         for slot, units in held_units(raw).items():
             ledger[slot] = max(units, ledger.get(slot, ZERO))
+            windows.setdefault(slot, after.counts[slot].window)
 
     # -- at rest ---------------------------------------------------------------------------------------------------
 
@@ -224,6 +252,8 @@ class Watch:
         per = "account" if subject == self.account else "member"
         for counter in rules.counters:
             caps = [cap_of(known, counter.slot) for known in self.rules.values()]
+            if counter.key.per == per and counter.kind is not None:
+                self._in_their_windows(rules, subject, counter, rows)
             highest = max((cap for cap in caps if cap is not None), default=None)
             kind = counter.kind
             if counter.key.per != per or kind is None or kind.hours or highest is None or None in caps:
@@ -239,6 +269,19 @@ class Watch:
             for start, used in windows.items():
                 if used > highest:
                     raise Violation(f"{subject}: {used} granted and used in window {start}, past the cap {highest}")
+
+
+    def _in_their_windows(self, rules: Rules, subject: str, counter: Counter, rows: list[Event]) -> None:
+        """Nothing was recorded before the window that it was held in."""
+        assert counter.kind is not None
+        per = "account" if subject == self.account else "member"
+        for event in rows:
+            held = self.windows.get((subject, event.at.key, event.incarnations.get(per, b"")), {}).get(counter.slot)
+            if held is None or event.late or not units_of(counter, event):
+                continue
+            start = event.recorded_s if counter.kind.hours else rules.window(counter, event.recorded_s).start
+            if start < held:
+                raise Violation(f"{event} was recorded before the window {held} that counter {counter.slot} held it in")
 
 
 def cap_of(rules: Rules, slot: int) -> Decimal | None:

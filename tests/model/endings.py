@@ -72,8 +72,6 @@ def commit(
     if cut == "before the row":
         return Failed(cut)
     if isinstance(there, Recorded):
-        if sent.commit_key is not None and there.commit_key == sent.commit_key and there.body != sent.digest:
-            return Failed("idempotency_mismatch")
         event, duplicate = there, True
     else:
         gone = any(account.own(ticket, per) is None for per in ticket.incs)
@@ -95,6 +93,8 @@ def commit(
                 _settle_beside(account, gate, event, now, mine)
         elif mine:
             del gate.holds[ticket.key]
+    if duplicate and sent.commit_key is not None and event.commit_key == sent.commit_key and event.body != sent.digest:
+        return Failed("idempotency_mismatch")
     shown = {}
     for rev in sorted({sent.known, account.rev}):
         shown[rev] = tuple(
@@ -308,7 +308,8 @@ def record(account: Account, now_ms: int, reports: Sequence[Report], known: int)
     gates = [account.gate(None), *(account.gate(member) for member in members)]
     for gate in gates:
         items = [item for _, report, item in taken if gate.member is None or report.member == gate.member]
-        on = bound.on_counters(items, gate.per, jobs=False)
+        # The account's gate comes first and tells of newer rules; the members' holds are made under those.
+        on = (bound if gate.member is None else account.now_bound).on_counters(items, gate.per, jobs=False)
         account.seed_where_needed(gate, on, now)
         account.enter(gate, on, now)
         floor = max([floor, *(gate.windows[counter] for counter in on)])

@@ -71,6 +71,24 @@ def follow(account: Account, world: WeighedWorld, now_ms: int, died: BrokenOff |
         assert subject in world.gates or not gate.holds, f"no gate {subject}"
 
 
+def follow_first_pass(account: Account, world: WeighedWorld, member: str | None, now_ms: int, denied: bool) -> None:
+    """A process under old rules met the member's gate first: it may have begun a first-use window there, and ended
+    expired holds, before it learnt of the newer rules."""
+    real = world.gates.get(f"{account.name}#{member}")
+    if member is None or real is None:
+        return
+    now, gate = now_ms // 1000, account.gate(member)
+    for slot, count in real.counts.items():
+        counter = counter_name(account, slot)
+        kind, start = counter.kind, gate.windows.get(counter, 0)
+        if kind is not None and kind.hours is not None and count.window == now and start + kind.hours * 3600 <= now:
+            if counter in gate.windows:
+                gate.windows[counter] = now
+    for hold in gate.expired(now):
+        if denied and hold.key not in real.holds:
+            account.reclaim(gate, hold, now)
+
+
 def _follow_voids(account: Account, world: WeighedWorld, died: bool) -> None:
     seen = set()
     for (owner, _, key), row in world.outcomes.items():

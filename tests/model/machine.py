@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.model import endings, shapes
 from tests.model.endings import Done, Longer, Report, Sent
-from tests.model.follow import BrokenOff, Died, assert_same, counter_name, follow, more_than_none
+from tests.model.follow import BrokenOff, Died, assert_same, counter_name, follow, follow_first_pass, more_than_none
 from tests.model.reference import (
     Account,
     Binding,
@@ -184,12 +184,15 @@ class GateMachine(RuleBasedStateMachine):
         digest = fingerprint(repr((name, member, body)).encode())
         origin = self.started - 1000 + key if key % 2 else None
         asked = AskedCall(name, member, hashed, origin, digest, ttl, weigh(body))
+        known = process.rules.known(name) or account.rev
         answer = self._cut(
             None if cut is None else CutAfter("gate.write", cut), lambda: reserve(process.deps, asked)
         )
         if answer is DIED:
             follow(account, self.world, process.now_ms, BrokenOff(hashed, digest, body, ttl))
             return
+        if known < account.rev:
+            follow_first_pass(account, self.world, member, process.now_ms, isinstance(answer, Denied))
         expected = account.reserve(process.now_ms, member, hashed, digest, body, ttl)
         if isinstance(answer, Granted):
             assert isinstance(expected, Grant), (answer, expected)

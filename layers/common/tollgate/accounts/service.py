@@ -50,9 +50,8 @@ def put_account(deps: AccountDeps, account: str, patch: AccountPatch) -> tuple[R
         row = deps.accounts.read(account)
         if row is not None:
             changed = patched(deps, row, patch, now)
-            if changed == row:
-                return deps.rules.compiled(row), False
-            if deps.accounts.update(renewed(changed), row):
+            # Unchanged is applied, too: an earlier try may have written the row and died before it reached the gate.
+            if changed == row or deps.accounts.update(renewed(changed), row):
                 return _applied(deps, account), False
             continue
         plan = patch.plan if isinstance(patch.plan, str) else _default_plan(deps)

@@ -187,14 +187,16 @@ class _Commit:
         return Committed(event, duplicate, self._limits(gates))
 
     def _already(self, event: Event) -> Committed:
+        """The key is committed. Whatever this call holds ends first, also where it is answered with a mismatch."""
         request = self.request
+        found = self._settled(event, duplicate=True)
         if (
             request.commit_key is not None
             and event.commit_key == request.commit_key
             and event.fingerprint != request.fingerprint
         ):
             raise IdempotencyMismatch
-        return self._settled(event, duplicate=True)
+        return found
 
     def _late(self, event: Event, void: Void) -> Committed | None:
         """The hold was voided, but the call did succeed: one transaction turns exactly this void into the event and

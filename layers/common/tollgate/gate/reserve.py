@@ -8,8 +8,9 @@ was lost; the retry finds it by its key and gets the same answer, or it expires.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
 from tollgate.errors import Busy, IdempotencyMismatch, MemberRequired, UnknownMeter
@@ -29,8 +30,7 @@ TRIES = 40
 """Each try follows an item that changed under it; past this many the caller gets 503 `busy`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A reservation request. `origin_ms` is the time inside a UUIDv7 key, else None. `weigh` makes the items under
     given rules (they depend on the plan version); it raises UnknownMeter and the like."""
 
@@ -43,8 +43,7 @@ class Asked:
     weigh: Callable[[Rules], Sequence[Item]]
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """`holds` by subject kind as they stand in the gates; `floor_ms` is the earliest time its usage may be recorded
     at: the start of the latest window that it was counted in."""
 
@@ -56,8 +55,7 @@ class Granted:
     limits: Sequence[LimitState]
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(NamedTuple):
     """One refusal, one reason. `state` None: it is no limit (`frozen`, `not_in_plan`, `too_many_open`)."""
 
     code: str
@@ -74,8 +72,7 @@ class _RulesChanged(Exception):
     """The gate has seen newer rules: start again from the narrowest gate."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(NamedTuple):
     gate: Gate
     hold: Hold
     created: bool
@@ -84,8 +81,7 @@ class _Taken:
     """The revision whose caps were asserted by the write; None: found there, caps unchecked."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
+class _Refused(NamedTuple):
     refusal: taking.Refuse
     gate: Gate | None
 

@@ -147,12 +147,11 @@ def _add_counter(expression: _Expression, write: CounterWrite) -> None:
 
 def _add(expression: _Expression, path: str, base: str, write: CounterWrite) -> None:
     """Taken becomes `base` and the change, held grows by its own."""
-    taken = expression.change(write.d_taken)
+    # A value that no expression uses is refused by DynamoDB: each change is named only where it is written.
     if write.d_taken or base != "t":
-        expression.sets.append(f"{path}.t = {path}.{base} {taken}")
+        expression.sets.append(f"{path}.t = {path}.{base} {expression.change(write.d_taken)}")
     if write.d_held:
-        held = taken if write.d_held is write.d_taken else expression.change(write.d_held)
-        expression.sets.append(f"{path}.held = {path}.held {held}")
+        expression.sets.append(f"{path}.held = {path}.held {expression.change(write.d_held)}")
 
 
 class _Expression:

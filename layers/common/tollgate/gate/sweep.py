@@ -36,6 +36,9 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
     if gate.rev > rules.rev:
         rules = deps.rules.fresh(account)
     seen: Gate | None = gate
+    if gate.rev < 0:
+        recount(deps, rules, gate.subject, counted, {})  # one that died; its gate's expired holds end in this run, too
+        seen = deps.gates.read(gate.subject)
     while seen is not None and seen.rev >= 0:
         keys = expired_keys(seen, deps.clock() // 1000)
         if not keys:

@@ -1,5 +1,6 @@
 """Markers in the billing table: `pk` `marker#<shard of 16>`, `sk` `<account>#<window start>#<range start>` (epoch
-seconds, 12 digits), `seal` the window's length, which is the range's, too. Written once per process, window and id range.
+seconds, 12 digits), `seal` the window's length, which is the range's, too. Written once per process, window and id
+range.
 """
 
 from __future__ import annotations
@@ -60,12 +61,6 @@ class MarkerTable:
 
     def of_shard(self, shard: int) -> Iterator[Marker]:
         yield from self._markers(shard, "")
-
-    def delete(self, marker: Marker) -> None:
-        dynamo.client().delete_item(
-            TableName=self._table,
-            Key={"pk": dynamo.s(partition(shard_of(marker.account))), "sk": dynamo.s(marker.sort_key)},
-        )
 
     def _markers(self, shard: int, prefix: str) -> Iterator[Marker]:
         condition, values = "pk = :pk", {":pk": dynamo.s(partition(shard))}
