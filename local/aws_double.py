@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from local.aws_calls import Calls
 from local.clock import StackClock
 from local.lifeline import die_with_parent
 from local.settings import HOST
@@ -83,6 +84,7 @@ class AwsDouble:
         self._port = str(port)
         self._lock = threading.Lock()
         self._sent = threading.Condition()
+        self._calls = Calls()
         # The answer depends on the name alone, and looking it up is a tenth of a request's time.
         self._app.get_backend_for_host = functools.cache(  # type: ignore[method-assign]
             self._app.get_backend_for_host
@@ -92,7 +94,10 @@ class AwsDouble:
         """The answer to one AWS call."""
         if request.target == "/_double/health":
             return Response(200, [("Content-Type", "application/json")], b'{"status":"ok"}')
+        if request.target == "/_double/calls":
+            return Response(200, [("Content-Type", "application/json")], json.dumps(self._calls.listed()).encode())
         target = request.headers.get("x-amz-target")
+        self._calls.note(request)
         if target == _RECEIVE:
             return self._receive(request)
         response = self._locked(request)

@@ -83,6 +83,8 @@ def _specification(function: Function, settings: Settings, clock_file: Path) -> 
         "PATH": settings.inherited.get("PATH", os.defpath),
         **settings.inherited,
         **settings.aws_environment(),
+        # The key shows who calls, as a role would: what each function really does is compared with its rights.
+        "AWS_ACCESS_KEY_ID": function.name,
         **function.environment,
         # Only the functions that the template gives the Stripe secret's name learn where Stripe is.
         **(settings.stripe_environment() if "TOLLGATE_STRIPE_SECRET_PARAMETER" in function.environment else {}),

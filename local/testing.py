@@ -222,6 +222,12 @@ class StackProcess:
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def aws_calls(self) -> set[tuple[str, str, str]]:
+        """What was called so far: (function or other caller, action, resource)."""
+        answer = self._http.get(f"{self.aws_url}/_double/calls")
+        assert answer.status_code == 200, answer.text
+        return {(caller, action, resource) for caller, action, resource in answer.json()}
+
     def log(self, function: str) -> str:
         """The log of a function."""
         return (self.state / "logs" / f"{function}.log").read_text(encoding="utf-8", errors="replace")

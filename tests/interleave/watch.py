@@ -252,7 +252,7 @@ class Watch:
         per = "account" if subject == self.account else "member"
         for counter in rules.counters:
             caps = [cap_of(known, counter.slot) for known in self.rules.values()]
-            if counter.key.per == per and counter.kind is not None:
+            if counter.key.per == per and counter.kind is not None and counter.since == 0:
                 self._in_their_windows(rules, subject, counter, rows)
             highest = max((cap for cap in caps if cap is not None), default=None)
             kind = counter.kind

@@ -68,6 +68,8 @@ class Wire:
     calls: list[str] = field(default_factory=list)
     cut: Cut | None = None
     fired: bool = False
+    outage: Callable[[str], str | None] = lambda name: None
+    """How each call to Stripe fails, where it does: by its name, a kind that leaves the process alive."""
     dead: bool = False
     """The process was killed: nothing that still runs in it (a `finally`) reaches the outside."""
     _fault: Callable[[AWSPreparedRequest, str], AWSResponse | None] | None = None
@@ -175,8 +177,13 @@ class Wire:
             raise requests.exceptions.ConnectionError(broken, request=request)
 
         assert request.method is not None
+        def send_in_trouble() -> requests.Response:
+            kind = self.outage(name)
+            return send() if kind is None else faulty(kind)
+
         path = [part for part in request.path_url.partition("?")[0].split("/")[2:] if not part.startswith("cus_")]
-        return self.through(f"stripe.{request.method} {'/'.join(path)}", send, faulty)
+        name = f"stripe.{request.method} {'/'.join(path)}"
+        return self.through(name, send_in_trouble, faulty)
 
 
 _TOKENS: set[str] = set()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local.testing import StackProcess
+
+MATRIX = Path(__file__).resolve().parents[1] / "infra" / "permissions.yaml"
 
 # Real Stripe shows a meter event in its summaries after a while; code that cannot wait for it must fail here.
 STRIPE_LAG_SECONDS = "90"
@@ -27,5 +30,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     running = StackProcess(state, environment).wait_ready()
     try:
         yield running
+        if not os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
+            assert beyond_rights(running.aws_calls()) == [], "calls that the template's policies do not allow"
     finally:
         running.stop()
+
+
+def beyond_rights(calls: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Calls that functions made on the stack without having the right to, by the committed matrix of policies."""
+    allowed = {
+        (function.removesuffix("Function").lower(), action, resource)
+        for function, rights in yaml.safe_load(MATRIX.read_text(encoding="utf-8")).items()
+        for resource, actions in rights["allow"].items()
+        for action in actions
+    }
+    functions = {function for function, _, _ in allowed}
+    return [
+        f"{function}: {action} on {resource}"
+        for function, action, resource in sorted(calls)
+        if function in functions and (function, action, _logical(resource)) not in allowed
+    ]
+
+
+def _logical(resource: str) -> str:
+    """The matrix's name of a local resource."""
+    if resource.startswith("/"):
+        return f"parameter/{resource.rpartition('/')[2]}"
+    name = resource.removeprefix("tollgate-local-")
+    return {"flush.fifo": "FlushQueue"}.get(name, name)

@@ -130,7 +130,7 @@ def true_counts(
                 # any it has not begun: 0 is a window that is long over.
                 recorded = [at for at in recorded if at >= start]
                 start = min(recorded, default=now if held.get(slot) else 0)
-            start = _newest(rules, counter, start, recorded)
+            start = _newest(rules, counter, start, recorded, now)
             end = windowed_end(counter, start, rules.row.calendar)
             used = sum(
                 (
@@ -155,16 +155,18 @@ def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int
     return rules.window(counter, now).start
 
 
-def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int]) -> int:
+def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int], now: int) -> int:
     """The window that starts at `start`, or a newer one that usage was recorded in by a clock ahead of this one:
-    counters only move forward, so the latest is the current one."""
+    counters only move forward, so the latest is the current one. Between first-use windows that are all over there is
+    nothing to choose."""
     assert counter.kind is not None
     if counter.kind.hours is None:
         return max((rules.window(counter, at).start for at in recorded if at > start), default=start)
+    newest = start
     for at in sorted(recorded):
-        if at >= start + counter.kind.hours * 3600:
-            start = at
-    return start
+        if at >= newest + counter.kind.hours * 3600:
+            newest = at
+    return newest if newest + counter.kind.hours * 3600 > now else start
 
 
 def _settled_events(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, since: int) -> list[Event]:

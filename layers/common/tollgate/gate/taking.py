@@ -95,9 +95,12 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int) -> Plan:
         found = unpack(old)
         if found.fingerprint != hold.fingerprint:
             return Mismatch()
-        if found.expires_at > now and not unseeded:
-            return Live(old)
+        if found.expires_at > now:
+            return NeedsRecount() if unseeded else Live(old)
         before = found.units()
+        if any(units > hold.units().get(slot, ZERO) for slot, units in before.items()):
+            # It was extended, or its commit grew it and may have put its row: its outcome says what becomes of it.
+            return Reclaim((wanted.key,))
         # A renewal keeps the incarnation: the reservation id given out for it stays good.
         hold = replace(hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
     if unseeded:
