@@ -100,8 +100,8 @@ def manage(
     return Call(label, "manage", lambda world: http(method, path, body, key), frozenset({ok}), again_too)
 
 
-def customer_of(account: str) -> Callable[[World], str]:
-    return lambda world: str(world.memory["customers"][account])
+def delete_customer(world: World) -> None:
+    world.stripe.client.v1.customers.delete(world.memory["customers"][PRO])
 
 
 def put(label: str, account: str, *, key: str | None = None, customer: bool = False, **body: Any) -> Call:
@@ -199,7 +199,12 @@ RESERVE: Final = [
 
 MEMBER: Final = reserve("r", PRO, "5", member="m", dimensions=PREMIUM)
 COMMIT: Final = [
-    Scenario("commit of what was reserved", [on("c", "r", "commit")], [reserve("r", PRO, "5", key=uuid_key(3))], used(pro="5")),
+    Scenario(
+        "commit of what was reserved",
+        [on("c", "r", "commit")],
+        [reserve("r", PRO, "5", key=uuid_key(3))],
+        used(pro="5"),
+    ),
     Scenario("commit of less, member gate", [on("c", "r", "commit", quantity="3", key="c1")], [MEMBER], used(pro="3")),
     Scenario(
         "commit of more than reserved",
@@ -528,12 +533,24 @@ SEAL_AND_FLUSH: Final = [
         USED_ONE,
     ),
     Scenario(
+        "flush rejected while in doubt",
+        [FLUSH],
+        [
+            *ONE,
+            SEAL,
+            Broken(FLUSH, "stripe.POST billing/meter_events", KILLED_AFTER),
+            faults({"match": SENT, "kind": "status", "status": 400, "times": 1}),
+            wait(130),
+        ],
+        USED_ONE,
+    ),
+    Scenario(
         "flush for a customer who is gone",
         [FLUSH],
         [
             usage("u", {"id": "one", "account": PRO, "quantity": "2"}),
             *SEALED,
-            Act("delete", lambda world: world.stripe.client.v1.customers.delete(customer_of(PRO)(world)) and None),
+            Act("the customer goes", delete_customer),
         ],
         used(pro="2"),
     ),

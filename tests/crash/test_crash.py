@@ -1,4 +1,4 @@
-"""Every handler is cut before and after each of its calls to DynamoDB, SQS, SSM and Stripe, and continued in three ways.
+"""Every handler is cut before and after each call to DynamoDB, SQS, SSM and Stripe, and continued in three ways.
 
 The cut points are those that a recording run met: a call that was recorded and not cut fails the test.
 """
@@ -12,6 +12,8 @@ from tests.support.crash_run import CONTINUATIONS, Call, Run, Scenario, Suite, p
 from tests.support.crash_world import World
 from tollgate.http import gate_routes, manage_routes
 from tollgate.http.routing import Router
+
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

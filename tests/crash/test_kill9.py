@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_killed_with_minus_nine(stack: StackProcess, function: str, killed: list
     _settle(stack)
     _, end = month(stack.now())
     assert account.used > 0
-    assert account.shown() == (account.used, 0)
+    assert account.shown() == (account.used, Decimal(0))
     assert account.billed(start, end) == account.used
     parked = [message for message in stack.outbox() if account.name in str(message)]
     assert not parked, parked

@@ -14,17 +14,18 @@ import pytest
 
 from tests.crash.scenarios import CREDITS, FREE, PRO, SENT, TEAM, UNMAPPED, usage, used
 from tests.support.crash_audit import audit
-from tests.support.crash_run import Suite, deliver, do, expect, prepare
 from tests.support.crash_run import Scenario as Scene
+from tests.support.crash_run import Suite, deliver, do, expect, prepare
 from tests.support.crash_wire import LOST, NOT_SENT, RESET
 from tests.support.crash_world import World
 from tollgate.billing.batch import Batch
 from tollgate.billing.batch_store import BatchTable, batch_of
 from tollgate.billing.repair import repair
 
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+
 HOUR, DAY = 3600, 86_400
 TEN = usage("u", {"id": "one", "account": PRO, "quantity": "10"})
-METER = "/v1/billing/meters/"
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_usage_that_comes_in_an_outage_is_all_sent_after_it(world: World) -> Non
     for number in range(8):
         more = usage(
             f"u{number}",
-            {"id": f"more {number}".replace(" ", "-"), "account": TEAM, "member": "m", "quantity": "3"},
+            {"id": f"team-{number}", "account": TEAM, "member": "m", "quantity": "3"},
             {"id": f"pro-{number}", "account": PRO, "quantity": "2"},
         )
         assert do(world, more).status == 200
@@ -186,6 +187,7 @@ def test_an_archived_meter_is_told_and_repaired_once(world: World) -> None:
     live(world, HOUR)
     assert sorted(found.state for found in batches(world)) == ["flushed", "rejected"]
     assert total(world) == 10
+    right(world)
 
 
 def test_a_batch_that_became_too_old(world: World) -> None:

@@ -141,7 +141,7 @@ def drop_other_attempts_hold(patch: Patch) -> None:
         if taken is not None:
             gate = self.deps.gates.read(self._subject(reserve.MEMBER))
             raw = None if gate is None else gate.holds.get(self.asked.key)
-            if raw is not None and raw[1:17] == taken.hold.incarnation:
+            if gate is not None and gate.rev > 0 and raw is not None and raw[1:17] == taken.hold.incarnation:
                 self.mine[reserve.MEMBER] = changed(taken, gate=gate, hold=unpack(raw), created=True)
         original(self)
 

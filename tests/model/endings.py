@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from tests.model.reference import (
+    FORCED_S,
     LINGER_S,
     NEVER,
     RECLAIM_AT_ONCE,
@@ -25,6 +26,7 @@ from tests.model.reference import (
     by_meter,
     counter_of,
     maximum_of,
+    shrinks,
 )
 from tests.model.shapes import Asked
 
@@ -124,11 +126,8 @@ def _cover(
         gate = account.gate(None if per == "account" else ticket.member)
         if per not in ticket.incs:
             if wanted:
-                there = gate.holds.get(ticket.key)
-                made = b"" if there is None else there.inc
                 account.seed_where_needed(gate, wanted, now)
-                if there is None or there.expires_at <= now:
-                    account.enter(gate, wanted, now)
+                made = _hold_anyhow(account, gate, ticket.key, wanted, items, now)
             continue
         said = ticket.units[per]
         if any(units > said.get(counter, ZERO) for counter, units in wanted.items()):
@@ -146,6 +145,28 @@ def _cover(
             used = by_meter(item for item in items if not bound.on_counters([item], per, jobs=False))
             over = any(units > ticket.by_meter.get(meter, ZERO) for meter, units in used.items())
     return over, made
+
+
+def _hold_anyhow(
+    account: Account, gate: GateState, key: str, wanted: Mapping[Counter, Decimal], items: Sequence[Used], now: int
+) -> bytes:
+    """A gate that took no part in the reservation now counts its usage: on the hold of this key that is there, which
+    grows, else on a new one (b"", ended by the same call)."""
+    hold = gate.holds.get(key)
+    if hold is not None and hold.expires_at <= now and shrinks(hold, wanted):
+        account.reclaim(gate, hold, now)
+        hold = None
+    if hold is None:
+        account.enter(gate, wanted, now)
+        return b""
+    if hold.expires_at <= now:
+        hold.expires_at, hold.by_meter = now + FORCED_S, by_meter(items)
+        account.enter(gate, wanted, now)
+    elif _lacking(hold, wanted):
+        hold.expires_at = max(hold.expires_at, now + LINGER_S)
+        account.enter(gate, _lacking(hold, wanted), now)
+    _grow(hold, wanted, items)
+    return hold.inc
 
 
 def _lacking(hold: Hold, wanted: Mapping[Counter, Decimal]) -> dict[Counter, Decimal]:

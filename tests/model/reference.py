@@ -25,6 +25,7 @@ NEVER: Final = 1 << 40
 UNKNOWN_S: Final = 900
 """For so long after a change, usage may have been recorded by processes that did not know of it."""
 LINGER_S: Final = 120
+FORCED_S: Final = 300
 RECLAIM_AT_ONCE: Final = 25
 JOBS: Final = "concurrent"
 
@@ -259,6 +260,11 @@ def by_meter(items: Iterable[Used]) -> dict[str, Decimal]:
     return found
 
 
+def shrinks(hold: Hold, wanted: Mapping[Counter, Decimal]) -> bool:
+    """Whether a dead hold would lose units by a renewal for `wanted`."""
+    return any(units > wanted.get(counter, ZERO) for counter, units in hold.units.items())
+
+
 class Account:
     """One account: its rules by revision, gates, outcomes and usage."""
 
@@ -478,6 +484,10 @@ class Account:
                         self._drop_narrow(gates, self.gate(None), key, created)
                         return self._refused(gate, block, items, now)
                 continue
+            if hold is not None and shrinks(hold, wanted):
+                # It was extended or grown meanwhile: what became of it is settled first.
+                self.reclaim(gate, hold, now)
+                hold = None
             block = self.fit(gate, key, wanted, hold.units if hold else {}, bound.limits_for(items, gate.per), now)
             if block is not None:
                 self._drop_narrow(gates, gate, key, created)

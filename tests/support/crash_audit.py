@@ -7,6 +7,7 @@ and the windows of counters.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,9 @@ def caps(world: World, over: Collection[str]) -> None:
         for ruled in rules.limits:
             if (ruled.limit.per == "member") != bool(member) or ruled.maximum is None:
                 continue
-            count = gate.counts.get(ruled.counter.slot, None)  # type: ignore[assignment]
-            if count is not None:
-                hold_true(count.taken <= ruled.maximum, "cap exceeded", gate.subject, ruled.limit.id, count)
+            kept = gate.counts.get(ruled.counter.slot)
+            if kept is not None:
+                hold_true(kept.taken <= ruled.maximum, "cap exceeded", gate.subject, ruled.limit.id, kept)
 
 
 def audit(
@@ -135,16 +136,10 @@ def _kept(body: Mapping[str, Any], events: Sequence[Event]) -> None:
 def rules_source(world: World) -> RulesTable:
     source = world.__dict__.get("_rules")
     if source is None:
-        source = world.__dict__["_rules"] = wiring.rules_table(_environment())
+        source = world.__dict__["_rules"] = wiring.rules_table(os.environ)
     source._cache.clear()  # worlds come and go: a row of the same revision may be another one
     found: RulesTable = source
     return found
-
-
-def _environment() -> Mapping[str, str]:
-    import os
-
-    return os.environ
 
 
 def gates(world: World) -> list[Gate]:
@@ -217,7 +212,8 @@ def _billing(world: World, events: Sequence[Event], replanned: Collection[str]) 
     batches: list[Batch] = [batch_of(row) for row in world.rows("billing", "batch#")]
     batched: dict[tuple[str, int, str], Decimal] = defaultdict(Decimal)
     for batch in batches:
-        batched[batch.account, batch.window_start, batch.meter] += batch.units
+        if batch.repaired_by is None:  # else its successor holds the units
+            batched[batch.account, batch.window_start, batch.meter] += batch.units
     hold_true(_some(wanted) == _some(batched), "sealed windows and batches", wanted, batched)
     _sent(world, batches)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tests.support.crash_audit import Promise, audit, caps
-from tests.support.crash_wire import AWS_KINDS, KILLED_BEFORE, STRIPE_KINDS, Cut
+from tests.support.crash_wire import AWS_KINDS, STRIPE_KINDS, Cut
 from tests.support.crash_world import KEY, MOST_RECEIVED, Answer, State, World
 
 NEVER: Final = "never retried"
@@ -361,4 +361,3 @@ def http(method: str, path: str, body: Any = None, key: str | None = None) -> di
     }
 
 
-__all__ = ["KILLED_BEFORE", "Act", "Broken", "Call", "Run", "Scenario", "Suite", "http"]

@@ -1,5 +1,4 @@
-"""Traffic on the running stack that survives crashes, and the two ends that must agree: what clients were told was used,
-and what Stripe bills."""
+"""Traffic on the running stack that survives crashes, and its two ends: what clients were told, what Stripe bills."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -22,13 +23,14 @@ import urllib3.exceptions
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.botocore_stubber import MockRawResponse
-from moto.core.exceptions import HTTPException
 from moto.core.models import botocore_stubber
 from moto.dynamodb.responses import DynamoHandler
+from werkzeug.exceptions import HTTPException
 
 REGION: Final = "us-east-1"
+ACCOUNT_ID: Final = "123456789012"
+"""moto's own."""
 
 NOT_SENT: Final = "not_sent"
 NEVER_SENT: Final = "never_sent"
@@ -70,6 +72,8 @@ class Wire:
     fired: bool = False
     outage: Callable[[str], str | None] = lambda name: None
     """How each call to Stripe fails, where it does: by its name, a kind that leaves the process alive."""
+    signed: bool = False
+    """Every call goes the long way, through a real client: slower, and the same (`test_wire.py`)."""
     dead: bool = False
     """The process was killed: nothing that still runs in it (a `finally`) reaches the outside."""
     _fault: Callable[[AWSPreparedRequest, str], AWSResponse | None] | None = None
@@ -100,10 +104,8 @@ class Wire:
             raise Killed
         if kind == KILLED_AFTER:
             # A refused condition is an answer, too: the process dies before it sees it.
-            try:
+            with suppress(ClientError):
                 perform()
-            except ClientError:
-                pass
             self.on_call()
             self.dead = True
             raise Killed
@@ -117,14 +119,18 @@ class Wire:
         """A call of a botocore client's method. `real` makes the client that a cut call goes through."""
 
         def faulty(kind: str) -> Any:
-            client = real()
             self._fault = Faulty(kind, self.answer_to)
             try:
-                return getattr(client, operation)(**params)
+                return getattr(real(), operation)(**params)
             finally:
                 self._fault = None
 
-        return self.through(f"{service}.{operation}", lambda: self._straight(service, operation, params), faulty)
+        def plainly() -> Any:
+            if self.signed:
+                return getattr(real(), operation)(**params)
+            return self._straight(service, operation, params)
+
+        return self.through(f"{service}.{operation}", plainly, faulty)
 
     def before_send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse | None:
         """botocore's event, for each attempt."""
@@ -183,7 +189,8 @@ class Wire:
 
         path = [part for part in request.path_url.partition("?")[0].split("/")[2:] if not part.startswith("cus_")]
         name = f"stripe.{request.method} {'/'.join(path)}"
-        return self.through(name, send_in_trouble, faulty)
+        answer: requests.Response = self.through(name, send_in_trouble, faulty)
+        return answer
 
 
 _TOKENS: set[str] = set()
@@ -207,7 +214,7 @@ class Faulty:
 
 def _json(request: AWSPreparedRequest, body: dict[str, Any]) -> AWSResponse:
     headers = {"Content-Type": "application/x-amz-json-1.0"}
-    return AWSResponse(request.url, 200, headers, MockRawResponse(json.dumps(body)))  # type: ignore[arg-type]
+    return AWSResponse(request.url, 200, headers, MockRawResponse(json.dumps(body)))
 
 
 class Fifo:
@@ -264,8 +271,8 @@ class Proxy:
 def dynamodb(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """One operation on moto's backend. Raises ClientError as the client would."""
     handler = DynamoHandler()
-    handler.body = handler.params = params  # type: ignore[attr-defined]
-    handler.region, handler.current_account = REGION, DEFAULT_ACCOUNT_ID
+    handler.body = handler.params = params
+    handler.region, handler.current_account = REGION, ACCOUNT_ID
     handler.headers, handler.response_headers = {}, {}
     try:
         result: dict[str, Any] = getattr(handler, operation)().result
@@ -274,7 +281,7 @@ def dynamodb(operation: str, params: dict[str, Any]) -> dict[str, Any]:
         code = body.pop("__type", "Unknown").rpartition("#")[2]
         message = body.pop("message", "") or body.pop("Message", "")
         raise ClientError(
-            {**body, "Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}},  # type: ignore[typeddict-unknown-key, typeddict-item]
+            {**body, "Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}},
             operation,
         ) from None
     return result

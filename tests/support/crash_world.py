@@ -15,8 +15,7 @@ import os
 import random
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -28,13 +27,13 @@ import pytest
 import requests
 from botocore.retries.quota import RetryQuota
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
+from local.stripe_double.meter_events import listing
 from local.stripe_double.testing import Account, account
 from local.stripe_double.wire import JsonObject
 from tests.infra.translated import ROOT, Stack
-from tests.support.crash_wire import REGION, Cut, Killed, Session, Wire, dynamodb
+from tests.support.crash_wire import ACCOUNT_ID, REGION, Cut, Killed, Session, Wire, dynamodb
 from tollgate import dynamo, secrets, wiring
 from tollgate.billing import queue_store
 from tollgate.catalog.schema import load_catalog
@@ -64,7 +63,7 @@ ENVIRONMENT: Final = {
     "TOLLGATE_MODE": "test",
     "TOLLGATE_SIGNING_SECRET_PARAMETER": "/signing",
     "TOLLGATE_STRIPE_SECRET_PARAMETER": "/stripe",
-    "TOLLGATE_FLUSH_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{DEFAULT_ACCOUNT_ID}/flush.fifo",
+    "TOLLGATE_FLUSH_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT_ID}/flush.fifo",
     "TOLLGATE_SEAL_SECONDS": str(SEAL_S),
     "TOLLGATE_SEAL_GRACE_SECONDS": str(GRACE_S),
     "POWERTOOLS_SERVICE_NAME": "crash",
@@ -253,8 +252,6 @@ class World:
 
     def counted(self, *, everything: bool = False) -> list[JsonObject]:
         """Meter events that the double counts (`everything`: all that it took)."""
-        from local.stripe_double.meter_events import listing
-
         double = self.stripe.double
         with double.lock:
             found = listing(double, {})
@@ -272,14 +269,13 @@ def _shared(items: Any) -> dict[int, Any]:
 
 
 def tables() -> dict[str, Any]:
-    found: dict[str, Any] = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables
+    found: dict[str, Any] = dynamodb_backends[ACCOUNT_ID][REGION].tables
     return found
 
 
 @contextmanager
 def crash_world(catalog: Path) -> Iterator[World]:
     """A world with the catalogue published and one key, and nothing else in it."""
-    warnings.filterwarnings("ignore", message="No application metrics to publish")
     with pytest.MonkeyPatch.context() as patch, mock_aws(), account() as stripe:
         for name, value in {**ENVIRONMENT, "TOLLGATE_STRIPE_API_BASE": stripe.url}.items():
             patch.setenv(name, value)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from tollgate import dynamo
 
 from tests.contract.http.operations import BODIES, OPEN, RESERVE
 from tests.contract.http.surface import Surface
+from tollgate import dynamo
 
 WRITES = ("UpdateItem", "PutItem", "DeleteItem", "TransactWriteItems")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.catalog.model import Limit, Meter, Plan, matches, units
 from tollgate.errors import MemberRequired, UnknownMeter
@@ -20,8 +21,7 @@ ONE_PER_RESERVATION = 255
 """The meter slot of the group by which a hold takes one unit from each `concurrent` counter."""
 
 
-@dataclass(frozen=True, slots=True)
-class CounterKey:
+class CounterKey(NamedTuple):
     """Identity of a counter inside one account."""
 
     per: str
@@ -32,8 +32,7 @@ class CounterKey:
     where: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """A counter that this account keeps. `since` is the epoch second from which every event was counted on it."""
 
     slot: int
@@ -48,8 +47,7 @@ class Counter:
         return not self.key.where or matches(self.key.where, dimensions)
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(NamedTuple):
     reason: str
     since: int
 
@@ -77,8 +75,7 @@ class AccountRow:
     """Canonical JSON of the operator's overrides (next issue enforces them)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuledLimit:
+class RuledLimit(NamedTuple):
     """A limit in force and the counter that it reads."""
 
     limit: Limit

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from tollgate.errors import QuantityTooLarge
 from tollgate.quantities import MAX_UNITS, quantize
@@ -43,16 +43,14 @@ def condition(when: Mapping[str, str | tuple[str, ...] | list[str]]) -> Conditio
     )
 
 
-@dataclass(frozen=True, slots=True)
-class WeightRule:
+class WeightRule(NamedTuple):
     """Units for each quantity where `when` matches."""
 
     when: Condition
     weight: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Multiplier:
+class Multiplier(NamedTuple):
     """A factor on top of the weight where `when` matches; every matching one applies."""
 
     when: Condition
@@ -91,8 +89,7 @@ class Limit:
     max: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(NamedTuple):
     """A stretch of a tiered price up to and including `up_to` units (None: without end)."""
 
     up_to: Decimal | None
@@ -117,14 +114,12 @@ class Price:
     round: Literal["up", "down"] = "up"
 
 
-@dataclass(frozen=True, slots=True)
-class BillingPeriod:
+class BillingPeriod(NamedTuple):
     interval: Interval = "month"
     anchor: Anchor = "calendar"
 
 
-@dataclass(frozen=True, slots=True)
-class GrantRule:
+class GrantRule(NamedTuple):
     """Credits that a plan gives by itself; `rollover_max` None: what is left at the next grant expires."""
 
     meter: str

@@ -36,7 +36,7 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         if after is None or (counter.cap is not None and after.taken > counter.cap):
             return None
         counts[counter.slot] = after
-    return replace(gate, rev=write.new_rev, counts=counts, holds=holds, recount=write.freeze)
+    return replace(gate, rev=write.new_rev, counts=counts, holds=holds, recount=write.freeze or gate.recount)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:

@@ -68,7 +68,7 @@ def take_forced(
             recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
         elif isinstance(seen, Gate) and expiry_of(seen.holds[key]) <= now_ms // 1000:
-            seen = reclaim(deps, rules, seen, (key,), counted)  # what another body under this key left behind
+            seen = reclaim(deps, rules, seen, (key,), counted)  # larger, or left behind by another body
         else:
             raise Busy  # another body under this key; its hold expires
     raise Busy

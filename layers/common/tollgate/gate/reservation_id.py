@@ -1,6 +1,7 @@
 """The reservation id: opaque and signed. It carries all that a late commit needs, so nothing is stored for it.
 
-`rsv_` + base64url(first 16 bytes of HMAC-SHA256 + JSON, deflated where it is long). A forged, cut or foreign id is no reservation (404).
+`rsv_` + base64url(first 16 bytes of HMAC-SHA256 + JSON, deflated where it is long). A forged, cut or foreign id is no
+reservation (404).
 """
 
 from __future__ import annotations

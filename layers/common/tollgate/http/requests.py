@@ -11,9 +11,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictBool,
     ValidationError,
     WithJsonSchema,
@@ -215,10 +215,10 @@ _KEY_SCHEMA = {
 
 Id = Annotated[str, Field(strict=True), AfterValidator(_id), WithJsonSchema(_ID_SCHEMA)]
 MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64, examples=["ai_credits"])]
-Quantity = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_positive), WithJsonSchema(_QUANTITY_SCHEMA)]
-Amount = Annotated[Decimal, BeforeValidator(_decimal), AfterValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
-Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema(_MOMENT_SCHEMA)]
-Ttl = Annotated[int, BeforeValidator(_seconds), WithJsonSchema(_TTL_SCHEMA)]
+Quantity = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_positive), WithJsonSchema(_QUANTITY_SCHEMA)]
+Amount = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
+Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_MOMENT_SCHEMA)]
+Ttl = Annotated[int, PlainValidator(_seconds), WithJsonSchema(_TTL_SCHEMA)]
 Dimensions = Annotated[
     dict[str, Annotated[str, Field(strict=True)]], AfterValidator(_dimensions), WithJsonSchema(_DIMENSIONS_SCHEMA)
 ]
@@ -228,6 +228,10 @@ Key = Annotated[str, Field(strict=True), AfterValidator(_key), WithJsonSchema(_K
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+LATER = ConfigDict(defer_build=True)
+"""For bodies that many a container never sees: pydantic builds their validator at their first use."""
 
 
 class ItemIn(Body):
@@ -327,13 +331,15 @@ class CommitIn(Body):
 
 
 class ReleaseIn(Body):
+    model_config = LATER
+
     idempotency_key: Key | None = None
 
 
 class ExtendIn(Body):
     """An absolute expiry, absolute totals, or both: repeating is harmless."""
 
-    model_config = ConfigDict(
+    model_config = LATER | ConfigDict(
         json_schema_extra={
             "allOf": [
                 _NOT_BOTH_TOTALS,
@@ -358,6 +364,8 @@ class ExtendIn(Body):
 
 
 class EventIn(Body):
+    model_config = LATER
+
     id: Id
     account: Id
     member: Id | None = None
@@ -372,6 +380,8 @@ class EventIn(Body):
 
 class UsageIn(Body):
     """The events are parsed one by one (`EventIn`): a wrong one is answered as rejected and spoils no other."""
+
+    model_config = LATER
 
     events: Annotated[list[Any], Field(min_length=1, max_length=100)]
     idempotency_key: Key | None = None
