@@ -30,13 +30,13 @@ def main(arguments: Sequence[str]) -> int:
         report.show(section, console)
 
     with stage() as running:
-        counted, found = calls.section(running)
+        counted, found, minutes = calls.section(running)
         add(counted)
         logged = calls.logged_by_a_pair(running)
         add(gate_size.section(running))
         billed, window = billing.section(running)
         add(billed)
-    add(dollars.section(found, window, logged))
+    add(dollars.section(found, minutes, window, logged))
     if options.counted:
         add(Section("Start of the gate function", (), [imports.stripe_check()]))
     else:

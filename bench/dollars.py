@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from bench.billing import PAIRS, WindowCost
-from bench.calls import Counted
+from bench.calls import Counted, Minutes
 from bench.report import Check, Listing, Section
 
 MILLION = Decimal(1_000_000)
@@ -32,8 +32,10 @@ LOG_LINE_BYTES = 26
 """CloudWatch counts so many bytes more for each event."""
 CALL_MS = 3
 """Assumed time of a call beside its requests to DynamoDB."""
-REQUEST_MS = 8
-"""Assumed time of one request to DynamoDB: 5 ms of waiting, 3 ms of CPU at the 0.29 vCPU that 512 MB buy."""
+CPU_MS = 3
+"""Assumed CPU time of one request to DynamoDB at the 0.29 vCPU that 512 MB buy; `bench.cpu` measures it."""
+REQUEST_MS = 5 + CPU_MS
+"""Assumed time of one request to DynamoDB: 5 ms of waiting, and its CPU."""
 FLUSH_MS = 400
 """Assumed time of a flush beside its requests to DynamoDB: one call to Stripe."""
 START_MS = 1_200
@@ -41,6 +43,9 @@ STARTS = Decimal(1) / 1_000
 """Assumed cold starts: one in a thousand calls, each billed for its initialisation."""
 MONTH = 10_000_000
 """Assumed size of the stack: calls (pairs, or events) a month, over which the fixed costs are spread."""
+CONTAINERS = 2
+"""Assumed containers that an active account's calls meet: each reads the rules once a minute."""
+WINDOW_MINUTES = 5
 MINUTES = 30 * 24 * 60
 POLLS = 15
 """Receives a minute of an idle queue: five pollers, 20 s each."""
@@ -53,11 +58,11 @@ class Line:
     """A million pairs or events."""
 
 
-def section(found: Counted, window: WindowCost, logged: int) -> Section:
+def section(found: Counted, minutes: Minutes, window: WindowCost, logged: int) -> Section:
     """The price of reserve + commit and of batched usage. `logged`: bytes logged by a reserve and its commit."""
-    pair = _pair(found, window, logged)
-    plain = _batched(found, window, "usage: 100 events, ids no UUIDv7")
-    batched = _batched(found, window, "usage: 100 events of one account")
+    pair = _pair(found, minutes, window, logged)
+    plain = _batched(found, minutes, window, "usage: 100 events, ids no UUIDv7")
+    batched = _batched(found, minutes, window, "usage: 100 events of one account")
     rows = [
         (line.what, line.dollars, batch.dollars, other.dollars)
         for line, batch, other in zip(pair, batched, plain, strict=True)
@@ -66,7 +71,10 @@ def section(found: Counted, window: WindowCost, logged: int) -> Section:
         sum((line.dollars for line in lines), Decimal(0)) for lines in (pair, batched, plain)
     )
     rates = [
-        (f"{rate} in a window of 5 min", sum((line.dollars for line in _pair(found, window, logged, rate)), Decimal(0)))
+        (
+            f"{rate} in a window of 5 min",
+            sum((line.dollars for line in _pair(found, minutes, window, logged, rate)), Decimal(0)),
+        )
         for rate in (5, 15, PAIRS, 300, 3000)
     ]
     answer_bytes = found.answer_bytes["reserve"] + found.answer_bytes["commit"]
@@ -84,7 +92,7 @@ def section(found: Counted, window: WindowCost, logged: int) -> Section:
         ],
         [
             f"Assumed: {MONTH:,} pairs (or events) a month; an active account has {PAIRS} pairs (or {PAIRS * 100:,} "
-            "events) in a seal window of 5 min, on one meter; one marker a window.",
+            f"events) in a seal window of 5 min, on one meter, met by {CONTAINERS} containers, with a limit a minute.",
             f"Assumed durations: {CALL_MS} ms a call and {REQUEST_MS} ms a request to DynamoDB (5 ms waiting, 3 ms "
             f"CPU at 0.29 vCPU), {FLUSH_MS} ms a Stripe call; one cold start of {START_MS} ms in 1,000 calls; 512 MB, "
             "arm64.",
@@ -96,29 +104,31 @@ def section(found: Counted, window: WindowCost, logged: int) -> Section:
     )
 
 
-def _pair(found: Counted, window: WindowCost, logged: int, rate: int = PAIRS) -> list[Line]:
+def _pair(found: Counted, minutes: Minutes, window: WindowCost, logged: int, rate: int = PAIRS) -> list[Line]:
     """`rate`: pairs of one account in a seal window."""
     reserve, commit = found["reserve"], found["commit"]
     requests = reserve.requests + commit.requests
     write, read = Decimal(reserve.write + commit.write), reserve.read + commit.read
     return _lines(
+        minutes,
         window,
         calls=Decimal(2),
         milliseconds=Decimal(2 * CALL_MS + requests * REQUEST_MS),
-        write=write + Decimal(1) / rate,
+        write=write,
         read=read,
         log_bytes=Decimal(logged),
         each_window=rate,
     )
 
 
-def _batched(found: Counted, window: WindowCost, name: str) -> list[Line]:
+def _batched(found: Counted, minutes: Minutes, window: WindowCost, name: str) -> list[Line]:
     batch = found[name]
     return _lines(
+        minutes,
         window,
         calls=Decimal(1) / 100,
         milliseconds=Decimal(CALL_MS + batch.requests * REQUEST_MS) / 100,
-        write=Decimal(batch.write) / 100 + Decimal(1) / (PAIRS * 100),
+        write=Decimal(batch.write) / 100,
         read=batch.read / 100,
         log_bytes=Decimal(0),
         each_window=PAIRS * 100,
@@ -126,6 +136,7 @@ def _batched(found: Counted, window: WindowCost, name: str) -> list[Line]:
 
 
 def _lines(
+    minutes: Minutes,
     window: WindowCost,
     *,
     calls: Decimal,
@@ -138,6 +149,9 @@ def _lines(
     """The lines of one pair or event, times a million. `each_window`: how many share a window's sealing."""
     seal, flush, idle = window.seal, window.flush, window.idle
     share = Decimal(1) / each_window
+    a_window = Decimal(WINDOW_MINUTES) / minutes.minutes
+    markers_and_rolls = share * min(1 + a_window * minutes.extra, Decimal(each_window))
+    rules = share * min(a_window * minutes.rules * CONTAINERS, Decimal(each_window))
     # Seal reads every row once; the measured window held a few, so what they took is left out and added row by row.
     row_units = Decimal(window.row_bytes) / 4096
     seal_read = max(seal.read - PAIRS * row_units, Decimal(0))
@@ -148,7 +162,8 @@ def _lines(
         Line("Lambda requests", calls * LAMBDA_REQUESTS),
         Line("Lambda duration", MILLION * _duration(milliseconds + calls * STARTS * START_MS)),
         Line("DynamoDB writes", write * WRITE_UNITS),
-        Line("DynamoDB reads", read * READ_UNITS),
+        Line("markers, windows rolled over", markers_and_rolls * WRITE_UNITS),
+        Line("DynamoDB reads: rules", (read + rules) * READ_UNITS),
         Line("seal and flush: DynamoDB writes", share * (seal.write + flush.write) * WRITE_UNITS),
         Line("seal and flush: DynamoDB reads", (row_units + share * (seal_read + flush.read)) * READ_UNITS),
         Line(

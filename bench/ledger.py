@@ -6,6 +6,7 @@ its own, which nobody counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 from bench.sizing import Item, index_write_units, item_size, read_units, write_units
 
 ZERO = Decimal(0)
+_PLACEHOLDER = re.compile(r"[:#][A-Za-z0-9_]+")
 _READS = ("GetItem", "Query", "Scan")
 _WRITES = ("PutItem", "UpdateItem", "DeleteItem")
 
@@ -95,6 +97,7 @@ class Ledger:
             return
         touched = []
         if model.service_model.service_name == "dynamodb":
+            check_placeholders(params)
             touched = [(table, key, self._item(table, key)) for table, key in self._touched(model.name, params)]
         context["ledger"] = (dict(params), touched)
 
@@ -182,6 +185,26 @@ class Ledger:
                 own = [entry["AttributeName"] for entry in index["KeySchema"]]
                 self._indexes[table].append((index["IndexName"], (*own, *keys)))
         return self._indexes[table]
+
+
+class UnusedPlaceholder(Exception):
+    """DynamoDB refuses a request that names a value or an attribute and does not use it; emulators let some pass."""
+
+
+def check_placeholders(params: Mapping[str, Any]) -> None:
+    """Hold a request's names and values against its expressions. Raises UnusedPlaceholder."""
+    for part in [params, *(part for one in params.get("TransactItems", ()) for part in one.values())]:
+        used = {
+            placeholder
+            for name, text in part.items()
+            if name.endswith("Expression")
+            for placeholder in _PLACEHOLDER.findall(text)
+        }
+        given = {*part.get("ExpressionAttributeValues", ()), *part.get("ExpressionAttributeNames", ())}
+        if used != given:
+            raise UnusedPlaceholder(
+                f"{sorted(given - used)} given and not used, {sorted(used - given)} used and not given"
+            )
 
 
 def _projected(item: Item | None, names: tuple[str, ...]) -> Item | None:

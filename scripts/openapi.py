@@ -20,16 +20,16 @@ def files() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in arguments:
-        for path in stale:
+    stale = {
+        path: text for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    for path, text in stale.items():
+        if "--check" in arguments:
             print(f"{path.name} does not say what the code says: run `make openapi`", file=sys.stderr)
-        return 1 if stale else 0
-    made = files()
-    for path in stale:
-        path.write_text(made[path], encoding="utf-8")
-        print(f"wrote {path.name}")
-    return 0
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.name}")
+    return 1 if stale and "--check" in arguments else 0
 
 
 if __name__ == "__main__":

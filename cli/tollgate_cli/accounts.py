@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+
 from tollgate import wiring
 from tollgate.accounts.rules import Rules
 from tollgate.clock import rfc3339
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.quantities import plain
-
 from tollgate_cli.output import out, table
 from tollgate_cli.target import Profile, Region, StackName, connected
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from tollgate import wiring
 from tollgate.catalog.model import Catalog, Limit, Plan, Price
 from tollgate.catalog.schema import CatalogError, json_schema, load_catalog, notices
 from tollgate.quantities import plain
-
 from tollgate_cli.output import WRONG, err, note, out, table
 from tollgate_cli.target import Profile, Region, StackName, connected
 

@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+
 from tollgate import wiring
 from tollgate.accounts.key_store import ApiKey
 from tollgate.clock import rfc3339
-
 from tollgate_cli.output import fail, note, out, table
 from tollgate_cli.target import Profile, Region, StackName, connected
 

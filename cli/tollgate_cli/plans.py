@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import typer
+
 from tollgate import wiring
 from tollgate.quantities import plain
-
 from tollgate_cli.output import fail, out, table
 from tollgate_cli.target import Profile, Region, StackName, connected
 

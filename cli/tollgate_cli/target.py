@@ -19,9 +19,9 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
+
 from tollgate import dynamo
 from tollgate.errors import TollgateError
-
 from tollgate_cli.output import fail
 
 LOCAL_STACK = "tollgate-local"

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from bench.ledger import Ledger
+from bench.ledger import Ledger, UnusedPlaceholder
 
 KB = "x" * 1024
 
@@ -156,3 +156,14 @@ def test_runs_of_the_same_call_are_named_together(scene: Scene) -> None:
         put(scene)
         scene.client.get_item(TableName="things", Key=key())
     assert tally.named() == "2 x Put things, Get things"
+
+
+def test_a_request_that_dynamodb_would_refuse_is_not_counted(scene: Scene) -> None:
+    request = {
+        "TableName": "things",
+        "Key": key(),
+        "UpdateExpression": "SET n = :n",
+        "ExpressionAttributeValues": {":n": {"N": "1"}, ":unused": {"N": "2"}},
+    }
+    with scene.ledger.counting(), pytest.raises(UnusedPlaceholder, match=":unused"):
+        scene.client.update_item(**request)

@@ -290,9 +290,7 @@ BATCH: Final = (
     {"id": uuid_key(8), "account": FREE, "member": "m", "quantity": "12"},
 )
 USAGE: Final = [
-    Scenario(
-        "usage of two accounts", [usage("u", *BATCH)], (), used(pro="5", free="12"), over=frozenset({FREE, PRO})
-    ),
+    Scenario("usage of two accounts", [usage("u", *BATCH)], (), used(pro="5", free="12"), over=frozenset({FREE, PRO})),
     Scenario(
         "usage with a key, some of it known",
         [usage("u", *BATCH, key="batch-1")],
@@ -557,4 +555,3 @@ SEAL_AND_FLUSH: Final = [
 ]
 
 SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH]
-

@@ -120,9 +120,7 @@ def an_unchanged_account_is_not_applied(patch: Patch) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_the_suite_sees_it(
-    suite: Suite, monkeypatch: Patch, mutant: Callable[[Patch], None], names: list[str]
-) -> None:
+def test_the_suite_sees_it(suite: Suite, monkeypatch: Patch, mutant: Callable[[Patch], None], names: list[str]) -> None:
     mutant(monkeypatch)
     own = Suite(suite.world, suite.base)
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in names]

@@ -6,14 +6,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 
-from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, bring_to_rest, copy_of, each_answer_has_its_event, state_of
+from tests.interleave.stage import (
+    Caller,
+    Key,
+    Process,
+    Stage,
+    bring_to_rest,
+    copy_of,
+    each_answer_has_its_event,
+    state_of,
+)
 from tests.interleave.worlds import (
     ADDED_HOURLY,
     ADDED_MEMBER,
     LOWERED,
-    ACCOUNT_ONLY,
     SHAPES,
-    WITH_MEMBER,
+    WIDE_MEMBER,
     Base,
     Shape,
     prepared,
@@ -112,12 +120,14 @@ KEYED = {"reserve", "commit", "commit over", "release", "extend"}
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Two calls on one prepared world. `same`: both on reservation 0, else on 0 and 1."""
+    """Two or three calls on one prepared world. `same`: the first two on reservation 0, else on 0 and 1."""
 
     shape: Shape
     first: str
     second: str
     same: bool = True
+    third: str = ""
+    """A call on reservation 0."""
     skews: tuple[int, int] = (0, 0)
     stale: bool = False
     """The first caller still has the rules from before a change that is in force."""
@@ -131,7 +141,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        parts = [f"{self.first} / {self.second}", self.shape.name, "same key" if self.same else "different keys"]
+        parts = [" / ".join(self._ops), self.shape.name, "same key" if self.same else "different keys"]
         if any(self.skews):
             parts.append(f"clocks {self.skews[0]:+d}/{self.skews[1]:+d} ms")
         parts += [word for word, on in (("stale rules", self.stale), ("plain keys", self.plain_keys)) if on]
@@ -140,20 +150,23 @@ class Scenario:
             parts.append(self.gone)
         return ", ".join(parts)
 
+    @property
+    def _ops(self) -> tuple[str, ...]:
+        return (self.first, self.second, self.third) if self.third else (self.first, self.second)
+
     def run(self, chooser: Chooser) -> Stage:
         base = prepared(self.shape, self.before_midnight_ms, self.plain_keys, self.gone, self.stale)
-        stage = Stage(
-            copy_of(base.world), chooser, self.crashes, self.faults, self.late or bool({self.first, self.second} & MOVES_TIME)
-        )
+        late = self.late or bool(MOVES_TIME & {*self._ops})
+        stage = Stage(copy_of(base.world), chooser, self.crashes, self.faults, late)
         stage.watch.rules.setdefault(base.old_rules.rev, base.old_rules)
-        for at, (op, skew) in enumerate(zip((self.first, self.second), self.skews, strict=True)):
+        for at, op in enumerate(self._ops):
             rules = base.old_rules if self.stale and at == 0 else base.rules
-            call, target = OPS[op], 0 if self.same else at
+            call, target = OPS[op], 1 if at == 1 and not self.same else 0
 
             def body(caller: Caller, call: Op = call, target: int = target) -> None:
                 call(caller, base, target)
 
-            stage.add("AB"[at], Process(skew, rules), body)
+            stage.add("ABC"[at], Process(self.skews[at] if at < 2 else 0, rules), body)
         stage.run()
         return stage
 
@@ -199,7 +212,7 @@ def _both_keys(scenario: Scenario) -> Iterator[Scenario]:
 
 
 def skewed_pairs() -> Iterator[Scenario]:
-    """One clock 3 s fast and already in the next day, one 3 s slow: in the second before midnight and in the one after."""
+    """One clock 3 s fast and already in the next day, one 3 s slow: just before midnight and just after."""
     for shape, first, second, before in product(SHAPES, WRITES, WRITES, (1_000, -1_000)):
         yield from _both_keys(Scenario(shape, first, second, skews=(FAST, SLOW), before_midnight_ms=before))
 
@@ -215,6 +228,13 @@ def pairs_afterwards() -> Iterator[Scenario]:
     for shape, gone in product(SHAPES, ("committed", "voided", "expired")):
         for first, second in combinations_with_replacement((*CALLS, "reclaim", "lower limit"), 2):
             yield from _both_keys(Scenario(shape, first, second, gone=gone, before_midnight_ms=43_200_000))
+
+
+def attempts_at_one_reservation() -> Iterator[Scenario]:
+    """Two attempts at one reservation, the account full at first: what one drops of the member's, the other may have
+    taken over. A third caller makes room."""
+    for third in ("release", "commit", "reclaim", "extend"):
+        yield Scenario(WIDE_MEMBER, "reserve new", "reserve new", third=third)
 
 
 def plain_key_pairs() -> Iterator[Scenario]:
@@ -243,6 +263,7 @@ FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
     "skewed clocks": skewed_pairs,
     "stale rules": stale_pairs,
     "afterwards": pairs_afterwards,
+    "attempts at one reservation": attempts_at_one_reservation,
     "plain keys": plain_key_pairs,
     "crash": crashing_pairs,
     "faults": faulty_pairs,

@@ -12,12 +12,11 @@ from tests.support.memory import World
 from tests.support.scheduler import EVERYTHING, Actor, Chooser, Scheduler
 from tollgate.accounts.rules import Frozen, Item, Rules
 from tollgate.catalog.model import Plan
-from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy, IdempotencyMismatch, MemberRequired
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import extend
 from tollgate.gate.hold import expiry_of
-from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.record import Recorded, Reported, record
@@ -57,7 +56,11 @@ def state_of(stage: Stage) -> object:
         for name, gate in world.gates.items()
     )
     rows = (
-        (at, isinstance(row, Event) and (row.recorded_ms, row.units, row.late, row.call), frozenset(row.incarnations.items()))
+        (
+            at,
+            isinstance(row, Event) and (row.recorded_ms, row.units, row.late, row.call),
+            frozenset(row.incarnations.items()),
+        )
         for at, row in world.outcomes.items()
     )
     grants = ((held.asked.key, tuple(hold.incarnation for hold in held.holds.values())) for held in stage.open)
@@ -140,7 +143,7 @@ class Stage:
         """Raises Violation, with the order of moves that led to it."""
         try:
             self.scheduler.run()
-        except Exception as error:  # noqa: BLE001 - whatever stops an actor is a finding; the order of moves explains it
+        except Exception as error:
             raise Violation(f"{type(error).__name__}: {error}\n{self.story()}") from error
 
     def story(self) -> str:
@@ -308,7 +311,7 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
             _expire_all(caller)
         last.watch.at_rest()
         each_answer_has_its_event(last)
-    except Exception as error:  # noqa: BLE001 - as in Stage.run
+    except Exception as error:
         raise Violation(f"{type(error).__name__}: {error}\n{stage.story()}\n({ending})") from error
 
 

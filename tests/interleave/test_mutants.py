@@ -10,7 +10,14 @@ import pytest
 
 from tests.interleave import triples
 from tests.interleave.mutants import MUTANTS
-from tests.interleave.pairs import Scenario, explored, pairs_afterwards, plain_pairs, skewed_pairs
+from tests.interleave.pairs import (
+    Scenario,
+    attempts_at_one_reservation,
+    explored,
+    pairs_afterwards,
+    plain_pairs,
+    skewed_pairs,
+)
 from tests.interleave.watch import Violation
 
 FIRST, ALL = 1_500, 6_000
@@ -21,7 +28,9 @@ def part_of_the_pairs() -> Iterator[Scenario]:
     """Pairs of client calls, reclaim and rollover; a few with clocks that disagree and with reservations that ended."""
     small = {"reserve", "reserve new", "commit", "release", "extend", "reclaim", "rollover"}
     plain = (pair for pair in plain_pairs() if {pair.first, pair.second} <= small)
-    return chain(plain, islice(skewed_pairs(), 40), islice(pairs_afterwards(), 0, None, 8))
+    return chain(
+        attempts_at_one_reservation(), plain, islice(skewed_pairs(), 40), islice(pairs_afterwards(), 0, None, 8)
+    )
 
 
 def hunt() -> str | None:

@@ -42,7 +42,11 @@ PLANS: tuple[Plan, ...] = tuple(
             (limit("daily", 10), limit("hourly", 8, HOURLY), limit("jobs", 2)),
             (limit("daily", 12), concurrent("jobs", 2), concurrent("seats", 1, per="member")),
             (limit("burst", 9, WindowKind.first_use(5)), limit("daily", 10, DAY)),
-            (limit("daily", 10), limit("premium", 4, where=PREMIUM), limit("own premium", 3, per="member", where=PREMIUM)),
+            (
+                limit("daily", 10),
+                limit("premium", 4, where=PREMIUM),
+                limit("own premium", 3, per="member", where=PREMIUM),
+            ),
             (limit("ever", 14, WindowKind("lifetime")), limit("own", 5, WindowKind.first_use(1), per="member")),
         ),
         start=1,
@@ -214,5 +218,3 @@ def run(seed: int) -> None:
     stage.run()
     each_answer_has_its_event(stage)
     bring_to_rest(stage, ENDINGS[seed % len(ENDINGS)])
-
-

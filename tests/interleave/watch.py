@@ -187,7 +187,9 @@ class Watch:
         for slot in slots:
             cap = cap_of(rules, slot)
             if cap is not None and after.counts[slot].taken > cap:
-                raise Violation(f"granted past the cap {cap} of counter {slot} of {after.subject}: {after.counts[slot]}")
+                raise Violation(
+                    f"granted past the cap {cap} of counter {slot} of {after.subject}: {after.counts[slot]}"
+                )
         ledger = self.granted.setdefault((after.subject, key, raw[1:17]), {})
         windows = self.windows.setdefault((after.subject, key, raw[1:17]), {})
         for slot, units in held_units(raw).items():
@@ -269,7 +271,6 @@ class Watch:
             for start, used in windows.items():
                 if used > highest:
                     raise Violation(f"{subject}: {used} granted and used in window {start}, past the cap {highest}")
-
 
     def _in_their_windows(self, rules: Rules, subject: str, counter: Counter, rows: list[Event]) -> None:
         """Nothing was recorded before the window that it was held in."""

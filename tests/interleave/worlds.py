@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, copy_of
 from tests.support.gate import CREDITS, limit, plan
@@ -29,11 +29,14 @@ class Shape:
 
 ACCOUNT_ONLY = Shape("account", None)
 WITH_MEMBER = Shape("member", "alice")
+WIDE_MEMBER = Shape("wide member", "alice")
+"""The account's gate is the one that refuses."""
 SHAPES = (ACCOUNT_ONLY, WITH_MEMBER)
 
 PLANS: dict[str, Plan] = {
     "account": plan(limit("daily", 10)),
     "member": plan(limit("daily", 12), limit("own", 10, per="member")),
+    "wide member": plan(limit("daily", 8), limit("own", 12, per="member")),
 }
 LOWERED: dict[str, Plan] = {
     "account": plan(limit("daily", 7), version=2),
@@ -79,7 +82,7 @@ def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
     return stage
 
 
-@lru_cache(maxsize=None)
+@cache
 def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str, stale: bool) -> Base:
     """A base world. `gone`: the reservations were `committed`, `voided` (released) or `expired` (not yet swept)."""
     now = MIDNIGHT - before_midnight_ms
@@ -114,4 +117,3 @@ def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str,
         tuple(stage.open),
         MIDNIGHT - settled.now_ms,
     )
-

@@ -66,11 +66,17 @@ def commit(
     `cut`: where the process died; what it got done on the gates is left to whoever looks at them."""
     now, bound = now_ms // 1000, account.bound(sent.known)
     items = weighed(bound, ticket, sent)
-    over, made = _cover(account, now, ticket, bound, items)
+    there = account.outcomes.get(ticket.key)
+    try:
+        over, made = _cover(account, now, ticket, bound, items)
+        if isinstance(there, Voided) and there.blocks(ticket.incs) and cut is None:
+            # The late commit looks at the gates, which tell of newer rules.
+            _, made = _cover(account, now, ticket, account.now_bound, items)
+    except InTheWay:
+        return Failed("busy")
     incs = dict(ticket.incs)
     if made is not None:
         incs["member"] = made or row_incs.get("member", b"\xff" * 16)
-    there = account.outcomes.get(ticket.key)
     if cut == "before the row":
         return Failed(cut)
     if isinstance(there, Recorded):
@@ -127,10 +133,11 @@ def _cover(
         if per not in ticket.incs:
             if wanted:
                 account.seed_where_needed(gate, wanted, now)
-                made = _hold_anyhow(account, gate, ticket.key, wanted, items, now)
+                made = _hold_anyhow(account, gate, ticket, wanted, items, now)
             continue
         said = ticket.units[per]
         if any(units > said.get(counter, ZERO) for counter, units in wanted.items()):
+            bound = account.now_bound  # the gate tells of newer rules, and the member's gate is asked under those
             hold = account.own(ticket, per)
             lacking = {} if hold is None else _lacking(hold, wanted)
             if hold is not None and lacking:
@@ -147,13 +154,24 @@ def _cover(
     return over, made
 
 
+class InTheWay(Exception):
+    """A try of another body under this key died here and left a hold: busy, until that expires."""
+
+
 def _hold_anyhow(
-    account: Account, gate: GateState, key: str, wanted: Mapping[Counter, Decimal], items: Sequence[Used], now: int
+    account: Account,
+    gate: GateState,
+    ticket: Ticket,
+    wanted: Mapping[Counter, Decimal],
+    items: Sequence[Used],
+    now: int,
 ) -> bytes:
     """A gate that took no part in the reservation now counts its usage: on the hold of this key that is there, which
     grows, else on a new one (b"", ended by the same call)."""
-    hold = gate.holds.get(key)
-    if hold is not None and hold.expires_at <= now and shrinks(hold, wanted):
+    hold = gate.holds.get(ticket.key)
+    if hold is not None and hold.expires_at > now and hold.body != ticket.digest:
+        raise InTheWay
+    if hold is not None and hold.expires_at <= now and (hold.body != ticket.digest or shrinks(hold, wanted)):
         account.reclaim(gate, hold, now)
         hold = None
     if hold is None:
@@ -198,7 +216,11 @@ def release(
             del gate.holds[ticket.key]
     if isinstance(there, Recorded):
         return Failed("already_committed")
-    if isinstance(there, Voided) and there.why == "released" and (release_key is None or there.release_key != release_key):
+    if (
+        isinstance(there, Voided)
+        and there.why == "released"
+        and (release_key is None or there.release_key != release_key)
+    ):
         return Failed("already_released")
     bound = account.bound(known)
     items = ticket.items

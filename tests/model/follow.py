@@ -11,8 +11,18 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tests.model.endings import Sent, weighed
-from tests.model.reference import Account, Counter, GateState, Hold, Recorded, Ticket, Voided, by_meter, counter_of
-from tests.model.reference import maximum_of
+from tests.model.reference import (
+    Account,
+    Counter,
+    GateState,
+    Hold,
+    Recorded,
+    Ticket,
+    Voided,
+    by_meter,
+    counter_of,
+    maximum_of,
+)
 from tests.model.shapes import Body
 from tests.model.stores import WeighedWorld
 from tollgate.gate.hold import unpack
@@ -62,6 +72,7 @@ def follow(account: Account, world: WeighedWorld, now_ms: int, died: BrokenOff |
         if owner != account.name:
             continue
         gate = account.gate(member or None)
+        gate.recounting = real.rev < 0
         _follow_holds(account, gate, real, names, now, died)
         _follow_windows(account, gate, real, names, now, died)
         _compare(account, gate, real, names)
@@ -114,6 +125,12 @@ def _follow_holds(
     fresh = {names[slot] for slot in real.counts} - set(gate.windows)
     if fresh:
         account.seed(gate, now, fresh)
+        for slot, count in real.counts.items():
+            kind = names[slot].kind
+            if names[slot] in fresh and kind is not None and kind.hours is not None:
+                # Seeded while a hold stood that has become an event since: that reserve was the first use.
+                if now - kind.hours * 3600 < count.window < gate.windows[names[slot]]:
+                    gate.windows[names[slot]] = count.window
     for key, hold in list(gate.holds.items()):
         if key in real.holds:
             continue
@@ -134,7 +151,7 @@ def _follow_holds(
         elif isinstance(died, Died) and hold is None and key == died.ticket.key:
             items = weighed(account.bound(died.sent.known), died.ticket, died.sent)
             wanted = account.bound(died.sent.known).on_counters(items, gate.per, jobs=False)
-            hold = Hold(key, found.incarnation, found.expires_at, b"", wanted, by_meter(items))
+            hold = Hold(key, found.incarnation, found.expires_at, b"", wanted, by_meter(items), now)
             gate.holds[key] = hold
         assert hold is not None, f"{gate.per} {gate.member} has a hold {key} that the reference has not"
         units = {names[slot]: value for slot, value in found.units().items()}
@@ -152,7 +169,8 @@ def _left_by_reserve(
     items = bound.weigh(died.body)
     wanted = bound.on_counters(items, gate.per, jobs=True)
     assert before is None or before.expires_at <= now, "a live hold was overwritten"
-    hold = Hold(died.key, inc, now + died.ttl, died.digest, wanted, by_meter(items))
+    made = now if before is None else before.made
+    hold = Hold(died.key, inc, now + died.ttl, died.digest, wanted, by_meter(items), made)
     gate.holds[died.key] = hold
     account.enter(gate, wanted, now)
     for limit in bound.limits_for(items, gate.per):

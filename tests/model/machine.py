@@ -115,7 +115,7 @@ class GateMachine(RuleBasedStateMachine):
         for name in ACCOUNTS:
             empty = AccountRow(name, 1, plan.id, 1, 0, Calendar.of(zone), (), ())
             self.world.rows[name] = row_with_plan(empty, plan, meters, 0)
-            first = Binding(plan, meters, Calendar.of(zone), None, {counter: 0 for counter in needed(plan)})
+            first = Binding(plan, meters, Calendar.of(zone), None, dict.fromkeys(needed(plan), 0))
             self.accounts[name] = Account(name, first, self.max_holds)
         self.requests: list[tuple[str, str | None, int, Body, int]] = []
         self.open: list[tuple[Ticket, Reservation]] = []
@@ -184,10 +184,8 @@ class GateMachine(RuleBasedStateMachine):
         digest = fingerprint(repr((name, member, body)).encode())
         origin = self.started - 1000 + key if key % 2 else None
         asked = AskedCall(name, member, hashed, origin, digest, ttl, weigh(body))
-        known = process.rules.known(name) or account.rev
-        answer = self._cut(
-            None if cut is None else CutAfter("gate.write", cut), lambda: reserve(process.deps, asked)
-        )
+        known = account.known = process.rules.known(name) or account.rev
+        answer = self._cut(None if cut is None else CutAfter("gate.write", cut), lambda: reserve(process.deps, asked))
         if answer is DIED:
             follow(account, self.world, process.now_ms, BrokenOff(hashed, digest, body, ttl))
             return
@@ -214,6 +212,7 @@ class GateMachine(RuleBasedStateMachine):
                 {per: dict(hold.units) for per, hold in expected.holds.items()},
                 dict(expected.holds["account"].by_meter),
                 expected.floor,
+                digest,
                 body,
                 expected.items,
             )
@@ -239,7 +238,9 @@ class GateMachine(RuleBasedStateMachine):
     @rule(
         process=shapes.processes,
         at=st.integers(0, 50),
-        how=st.sampled_from(("as reserved", "as reserved", "another amount", "another amount", "cached", "other items")),
+        how=st.sampled_from(
+            ("as reserved", "as reserved", "another amount", "another amount", "cached", "other items")
+        ),
         quantity=st.sampled_from(("0", "0.5", "1", "2", "4", "9", "40")),
         dims=shapes.dimensions,
         body=shapes.bodies,
@@ -282,7 +283,7 @@ class GateMachine(RuleBasedStateMachine):
         process, account = self.processes[at], self.accounts[ticket.account]
         if cut is not None:
             process.rules.forget(ticket.account)
-        known = process.rules.known(ticket.account) or account.rev
+        known = account.known = process.rules.known(ticket.account) or account.rev
         digest = fingerprint(repr((used, cached)).encode())
         body = ticket.body if used is None else used
 
@@ -347,7 +348,7 @@ class GateMachine(RuleBasedStateMachine):
         caller, account = self.processes[process], self.accounts[ticket.account]
         if cut:
             caller.rules.forget(ticket.account)
-        known = caller.rules.known(ticket.account) or account.rev
+        known = account.known = caller.rules.known(ticket.account) or account.rev
         answer = self._cut(
             CutAfter("outcome.put_void") if cut else None,
             lambda: shown(release(caller.deps, reservation, release_key)),
@@ -376,6 +377,7 @@ class GateMachine(RuleBasedStateMachine):
         if body is None and ttl is None:
             ttl = 60
         expires_at = None if ttl is None else caller.now_ms // 1000 + ttl
+        account.known = caller.rules.known(ticket.account) or account.rev
         answer = answered(lambda: extend(caller.deps, reservation, expires_at, None if body is None else weigh(body)))
         expected = endings.extend(account, caller.now_ms, ticket, expires_at, body)
         if isinstance(answer, Extended):
@@ -419,7 +421,7 @@ class GateMachine(RuleBasedStateMachine):
 
     def _usage(self, at: int, name: str, batch: Sequence[Report]) -> None:
         process, account = self.processes[at], self.accounts[name]
-        known = process.rules.known(name) or account.rev
+        known = account.known = process.rules.known(name) or account.rev
         sent = [
             Reported(
                 report.id,
@@ -533,6 +535,7 @@ class GateMachine(RuleBasedStateMachine):
         """As the accounts service does it: the rules row with the next revision, then the gate."""
         self.world.rows[account.name] = replace(row, rev=row.rev + 1)
         account.bindings.append(bound)
+        account.known = account.rev
         there = account.name in self.world.gates
         apply_rules(process.deps, process.deps.rules.fresh(account.name))
         if there:
@@ -550,6 +553,7 @@ class GateMachine(RuleBasedStateMachine):
         process = self.processes[at]
         for subject in sorted(self.world.gates):
             account = self.accounts[subject.partition("#")[0]]
+            account.known = process.rules.known(account.name) or account.rev
             swept = Swept()
             sweep_gate(process.deps, self.world.gates[subject], swept, audit=audit)
             assert_same("repaired", swept.repaired, [])
@@ -565,6 +569,7 @@ class GateMachine(RuleBasedStateMachine):
         gate = self.world.gates.get(subject)
         if gate is None:
             return
+        account.known = caller.rules.known(name) or account.rev
         found = recount(caller.deps, caller.deps.rules.get(name), subject, member)
         for slot in found.changed:
             assert slot not in gate.counts, f"a recount of {subject} found {found.changed}"

@@ -132,6 +132,8 @@ class Hold:
     body: bytes
     units: dict[Counter, Decimal]
     by_meter: dict[str, Decimal]
+    made: int
+    """Epoch second of the reserve that made it; a renewal keeps it."""
 
 
 @dataclass
@@ -141,6 +143,8 @@ class GateState:
     member: str | None
     holds: dict[str, Hold] = field(default_factory=dict)
     windows: dict[Counter, int] = field(default_factory=dict)
+    recounting: bool = False
+    """A recount was broken off: whoever comes next finishes it, and begins every counter."""
 
     @property
     def per(self) -> str:
@@ -233,6 +237,7 @@ class Ticket:
     units: dict[str, dict[Counter, Decimal]]
     by_meter: dict[str, Decimal]
     floor: int
+    digest: bytes
     body: Body
     items: tuple[Used, ...]
 
@@ -274,6 +279,8 @@ class Account:
         self.gates: dict[str | None, GateState] = {}
         self.outcomes: dict[str, Recorded | Voided] = {}
         self.usage: dict[str, Recorded] = {}
+        self.known = 1
+        """The revision that the process now acting knows: on a member's gate it may get by with that."""
 
     @property
     def rev(self) -> int:
@@ -326,7 +333,9 @@ class Account:
             ZERO,
         )
 
-    def view(self, gate: GateState, counter: Counter, now: int, bound: Binding) -> tuple[int | None, int | None, Decimal]:
+    def view(
+        self, gate: GateState, counter: Counter, now: int, bound: Binding
+    ) -> tuple[int | None, int | None, Decimal]:
         """(start, end, used) of the window that is current at `now`."""
         kind = counter.kind
         if kind is None:
@@ -369,7 +378,8 @@ class Account:
 
     def seed_where_needed(self, gate: GateState, counters: Iterable[Counter], now: int) -> None:
         """A counter needed for the first time in mid-window: from here on it is kept, with what happened before."""
-        if any(self._unseeded(gate, counter, now) for counter in counters):
+        if gate.recounting or any(self._unseeded(gate, counter, now) for counter in counters):
+            gate.recounting = False
             self.seed(gate, now)
 
     def _unseeded(self, gate: GateState, counter: Counter, now: int) -> bool:
@@ -381,7 +391,9 @@ class Account:
         kind = counter.kind
         if kind is None:
             return False
-        start = now - kind.hours * 3600 if kind.hours is not None else window_at(kind, self.now_bound.calendar, now).start
+        start = (
+            now - kind.hours * 3600 if kind.hours is not None else window_at(kind, self.now_bound.calendar, now).start
+        )
         return since + UNKNOWN_S > start
 
     def seed(self, gate: GateState, now: int, only: Collection[Counter] | None = None) -> None:
@@ -393,7 +405,9 @@ class Account:
                 if counter.kind is None:
                     hold.units[counter] = Decimal(1)
                     continue
-                named = [hold.by_meter[meter] for meter in hold.by_meter if not counter.meters or meter in counter.meters]
+                named = [
+                    hold.by_meter[meter] for meter in hold.by_meter if not counter.meters or meter in counter.meters
+                ]
                 if named:
                     hold.units[counter] = sum(named, ZERO)
         for counter in fresh:
@@ -405,8 +419,9 @@ class Account:
             return 0
         times = [event.at for event in self.counted(gate, counter)]
         if kind.hours is not None:
+            times += [hold.made for hold in gate.holds.values() if hold.units.get(counter)]
             recent = sorted(at for at in times if at > now - kind.hours * 3600)
-            start = recent[0] if recent else now if gate.held(counter) else 0
+            start = recent[0] if recent else 0
             for at in recent:
                 start = at if at >= start + kind.hours * 3600 else start
             return start
@@ -416,13 +431,16 @@ class Account:
 
     def settle(self, gate: GateState, event: Recorded, now: int) -> None:
         """The event's own hold on this gate is no more; the event counts in the window of its time."""
-        on = [counter for counter in self.now_bound.kept if counter.per == gate.per and event.on(counter)]
-        on = [counter for counter in on if counter.kind is not None]
+        bound = self.now_bound if gate.member is None else self.bound(self.known)
+        on = [c for c in self.now_bound.kept if c.per == gate.per and c.kind is not None and event.on(c)]
+        on = [counter for counter in on if counter in bound.kept or counter in gate.windows]
         self.seed_where_needed(gate, on, now)
         gate.holds.pop(event.key, None)
         self.enter(gate, on, event.at)
 
-    def void(self, key: str, incs: Mapping[str, bytes], why: str, release_key: str | None = None) -> Recorded | Voided | None:
+    def void(
+        self, key: str, incs: Mapping[str, bytes], why: str, release_key: str | None = None
+    ) -> Recorded | Voided | None:
         """Put a void, or raise the one there. Returns what stood there where that stays."""
         there = self.outcomes.get(key)
         if isinstance(there, Recorded):
@@ -476,7 +494,10 @@ class Account:
             self.seed_where_needed(gate, wanted, now)
             if hold is not None and hold.expires_at > now:
                 if gate.per == "member":
-                    if self._open_everywhere(gates, key, body_digest, now) is True:
+                    again = self._open_everywhere(gates, key, body_digest, now)
+                    if isinstance(again, Failed):
+                        return again
+                    if again:
                         return self._grant(gates, key, items, now)
                     created["member"] = False
                     block = self._over(gate, hold, items, wanted, now)
@@ -493,8 +514,8 @@ class Account:
                 self._drop_narrow(gates, gate, key, created)
                 return self._refused(gate, block, items, now)
             created[gate.per] = hold is None
-            inc = b"" if hold is None else hold.inc
-            gate.holds[key] = Hold(key, inc, now + ttl, body_digest, dict(wanted), by_meter(items))
+            inc, made = (b"", now) if hold is None else (hold.inc, hold.made)
+            gate.holds[key] = Hold(key, inc, now + ttl, body_digest, dict(wanted), by_meter(items), made)
             self.enter(gate, wanted, now)
         return self._grant(gates, key, items, now)
 

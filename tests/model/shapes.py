@@ -1,4 +1,4 @@
-"""What the machine draws from: meters, limits of every window kind, plans, bodies, clocks. Few and small values, so that
+"""What the machine draws from: meters, limits of every window kind, plans, bodies, clocks. Few small values, so that
 calls meet at caps, keys come back, and windows end."""
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def _meters(image: str) -> dict[str, Meter]:
         ),
         multipliers=(Multiplier(condition({"quality": "hd"}), Decimal(2)),),
     )
-    tokens = Meter("tokens", "Tokens", "token", scale=0, weights=(WeightRule(condition({"model": "small-*"}), Decimal("0.4")),))
+    tokens = Meter(
+        "tokens", "Tokens", "token", scale=0, weights=(WeightRule(condition({"model": "small-*"}), Decimal("0.4")),)
+    )
     calls = Meter("calls", "Calls", "call", scale=2)
     return {meter.id: meter for meter in (credits, tokens, calls)}
 

@@ -1,4 +1,4 @@
-"""The world and the processes of the machine: rules cached for a minute, clocks that differ, cuts between store calls."""
+"""The world and the processes of the machine: rules cached for a minute, clocks that differ, cuts between calls."""
 
 from __future__ import annotations
 

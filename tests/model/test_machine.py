@@ -1,4 +1,4 @@
-"""Model-based test of the gate: 500 runs of 40 steps against the reference, and every row of the design's tables met."""
+"""Model-based test of the gate: 500 runs of 40 steps against the reference, every row of the design's tables met."""
 
 from __future__ import annotations
 

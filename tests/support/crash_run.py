@@ -229,10 +229,7 @@ class Suite:
 
     def runs(self, points: Sequence[Point]) -> list[Run]:
         return [
-            Run(point, kind, continuation)
-            for point in points
-            for kind in point.kinds
-            for continuation in CONTINUATIONS
+            Run(point, kind, continuation) for point in points for kind in point.kinds for continuation in CONTINUATIONS
         ]
 
     def play(self, scenario: Scenario, state: State, run: Run) -> None:
@@ -359,5 +356,3 @@ def http(method: str, path: str, body: Any = None, key: str | None = None) -> di
         "body": None if body is None else json.dumps(body),
         "isBase64Encoded": False,
     }
-
-

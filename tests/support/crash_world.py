@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import pickle
 import random
 import threading
 import time
@@ -28,12 +29,13 @@ import requests
 from botocore.retries.quota import RetryQuota
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
 
 from local.stripe_double.meter_events import listing
 from local.stripe_double.testing import Account, account
 from local.stripe_double.wire import JsonObject
 from tests.infra.translated import ROOT, Stack
-from tests.support.crash_wire import ACCOUNT_ID, REGION, Cut, Killed, Session, Wire, dynamodb
+from tests.support.crash_wire import ACCOUNT_ID, REGION, Cut, Killed, Session, Wire, dynamodb, traversed
 from tollgate import dynamo, secrets, wiring
 from tollgate.billing import queue_store
 from tollgate.catalog.schema import load_catalog
@@ -71,7 +73,7 @@ ENVIRONMENT: Final = {
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
 }
 METERS: Final = ("ai_credits", "llm_tokens")
-_DOUBLE_PARTS: Final = ("customers", "meters", "meter_events", "error_reports", "saved_answers", "requests", "in_work")
+_DOUBLE_PARTS: Final = ("customers", "meters", "meter_events", "error_reports", "saved_answers", "faults", "in_work")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,7 @@ class State:
     """A copy of the world."""
 
     tables: dict[str, Any]
-    double: dict[str, Any]
-    faults: Any
+    double: bytes
     waiting: list[tuple[str, int]]
     seen: dict[str, int]
     dead_letters: list[str]
@@ -202,8 +203,7 @@ class World:
         with double.lock:
             return State(
                 {name: copy.deepcopy(table.items, _shared(table.items)) for name, table in tables().items()},
-                {part: copy.deepcopy(getattr(double, part)) for part in _DOUBLE_PARTS},
-                copy.deepcopy(double.faults),
+                pickle.dumps({part: getattr(double, part) for part in _DOUBLE_PARTS}),
                 list(self.wire.queue.waiting),
                 dict(self.wire.queue.seen),
                 list(self.dead_letters),
@@ -220,9 +220,8 @@ class World:
             tables()[name].items = copy.deepcopy(items, _shared(items))
         double = self.stripe.double
         with double.lock:
-            for part, value in state.double.items():
-                setattr(double, part, copy.deepcopy(value))
-            double.faults = copy.deepcopy(state.faults)
+            for part, value in pickle.loads(state.double).items():
+                setattr(double, part, value)
         self.wire.queue.waiting, self.wire.queue.seen = list(state.waiting), dict(state.seen)
         self.dead_letters = list(state.dead_letters)
         self.ms, self.invocations = state.ms, state.invocations
@@ -320,6 +319,7 @@ def _in_hand(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(time, "time", lambda: world.time_ns() / 1e9 if ours() else real_time())
     patch.setattr(time, "sleep", lambda seconds: None if ours() else real_sleep(seconds))
     patch.setattr(os, "urandom", lambda size: world.random.randbytes(size) if ours() else real_urandom(size))
+    patch.setattr(DepthFirstTraverser, "traverse_node_recursively", traversed)
     # One process after another uses the same client: over thousands of cuts its retry quota would run dry.
     patch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     send = requests.Session.send

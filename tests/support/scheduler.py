@@ -61,7 +61,18 @@ class Actor:
     """One caller: `body` makes store calls. `kind` names what it is doing now (the checks read it)."""
 
     __slots__ = (
-        "body", "calls", "cursor", "done", "error", "kind", "name", "once", "planned_ms", "resumed_ms", "skew_ms", "touches"
+        "body",
+        "calls",
+        "cursor",
+        "done",
+        "error",
+        "kind",
+        "name",
+        "once",
+        "planned_ms",
+        "resumed_ms",
+        "skew_ms",
+        "touches",
     )
 
     def __init__(self, name: str, body: Callable[[Actor], None], skew_ms: int = 0) -> None:
@@ -272,9 +283,9 @@ class Search:
         self._depth = 0
 
     def next(self, scheduler: Scheduler) -> Move:
-        moves = [
-            Move(actor, fault) for actor in scheduler.alive for fault in (None, *scheduler.possible(actor))
-        ] + [Move(flight.actor, flight=flight) for flight in scheduler.flights]
+        moves = [Move(actor, fault) for actor in scheduler.alive for fault in (None, *scheduler.possible(actor))] + [
+            Move(flight.actor, flight=flight) for flight in scheduler.flights
+        ]
         if self._depth == len(self._nodes):
             node = _Node(moves, self._still_asleep())
             if not node.advance():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
+
 from tollgate import windows
 from tollgate.windows import (
     CALENDAR_KINDS,

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from tollgate.windows import (
     CALENDAR_KINDS,
     DAY,

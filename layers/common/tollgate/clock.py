@@ -19,7 +19,7 @@ def system_clock() -> int:
 
 @lru_cache(maxsize=4096)
 def rfc3339(seconds: int) -> str:
-    """Epoch seconds as an RFC 3339 UTC time, `2026-11-20T10:00:00Z`. Remembered: answers repeat the edges of windows."""
+    """Epoch seconds as an RFC 3339 UTC time, `2026-11-20T10:00:00Z`. Remembered: answers repeat window edges."""
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -61,7 +61,7 @@ def code_of(error: ClientError) -> str:
 
 
 def unavailable(error: Exception) -> bool:
-    """Whether a call got no usable answer, the SDK's own retries included: not applied or unknown, worth another try."""
+    """Whether a call got no usable answer, SDK retries included: not applied or unknown, worth another try."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code_of(error) in TRANSIENT or int(status) >= 500

@@ -160,9 +160,7 @@ class MemberRequired(Invalid):
     code = "member_required"
 
     def __init__(self, limit: str) -> None:
-        super().__init__(
-            f"Limit `{limit}` is per member: send `member`.", (FieldError("member", "member_required"),)
-        )
+        super().__init__(f"Limit `{limit}` is per member: send `member`.", (FieldError("member", "member_required"),))
 
 
 class QuantityTooLarge(Invalid):

@@ -8,7 +8,9 @@ import os
 import re
 import uuid
 
-_UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_UUID7 = re.compile(
+    r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII
+)
 KEY_HASH_BYTES = 12
 """96 bits: at 10**9 keys in one account two collide with probability below 10**-11."""
 

@@ -95,8 +95,8 @@ class Surface:
             customer_mapped=lambda rules: None,
         )
         log = Logger(service="test")
-        self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log)
-        self.manage = Api(Router(manage_routes.ROUTES), self._keys, self.manage_deps, log)
+        self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)
+        self.manage = Api(Router(manage_routes.ROUTES), self._keys, self.manage_deps, log, dynamo.unavailable)
         self._routes = payload.Router(
             [template.Route(route.method, route.path, "gate") for route in gate_routes.ROUTES]
             + [template.Route("ANY", "$default", "manage")]

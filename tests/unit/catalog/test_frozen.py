@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollgate.catalog.frozen import content_hash, plan_from_json, plan_to_json
 from tollgate.catalog.model import (
     BillingPeriod,

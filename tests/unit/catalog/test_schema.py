@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from tollgate.catalog.frozen import plan_from_json, plan_to_json
 from tollgate.catalog.model import Limit, Price, Tier, condition, units
 from tollgate.catalog.schema import CatalogError, json_schema, load_catalog, notices, parse_catalog

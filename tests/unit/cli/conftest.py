@@ -8,9 +8,10 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner, Result
+
 from tollgate import dynamo
 from tollgate_cli.app import app
-from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).parents[3]
 TABLES = ("GatesTable", "EventsTable", "BillingTable", "AccountsTable", "ConfigTable")

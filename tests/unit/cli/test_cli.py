@@ -11,13 +11,13 @@ from pathlib import Path
 import boto3
 import pytest
 import yaml
+
+from local.settings import STACK_NAME
+from tests.unit.cli.conftest import ROOT, TABLES, Cli
 from tollgate import wiring
 from tollgate.catalog.schema import json_schema
 from tollgate.errors import Unauthorized
 from tollgate_cli import target
-
-from local.settings import STACK_NAME
-from tests.unit.cli.conftest import ROOT, TABLES, Cli
 
 CATALOG = str(ROOT / "catalog.yaml")
 LOCAL = {variable: f"tollgate-local-{table}" for variable, table in target.TABLES.items()}

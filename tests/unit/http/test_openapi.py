@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+
 from tollgate.errors import TollgateError
 from tollgate.http import gate_routes, manage_routes
 from tollgate.http.openapi import document_text

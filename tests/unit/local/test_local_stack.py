@@ -50,7 +50,8 @@ def test_a_function_sees_its_own_environment_and_nobodys_credentials(toy: StackP
     told = do(toy, tell=True).json()
     env = told["env"]
     assert env["AWS_ENDPOINT_URL_DYNAMODB"] == env["AWS_ENDPOINT_URL"] == toy.aws_url
-    assert (env["AWS_ACCESS_KEY_ID"], env["AWS_REGION"], env["TZ"]) == ("local", "us-east-1", "UTC")
+    # The key shows which function calls.
+    assert (env["AWS_ACCESS_KEY_ID"], env["AWS_REGION"], env["TZ"]) == ("gate", "us-east-1", "UTC")
     assert (env["TOLLGATE_STAGE"], env["TOLLGATE_SEAL_SECONDS"], env["WHERE"]) == ("local", "5", "here")
     # Neither Stripe's address nor the stack's own switches: the template gives them to nobody here.
     assert not [

@@ -87,6 +87,8 @@ def _extend_all(
             gate, before, after = _extend_one(deps, rules, reservation, per, expires_at, items)
         except _Refused as refused:
             _shrink_all_back(deps, rules, reservation, done)
+            if per == MEMBER:
+                _check_rules(deps, rules)
             now = deps.clock() // 1000
             shown = states(rules, rules.limits_for(items or reservation.items, per), refused.gate, member, now)
             own = unpack(refused.gate.holds[reservation.key])
@@ -99,6 +101,13 @@ def _extend_all(
         now = deps.clock() // 1000
         limits += states(rules, rules.limits_for(items or reservation.items, per), gate, member, now)
     return Extended(rules, expiry, limits)
+
+
+def _check_rules(deps: GateDeps, rules: Rules) -> None:
+    """A refusal must come from the newest rules, and only the account gate knows their revision."""
+    gate = deps.gates.read(rules.account)
+    if gate is not None and abs(gate.rev) > rules.rev:
+        raise _RulesChanged
 
 
 def _extend_one(
@@ -117,13 +126,13 @@ def _extend_one(
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
+        if gate is not None and abs(gate.rev) > rules.rev:
+            raise _RulesChanged
         raw = None if gate is None else gate.holds.get(reservation.key)
         if gate is None or raw is None or incarnation_of(raw) != incarnation:
             _raise_ended(deps, reservation)
         assert gate is not None
         assert raw is not None
-        if abs(gate.rev) > rules.rev:
-            raise _RulesChanged
         hold, now = unpack(raw), deps.clock() // 1000
         groups = () if items is None else rules.groups(items, per)
         lacking = shortfall(hold, groups)

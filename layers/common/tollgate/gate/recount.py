@@ -13,7 +13,7 @@ sums, because nothing moves while it is frozen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -23,6 +23,7 @@ from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Recounted
 from tollgate.gate.ports import AnswerLost, GateDeps
+from tollgate.ids import uuid7_ms
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import Event, counts_for
 
@@ -126,10 +127,10 @@ def true_counts(
             matching = [event for event in events if _units(counter, event)]
             recorded = [event.recorded_s for event in matching]
             if counter.kind.hours is not None and slot not in gate.counts:
-                # No stored start: the window is taken to have begun with the first use of the last N hours. Without
-                # any it has not begun: 0 is a window that is long over.
-                recorded = [at for at in recorded if at >= start]
-                start = min(recorded, default=now if held.get(slot) else 0)
+                # No stored start: the window is taken to have begun with the first use of the last N hours, an open
+                # hold's reserve being one. Without any it has not begun: 0 is a window that is long over.
+                recorded = [at for at in (*recorded, *_reserved_at(holds.values(), slot)) if at >= start]
+                start = min(recorded, default=0)
             start = _newest(rules, counter, start, recorded, now)
             end = windowed_end(counter, start, rules.row.calendar)
             used = sum(
@@ -153,6 +154,10 @@ def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int
     if counter.kind.hours is not None:
         return now - counter.kind.hours * 3600 + 1
     return rules.window(counter, now).start
+
+
+def _reserved_at(holds: Iterable[Hold], slot: int) -> list[int]:
+    return [uuid7_ms(hold.incarnation) // 1000 for hold in holds if hold.units().get(slot, ZERO) > 0]
 
 
 def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int], now: int) -> int:

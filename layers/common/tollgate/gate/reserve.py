@@ -105,10 +105,10 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
         try:
             return attempt.decide()
         except _RulesChanged:
-            attempt.undo()
+            attempt.drop_own()
             rules = deps.rules.fresh(asked.account)
         except IdempotencyMismatch:
-            attempt.undo()
+            attempt.drop_narrow()
             raise
     raise Busy
 
@@ -143,7 +143,7 @@ class _Attempt:
                     # Taken under looser rules: it stands only if the account gate had granted it, too.
                     return self._granted_before() or self._deny(_Refused(over, taken.gate), per)
         if MEMBER not in self.subjects:
-            self._drop_narrow()  # taken in an earlier pass, under rules that still asked for it
+            self.drop_narrow()  # taken in an earlier pass, under rules that still asked for it
         granted = self._granted({per: self.mine[per] for per in self.subjects})
         for per in self.subjects:
             reclaim_if_worthwhile(self.deps, self.rules, self.mine[per].gate, self._member(per), self._now())
@@ -270,14 +270,14 @@ class _Attempt:
         return self._granted(found)
 
     def _refuse(self, code: str) -> Denied:
-        self._drop_narrow()
+        self.drop_narrow()
         frozen = self.rules.row.frozen
         requested = sum((item.units for item in self.items), ZERO)
         reason = frozen.reason if code == "frozen" and frozen is not None else None
         return Denied(code, self.rules, requested, ZERO, None, None, (), reason)
 
     def _deny(self, refused: _Refused, per: str) -> Denied:
-        dropped = self._drop_narrow()
+        dropped = self.drop_narrow()
         gate = dropped if per == MEMBER and dropped is not None else refused.gate
         now, refusal = self._now(), refused.refusal
         limits = states(self.rules, self.rules.limits_for(self.items, per), gate, self.asked.member, now)
@@ -289,12 +289,12 @@ class _Attempt:
             resets = min((expiry_of(raw) for raw in gate.holds.values()), default=None)
         return Denied("limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets, limits)
 
-    def undo(self) -> None:
-        """Give back what this attempt took, where another decision is made instead: only a hold of its own making."""
+    def drop_own(self) -> None:
+        """Before starting again under newer rules: a hold made under the old ones is not what those ask for."""
         if MEMBER in self.mine and self.mine[MEMBER].created:
-            self._drop_narrow()
+            self.drop_narrow()
 
-    def _drop_narrow(self) -> Gate | None:
+    def drop_narrow(self) -> Gate | None:
         """Give the own member hold back after a refusal; returns the gate without it, where that is known.
 
         Asserts the packed hold with the own mark, so a retry that took the mark over keeps its hold. A hold that

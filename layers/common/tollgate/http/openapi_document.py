@@ -11,6 +11,7 @@ from pydantic_core import core_schema
 
 from tollgate.errors import (
     BodyTooLarge,
+    Busy,
     FieldError,
     Invalid,
     MalformedBody,
@@ -27,6 +28,8 @@ from tollgate.http.routing import MAX_BODY_BYTES, Route
 
 VERSION = "0.1.0"
 _REF = "#/components/schemas/{model}"
+WITHOUT_STORE = frozenset({"getHealth", "getOpenapi"})
+"""They answer whatever state DynamoDB is in."""
 _TAGS = {
     "Reservations": "At request time: may this call run?",
     "Usage": "What was used, and where an account stands.",
@@ -157,6 +160,8 @@ def _problems(route: Route, described: Operation) -> list[TollgateError]:
             BodyTooLarge(MAX_BODY_BYTES),
             UnsupportedMediaType(),
         ]
+    if route.name not in WITHOUT_STORE:
+        found.append(Busy())
     codes = {error.code for error in found}
     return found + [error for error in described.problems if error.code not in codes]
 

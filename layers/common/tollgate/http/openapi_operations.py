@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from tollgate.errors import (
     AlreadyCommitted,
     AlreadyReleased,
-    Busy,
     CustomerInUse,
     FieldError,
     IdempotencyMismatch,
@@ -92,7 +91,7 @@ OPERATIONS: Mapping[str, Operation] = {
             201: ((schemas.Reservation, schemas.ReservationCommitted), "Held until it is committed or released."),
             200: ((schemas.ReservationDenied,), "Refused, with the one reason."),
         },
-        problems=(UnknownAccount("alice"), IdempotencyMismatch(), *_RESERVING, ReservationTooLarge(), Busy()),
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), *_RESERVING, ReservationTooLarge()),
         links=tuple(
             Link(name, _ID)
             for name in ("commitReservation", "releaseReservation", "extendReservation", "getReservation")
@@ -120,7 +119,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "served from the app's own cache": {"cached": True},
         },
         answers={200: ((schemas.Commit,), "Recorded, now or before.")},
-        problems=(UnknownReservation(), IdempotencyMismatch(), UnknownMeter("ai_credit"), QuantityTooLarge(), Busy()),
+        problems=(UnknownReservation(), IdempotencyMismatch(), UnknownMeter("ai_credit"), QuantityTooLarge()),
         links=(Link("getReservation", _SAME_ID),),
     ),
     "releaseReservation": Operation(
@@ -130,7 +129,7 @@ OPERATIONS: Mapping[str, Operation] = {
         body_required=False,
         examples={"nothing to say": {}},
         answers={200: ((schemas.Release,), "Nothing of it is held any more.")},
-        problems=(UnknownReservation(), AlreadyCommitted(), AlreadyReleased(), Busy()),
+        problems=(UnknownReservation(), AlreadyCommitted(), AlreadyReleased()),
         links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
     ),
     "extendReservation": Operation(
@@ -147,7 +146,6 @@ OPERATIONS: Mapping[str, Operation] = {
             AlreadyReleased(),
             UnknownMeter("ai_credit"),
             QuantityTooLarge(),
-            Busy(),
         ),
         links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
     ),
@@ -165,7 +163,7 @@ OPERATIONS: Mapping[str, Operation] = {
             }
         },
         answers={200: ((schemas.UsageRecorded,), "What became of each event.")},
-        problems=(IdempotencyMismatch(), Busy()),
+        problems=(IdempotencyMismatch(),),
     ),
     "putAccount": Operation(
         tag="Accounts",
@@ -183,7 +181,6 @@ OPERATIONS: Mapping[str, Operation] = {
             _BAD_FIELD,
             UnknownPlan("gold"),
             UnknownTimezone("Mars/Olympus"),
-            Busy(),
         ),
         links=tuple(
             Link(name, _ID)
@@ -211,7 +208,7 @@ OPERATIONS: Mapping[str, Operation] = {
         body=FreezeIn,
         examples={"with a reason": {"reason": "Payment failed"}},
         answers={200: ((schemas.Account,), "The account now.")},
-        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, Busy()),
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD),
         links=(Link("unfreezeAccount", _ID), Link("getUsage", _ID)),
     ),
     "unfreezeAccount": Operation(
@@ -221,7 +218,7 @@ OPERATIONS: Mapping[str, Operation] = {
         body_required=False,
         examples={"nothing to say": {}},
         answers={200: ((schemas.Account,), "The account now.")},
-        problems=(UnknownAccount("alice"), _BAD_FIELD, Busy()),
+        problems=(UnknownAccount("alice"), _BAD_FIELD),
     ),
     "changePlan": Operation(
         tag="Accounts",
@@ -230,7 +227,7 @@ OPERATIONS: Mapping[str, Operation] = {
         body=PlanIn,
         examples={"now": {"plan": "pro", "when": "now"}},
         answers={200: ((schemas.Account,), "The account now.")},
-        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, UnknownPlan("gold"), Busy()),
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, UnknownPlan("gold")),
     ),
     "getUsage": Operation(
         tag="Usage",

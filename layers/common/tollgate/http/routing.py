@@ -71,8 +71,8 @@ ROUTED_TO_GATE = (
     ("POST", ("v1", "reservations", "{id}", "extend")),
     ("POST", ("v1", "usage")),
 )
-"""What the HTTP API sends to the gate function. Another method on these paths arrives at the manage function, which must
-know them (without loading the gate's modules) to answer 405 instead of 404."""
+"""What the HTTP API sends to the gate function. Another method on these paths arrives at the manage function, which
+must know them (without loading the gate's modules) to answer 405 instead of 404."""
 
 
 class WrongMethod(MethodNotAllowed):
