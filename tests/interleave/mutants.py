@@ -134,7 +134,7 @@ def _accept_any_hold(patch: Patch) -> None:
 
 def drop_other_attempts_hold(patch: Patch) -> None:
     """After a refusal the member's hold is dropped even if a retry has taken it over."""
-    original = reserve._Attempt._drop_narrow
+    original = reserve._Attempt.drop_narrow
 
     def drop(self: Any) -> None:
         taken = self.mine.get(reserve.MEMBER)
@@ -145,7 +145,7 @@ def drop_other_attempts_hold(patch: Patch) -> None:
                 self.mine[reserve.MEMBER] = changed(taken, gate=gate, hold=unpack(raw), created=True)
         original(self)
 
-    patch.setattr(reserve._Attempt, "_drop_narrow", drop)
+    patch.setattr(reserve._Attempt, "drop_narrow", drop)
 
 
 def renew_without_caps(patch: Patch) -> None:
@@ -327,6 +327,27 @@ def usage_settled_by_retry(patch: Patch) -> None:
     patch.setattr(release, "counts_for", lambda event, per, key, incarnation: True)
 
 
+def renewal_lowers_hold(patch: Patch) -> None:
+    """Renewing an expired hold for its first, smaller request gives back what its commit may have used."""
+    original = taking.plan_take
+
+    def plan_take(rules: Rules, wanted: taking.Wanted, seen: Seen, now: int) -> taking.Plan:
+        plan = original(rules, wanted, seen, now)
+        if not isinstance(plan, taking.Reclaim) or plan.keys != (wanted.key,) or not isinstance(seen, Gate):
+            return plan
+        old = seen.holds[wanted.key]
+        found = unpack(old)
+        hold = changed(wanted.hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
+        return taking.Send(taking._write(rules, wanted, seen, hold, found.units(), old, now), hold)
+
+    patch.setattr(taking, "plan_take", plan_take)
+
+
+def recount_by_own_clock(patch: Patch) -> None:
+    """A recount by a clock that is behind begins a counter in its own window, though usage is recorded in a newer one."""
+    patch.setattr(recount, "_newest", lambda rules, counter, start, recorded: start)
+
+
 MUTANTS: dict[str, Callable[[Patch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -353,6 +374,8 @@ MUTANTS: dict[str, Callable[[Patch], None]] = {
         new_counter_from_zero,
         over_reserved_not_held_first,
         usage_settled_by_retry,
+        renewal_lowers_hold,
+        recount_by_own_clock,
     )
 }
 

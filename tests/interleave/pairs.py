@@ -233,7 +233,7 @@ def pairs_afterwards() -> Iterator[Scenario]:
 def attempts_at_one_reservation() -> Iterator[Scenario]:
     """Two attempts at one reservation, the account full at first: what one drops of the member's, the other may have
     taken over. A third caller makes room."""
-    for third in ("release", "commit", "reclaim", "extend"):
+    for third in ("release", "commit"):
         yield Scenario(WIDE_MEMBER, "reserve new", "reserve new", third=third)
 
 

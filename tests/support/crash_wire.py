@@ -14,7 +14,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Final
 
 import botocore.session
@@ -25,7 +24,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 from moto.dynamodb.responses import DynamoHandler
 from werkzeug.exceptions import HTTPException
 
@@ -272,31 +270,6 @@ class Proxy:
 
 
 # -- moto's DynamoDB without the wire ----------------------------------------------------------------------------------
-
-
-def traversed(self: DepthFirstTraverser, node: Any, child_id: int = -1) -> Any:  # type: ignore[misc]
-    """In place of moto's own walk through an expression, which asks thousands of slow instance checks for one update:
-    the same walk, with each class looked at once."""
-    if not _is(type(node), (Node,)):
-        return node
-    parent = node.parent
-    for at, child in enumerate(node.children or ()):
-        self.pre_processing_of_child(node, at)
-        traversed(self, child, at)
-    wanted = self.__dict__.get("_wanted")
-    if wanted is None:
-        wanted = self.__dict__["_wanted"] = self.nodes_to_be_processed()
-    if _is(type(node), wanted):
-        node = self.process(node)
-        node.parent = parent
-        if parent:
-            parent.children[child_id] = node
-    return node
-
-
-@cache
-def _is(kind: type, wanted: tuple[type, ...]) -> bool:
-    return issubclass(kind, wanted)
 
 
 def dynamodb(operation: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -29,13 +29,12 @@ import requests
 from botocore.retries.quota import RetryQuota
 from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
 
 from local.stripe_double.meter_events import listing
 from local.stripe_double.testing import Account, account
 from local.stripe_double.wire import JsonObject
 from tests.infra.translated import ROOT, Stack
-from tests.support.crash_wire import ACCOUNT_ID, REGION, Cut, Killed, Session, Wire, dynamodb, traversed
+from tests.support.crash_wire import ACCOUNT_ID, REGION, Cut, Killed, Session, Wire, dynamodb
 from tollgate import dynamo, secrets, wiring
 from tollgate.billing import queue_store
 from tollgate.catalog.schema import load_catalog
@@ -319,7 +318,6 @@ def _in_hand(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(time, "time", lambda: world.time_ns() / 1e9 if ours() else real_time())
     patch.setattr(time, "sleep", lambda seconds: None if ours() else real_sleep(seconds))
     patch.setattr(os, "urandom", lambda size: world.random.randbytes(size) if ours() else real_urandom(size))
-    patch.setattr(DepthFirstTraverser, "traverse_node_recursively", traversed)
     # One process after another uses the same client: over thousands of cuts its retry quota would run dry.
     patch.setattr(RetryQuota, "acquire", lambda quota, amount: True)
     send = requests.Session.send
