@@ -344,7 +344,7 @@ def renewal_lowers_hold(patch: Patch) -> None:
 
 
 def recount_by_own_clock(patch: Patch) -> None:
-    """A recount by a clock that is behind begins a counter in its own window, though usage is recorded in a newer one."""
+    """A clock that is behind begins a counter in its own window, though usage is recorded in a newer one."""
     patch.setattr(recount, "_newest", lambda rules, counter, start, recorded: start)
 
 
