@@ -110,8 +110,7 @@ def test_the_largest_reservation_id_still_works(surface: Surface) -> None:
             assert held.code == "reservation_too_large"
 
 
-@pytest.mark.xfail(strict=True, reason="its rules row stands in the list of accounts: accounts/store.py")
 def test_an_account_named_accounts(surface: Surface) -> None:
-    """The last test here, as the list stays broken behind it."""
+    """Its rules row must not stand in the list of accounts."""
     surface.call("PUT", "/v1/accounts/accounts", {"name": "n"})
     assert "accounts" in listed(surface)

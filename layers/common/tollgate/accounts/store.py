@@ -1,6 +1,6 @@
 """The accounts table: rules rows, the list of accounts, and which Stripe customer belongs to which account.
 
-Rules row: `pk` account, `sk` `rules`. List row: `pk` `accounts`, `sk` `<created ms>#<account>`, put in the same
+Rules row: `pk` account, `sk` `rules`. List row: `pk` `#accounts`, `sk` `<created ms>#<account>`, put in the same
 transaction. Customer row: `pk` `customer#<Stripe id>`, `sk` `customer`: unique both ways, changed with the rules row.
 """
 
@@ -19,6 +19,8 @@ from tollgate.clock import Clock
 from tollgate.errors import CustomerInUse, UnknownAccount
 from tollgate.windows import Calendar, Segment
 
+LIST = "#accounts"
+"""Partition of the list rows: no account can have this id."""
 CACHE_MS = 60_000
 _CACHED_ACCOUNTS = 5_000
 
@@ -37,7 +39,7 @@ class AccountTable:
     def create(self, row: AccountRow) -> bool:
         """Put a new account, its list row and its customer row in one transaction; False where it exists.
         Raises CustomerInUse."""
-        listed = {"pk": "accounts", "sk": f"{row.created_at * 1000:013d}#{row.account}", "account": row.account}
+        listed = {"pk": LIST, "sk": f"{row.created_at * 1000:013d}#{row.account}", "account": row.account}
         parts = [self._put(row_item(row), "attribute_not_exists(pk)"), self._put(dynamo.item(listed), None)]
         if row.stripe_customer_id is not None:
             parts.append(self._customer(row.stripe_customer_id, row.account))
@@ -68,10 +70,10 @@ class AccountTable:
         answer = dynamo.client().query(
             TableName=self._table,
             KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": dynamo.s("accounts")},
+            ExpressionAttributeValues={":pk": dynamo.s(LIST)},
             ScanIndexForward=False,
             Limit=limit,
-            **({"ExclusiveStartKey": {"pk": dynamo.s("accounts"), "sk": dynamo.s(before)}} if before else {}),
+            **({"ExclusiveStartKey": {"pk": dynamo.s(LIST), "sk": dynamo.s(before)}} if before else {}),
         )
         after = answer.get("LastEvaluatedKey")
         return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
