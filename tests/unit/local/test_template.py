@@ -18,7 +18,7 @@ TOY = Path(__file__).parent / "fixtures" / "toy"
 def test_functions_have_their_folder_limits_layers_and_resolved_environment(toy_settings: Settings) -> None:
     gate = read_template(toy_settings).functions["gate"]
     assert gate.folder == TOY / "functions" / "gate"
-    assert (gate.handler, gate.timeout_seconds, gate.memory_mb) == ("app.handler", 2, 256)
+    assert (gate.handler, gate.timeout_seconds, gate.memory_mb) == ("app.handler", 8, 256)
     assert gate.layers == (TOY / "layers" / "common",)
     assert gate.environment == {
         "TOLLGATE_STACK": "tollgate-local",
@@ -79,7 +79,7 @@ def test_queues_know_their_dead_letter_queue_and_tables_their_index(toy_settings
         ('rate(1 minute), Input: \'{"kind": "seal", "shards": [1]}\'', "cron(0 1 * * ? *)", "cron(0 1 * * ? *)"),
         ('\'{"kind": "seal", "shards": [1]}\'', "'{shards'", "its Input is not JSON"),
         ("!If [IsLocal, here, there]", "!If [IsLocl, here, there]", "Condition IsLocl does not exist"),
-        ("Timeout: 2\n", "Timeout: 901\n", "Timeout 901"),
+        ("Timeout: 8\n", "Timeout: 901\n", "Timeout 901"),
         ("FlushDeadLetterQueue.Arn", "DeadLetterQueue.Arn", "FlushQueue: GetAtt DeadLetterQueue.Arn names no resource"),
         ("      CodeUri: functions/gate/\n", "", "GateFunction has no CodeUri"),
         ("Type: HttpApi\n", "Type: HtpApi\n", "GateFunction"),
