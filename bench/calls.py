@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from bench.ledger import Tally
 from bench.report import Check, Listing, Section
 from bench.stage import Stage
-from bench.stage import http_event as event
 from tollgate.ids import uuid7, uuid_text
 
 RESERVATIONS = "/v1/reservations"
@@ -230,11 +228,10 @@ def _checks(found: Counted, minutes: Minutes) -> list[Check]:
     def units(name: str, most: int) -> Check:
         return Check(name, found[name].write, most, "write units")
 
-    reads: Callable[[str], Check] = lambda name: Check(name, found[name].read, 0, "read units")  # noqa: E731
     return [
         requests("reserve", 1),
         units("reserve", 1),
-        reads("reserve"),
+        Check("reserve", reserve.read, 0, "read units"),
         requests("refusal at a cap", 1),
         units("refusal at a cap", 1),
         requests("reserve: retry, same key", 1),
@@ -254,6 +251,3 @@ def _checks(found: Counted, minutes: Minutes) -> list[Check]:
         Check("usage: 100 events of one account, beside their rows", batch.requests - 100, 2, "requests"),
         Check("rules reads of a busy account", _each(minutes.rules, minutes), 1, "a minute"),
     ]
-
-
-__all__ = ["Counted", "Minutes", "Scenarios", "asked", "count", "event", "section", "steady", "usage_events"]

@@ -30,7 +30,7 @@ def show(
     """Show what binds an account now, and where its limits stand."""
     with connected(stack, profile, region) as target:
         deps = wiring.account_deps(target.env)
-        rules = deps.rules.known(account)
+        rules = deps.rules.fresh(account)
         found = list(_states(deps.gate, rules, member))
     out().print(table(f"Account {account} of {target.name}", ("", ""), _facts(rules)))
     rows = [

@@ -71,8 +71,7 @@ def test_killed_with_minus_nine(stack: StackProcess, function: str, killed: list
             _killed_at_work(stack, "sweep", lambda: stack.run("sweep"))
         else:
             stack.double("POST", "/_double/settings", {"latency_seconds": SLOW_STRIPE_S})
-            stack.advance(20)
-            _killed_at_work(stack, "flush", lambda: stack.run("seal"))
+            _killed_at_work(stack, "flush", lambda: _fill_a_window(account))
             stack.double("POST", "/_double/settings", {"latency_seconds": 0})
         with account.traffic(clients=3, rounds=3):  # it goes on
             pass
@@ -84,6 +83,13 @@ def test_killed_with_minus_nine(stack: StackProcess, function: str, killed: list
     assert account.billed(start, end) == account.used
     parked = [message for message in stack.outbox() if account.name in str(message)]
     assert not parked, parked
+
+
+def _fill_a_window(account: Billed) -> None:
+    with account.traffic(clients=2, rounds=3):
+        pass
+    account.stack.advance(20)
+    account.stack.run("seal")
 
 
 def _open_holds(account: Billed) -> None:

@@ -21,7 +21,7 @@ from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, HoldWrite, 
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.steps import Seen, SeenCount, Sight
 from tollgate.ids import uuid7
-from tollgate.usage.outcome import Event, Outcome, Void
+from tollgate.usage.outcome import MEMBER, Event, Outcome, Void
 
 Patch = pytest.MonkeyPatch
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def settle_without_hold_assertion(patch: Patch) -> None:
 
 
 def _accept_any_hold(patch: Patch) -> None:
-    original = memory.applied
+    original = apply.applied
 
     def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         there: Mapping[str, bytes] = {} if gate is None else gate.holds
@@ -137,12 +137,12 @@ def drop_other_attempts_hold(patch: Patch) -> None:
     original = reserve._Attempt.drop_narrow
 
     def drop(self: Any) -> None:
-        taken = self.mine.get(reserve.MEMBER)
+        taken = self.mine.get(MEMBER)
         if taken is not None:
-            gate = self.deps.gates.read(self._subject(reserve.MEMBER))
+            gate = self.deps.gates.read(self._subject(MEMBER))
             raw = None if gate is None else gate.holds.get(self.asked.key)
             if gate is not None and gate.rev > 0 and raw is not None and raw[1:17] == taken.hold.incarnation:
-                self.mine[reserve.MEMBER] = changed(taken, gate=gate, hold=unpack(raw), created=True)
+                self.mine[MEMBER] = changed(taken, gate=gate, hold=unpack(raw), created=True)
         original(self)
 
     patch.setattr(reserve._Attempt, "drop_narrow", drop)
@@ -178,7 +178,7 @@ def late_commit_without_void_assertion(patch: Patch) -> None:
 
 def late_commit_beside_own_hold(patch: Patch) -> None:
     """A late commit counts its usage beside its own hold, where that is still there."""
-    original = commit.plan_end
+    original = ending.plan_end
 
     def plan_end(
         rules: Rules, subject: str, per: str, key: str, raw: bytes, groups: Any, events: Any, seen: Seen
@@ -344,8 +344,8 @@ def renewal_lowers_hold(patch: Patch) -> None:
 
 
 def recount_by_own_clock(patch: Patch) -> None:
-    """A clock that is behind begins a counter in its own window, though usage is recorded in a newer one."""
-    patch.setattr(recount, "_newest", lambda rules, counter, start, recorded: start)
+    """By a clock that is behind, a counter begins in its own window, though usage is recorded in a newer one."""
+    patch.setattr(recount, "_newest", lambda rules, counter, start, recorded, now: start)
 
 
 MUTANTS: dict[str, Callable[[Patch], None]] = {

@@ -143,7 +143,7 @@ class Scenario:
     def name(self) -> str:
         parts = [" / ".join(self._ops), self.shape.name, "same key" if self.same else "different keys"]
         if any(self.skews):
-            parts.append(f"clocks {self.skews[0]:+d}/{self.skews[1]:+d} ms")
+            parts.append(f"clocks {self.skews[0]:+d}/{self.skews[1]:+d} ms, midnight in {self.before_midnight_ms} ms")
         parts += [word for word, on in (("stale rules", self.stale), ("plain keys", self.plain_keys)) if on]
         parts += [word for word, on in (("crash", self.crashes), ("fault", self.faults)) if on]
         if self.gone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -32,11 +32,11 @@ from tests.model.shapes import Asked
 
 
 class Done(NamedTuple):
-    """An answered commit. `shown` by the revision that the process answers from."""
+    """An answered commit. `shown`: its limits under the revision that the process answers from."""
 
     event: Recorded
     duplicate: bool
-    shown: dict[int, tuple[Shown, ...]]
+    shown: Callable[[int], tuple[Shown, ...]]
 
 
 class Sent(NamedTuple):
@@ -91,7 +91,7 @@ def commit(
         account.outcomes[ticket.key] = event
         duplicate = False
         if cut is not None:
-            return Done(event, False, {})
+            return Done(event, False, lambda rev: ())
     gates = [account.gate(None if per == "account" else ticket.member) for per in sorted({*ticket.incs, *incs})]
     for gate in gates:
         hold = gate.holds.get(ticket.key)
@@ -103,12 +103,21 @@ def commit(
             del gate.holds[ticket.key]
     if duplicate and sent.commit_key is not None and event.commit_key == sent.commit_key and event.body != sent.digest:
         return Failed("idempotency_mismatch")
-    shown = {}
-    for rev in sorted({sent.known, account.rev}):
-        shown[rev] = tuple(
-            one for gate in reversed(gates) for one in account.show(account.bound(rev), gate, items, now)
-        )
-    return Done(event, duplicate, shown)
+    begin_shown(account, gates, items, now)
+    return Done(event, duplicate, lambda rev: _shown(account, rev, gates, items, now))
+
+
+def begin_shown(account: Account, gates: Sequence[GateState], items: Sequence[Used], now: int) -> None:
+    """Counters that the answer's limits need begin before they are shown, under the rules that the process knows."""
+    for gate in gates:
+        limits = account.bound(account.known).limits_for(items, gate.per)
+        account.seed_where_needed(gate, [counter_of(limit) for limit in limits], now)
+
+
+def _shown(
+    account: Account, rev: int, gates: Sequence[GateState], items: Sequence[Used], now: int
+) -> tuple[Shown, ...]:
+    return tuple(one for gate in reversed(gates) for one in account.show(account.bound(rev), gate, items, now))
 
 
 def _settle_beside(account: Account, gate: GateState, event: Recorded, now: int, mine: bool) -> None:
@@ -210,6 +219,8 @@ def release(
         hold = account.own(ticket, gate.per)
         if hold is None:
             continue
+        if gate.recounting:  # finished first, while the hold still stands
+            account.seed_where_needed(gate, (), now)
         if isinstance(there, Recorded) and there.incs.get(gate.per) == hold.inc:
             account.settle(gate, there, now)
         else:
@@ -222,9 +233,8 @@ def release(
         and (release_key is None or there.release_key != release_key)
     ):
         return Failed("already_released")
-    bound = account.bound(known)
-    items = ticket.items
-    return tuple(one for gate in reversed(account.subjects(ticket)) for one in account.show(bound, gate, items, now))
+    begin_shown(account, account.subjects(ticket), ticket.items, now)
+    return _shown(account, known, account.subjects(ticket), ticket.items, now)
 
 
 class Longer(NamedTuple):
@@ -242,10 +252,10 @@ def extend(
     account: Account, now_ms: int, ticket: Ticket, expires_at: int | None, body: Sequence[Asked] | None
 ) -> Longer | Failed:
     now, bound = now_ms // 1000, account.now_bound
+    account.known = account.rev  # both gates are asked under the newest rules
     items = None if body is None else bound.weigh(tuple(body))
     shown_items = ticket.items if items is None else items
     undo: list[tuple[Hold, dict[Counter, Decimal], dict[str, Decimal], int]] = []
-    shown: list[Shown] = []
     expiry = 0
     for gate in reversed(account.subjects(ticket)):
         hold = account.own(ticket, gate.per)
@@ -254,6 +264,8 @@ def extend(
             committed = isinstance(account.outcomes.get(ticket.key), Recorded)
             return Failed("already_committed" if committed else "already_released")
         wanted = {} if items is None else bound.on_counters(items, gate.per, jobs=True)
+        if gate.recounting:
+            account.seed_where_needed(gate, (), now)
         if any(units > hold.units.get(counter, ZERO) for counter, units in wanted.items()):
             account.seed_where_needed(gate, _lacking(hold, wanted), now)
         lacking = _lacking(hold, wanted)
@@ -268,6 +280,7 @@ def extend(
                 block = _fits(account, gate, hold, changed, lacking, now)
         if block is not None:
             _take_back(undo)
+            begin_shown(account, [gate], shown_items, now)
             return Longer(hold.expires_at, *block, account.show(bound, gate, shown_items, now))
         if lacking or later != hold.expires_at:
             undo.append((hold, dict(hold.units), dict(hold.by_meter), hold.expires_at))
@@ -277,8 +290,9 @@ def extend(
                 _grow(hold, wanted, items)
             hold.expires_at = later
         expiry = hold.expires_at
-        shown += account.show(bound, gate, shown_items, now)
-    return Longer(expiry, None, None, None, None, tuple(shown))
+    gates = account.subjects(ticket)
+    begin_shown(account, gates[::-1], shown_items, now)
+    return Longer(expiry, None, None, None, None, _shown(account, account.rev, gates, shown_items, now))
 
 
 def _take_back(undo: Sequence[tuple[Hold, dict[Counter, Decimal], dict[str, Decimal], int]]) -> None:
@@ -376,7 +390,13 @@ def record(account: Account, now_ms: int, reports: Sequence[Report], known: int)
         over: dict[int, tuple[str, ...]] = {}
         for rev in sorted({known, account.rev}):
             then = account.bound(rev)
-            narrow = account.show(then, account.gate(report.member), [item], now) if report.member in members else ()
+            own = report.member is not None and any(
+                limit.concurrent is None for limit in then.limits_for([item], "member")
+            )
+            if rev == account.rev:
+                account.known = rev
+                begin_shown(account, [account.gate(member) for member in (None, report.member)[: 1 + own]], [item], now)
+            narrow = account.show(then, account.gate(report.member), [item], now) if own else ()
             wide = account.show(then, account.gate(None), [item], now)
             over[rev] = tuple(one.id for one in (*narrow, *wide) if one.used + one.held > one.maximum)
         results[index] = Result("recorded", item.units, None, over)

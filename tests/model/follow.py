@@ -1,7 +1,8 @@
 """After each step the gates and outcome rows are compared with the reference, which first follows what was left open.
 
 Left open by the design, and so followed, are only these: expired holds may be ended in passing; a refused or broken-off
-try may have entered a window; a call that died got as far as it got.
+try may have entered a window; a counter of newer rules may begin only when an answer needs it; a call that died got as
+far as it got.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.model.reference import (
     by_meter,
     counter_of,
     maximum_of,
+    named_by,
 )
 from tests.model.shapes import Body
 from tests.model.stores import WeighedWorld
@@ -72,23 +74,29 @@ def follow(account: Account, world: WeighedWorld, now_ms: int, died: BrokenOff |
         if owner != account.name:
             continue
         gate = account.gate(member or None)
-        gate.recounting = real.rev < 0
+        gate.recounting = False
         _follow_holds(account, gate, real, names, now, died)
+        gate.recounting = real.rev < 0
         _follow_windows(account, gate, real, names, now, died)
         _compare(account, gate, real, names)
+        gate.beginning.clear()
     _follow_voids(account, world, died is not None)
     for name, gate in account.gates.items():
         subject = account.name if name is None else f"{account.name}#{name}"
         assert subject in world.gates or not gate.holds, f"no gate {subject}"
 
 
-def follow_first_pass(account: Account, world: WeighedWorld, member: str | None, now_ms: int, denied: bool) -> None:
-    """A process under old rules met the member's gate first: it may have begun a first-use window there, and ended
-    expired holds, before it learnt of the newer rules."""
-    real = world.gates.get(f"{account.name}#{member}")
+def follow_first_pass(
+    account: Account, world: WeighedWorld, learning: Mapping[str, Gate], member: str | None, key: str, now_ms: int
+) -> None:
+    """A process under old rules met the member's gate first: it may have begun counters and first-use windows there,
+    ended expired holds, and renewed a dead hold of this key only to drop it, before it learnt of the newer rules.
+    `learning`: the gates at that moment."""
+    real = learning.get(f"{account.name}#{member}")
     if member is None or real is None:
         return
     now, gate = now_ms // 1000, account.gate(member)
+    _begin(account, gate, real, now)
     for slot, count in real.counts.items():
         counter = counter_name(account, slot)
         kind, start = counter.kind, gate.windows.get(counter, 0)
@@ -96,8 +104,16 @@ def follow_first_pass(account: Account, world: WeighedWorld, member: str | None,
             if counter in gate.windows:
                 gate.windows[counter] = now
     for hold in gate.expired(now):
-        if denied and hold.key not in real.holds:
+        if hold.key not in real.holds and hold.key != key:
             account.reclaim(gate, hold, now)
+    own = gate.holds.get(key)
+    voids = [row for (name, _, at), row in world.outcomes.items() if (name, at) == (account.name, key)]
+    if own is not None and own.expires_at <= now and voids and isinstance(voids[0], Void):
+        there = account.outcomes.get(key)
+        said = {} if there is None else there.incs
+        if voids[0].incarnations.get("member") == own.inc and said.get("member") != own.inc:
+            account.void(key, {"member": own.inc}, "refused")
+            del gate.holds[key]
 
 
 def _follow_voids(account: Account, world: WeighedWorld, died: bool) -> None:
@@ -119,18 +135,41 @@ def _follow_voids(account: Account, world: WeighedWorld, died: bool) -> None:
     assert_same("outcomes", set(account.outcomes), seen)
 
 
+def follow_begun(account: Account, world: WeighedWorld, now_ms: int) -> None:
+    """Counters that the gates keep by now begin in the reference, too."""
+    for subject, real in world.gates.items():
+        owner, _, member = subject.partition("#")
+        if owner == account.name:
+            _begin(account, account.gate(member or None), real, now_ms // 1000)
+
+
+def _begin(account: Account, gate: GateState, real: Gate, now: int) -> None:
+    names = list(account.now_bound.kept)
+    kept = {names[slot] for slot in real.counts}
+    assert gate.begun <= kept, f"{gate.per} {gate.member} lost the counters {gate.begun - kept}"
+    new, gate.begun = kept - gate.begun, gate.begun | kept
+    gate.beginning |= new
+    for counter in set(gate.windows) - kept:  # nobody was shown it
+        del gate.windows[counter]
+        for hold in gate.holds.values():
+            hold.units.pop(counter, None)
+    fresh = kept - set(gate.windows)
+    if fresh:
+        account.seed(gate, now, fresh)
+    for slot, count in real.counts.items():
+        counter = names[slot]
+        if counter not in new or counter.kind is None or counter.kind.hours is None:
+            continue
+        # An expired hold may or may not have been there to be its first use; usage is never left out.
+        used = account.used_in(gate, counter, gate.windows[counter], account.now_bound.calendar)
+        if used == account.used_in(gate, counter, count.window, account.now_bound.calendar):
+            gate.windows[counter] = count.window
+
+
 def _follow_holds(
     account: Account, gate: GateState, real: Gate, names: Sequence[Counter], now: int, died: BrokenOff | Died | None
 ) -> None:
-    fresh = {names[slot] for slot in real.counts} - set(gate.windows)
-    if fresh:
-        account.seed(gate, now, fresh)
-        for slot, count in real.counts.items():
-            kind = names[slot].kind
-            if names[slot] in fresh and kind is not None and kind.hours is not None:
-                # Seeded while a hold stood that has become an event since: that reserve was the first use.
-                if now - kind.hours * 3600 < count.window < gate.windows[names[slot]]:
-                    gate.windows[names[slot]] = count.window
+    _begin(account, gate, real, now)
     for key, hold in list(gate.holds.items()):
         if key in real.holds:
             continue
@@ -145,7 +184,7 @@ def _follow_holds(
         account.reclaim(gate, hold, now)
     for key, raw in real.holds.items():
         found = unpack(raw)
-        hold = gate.holds.get(key)
+        hold: Hold | None = gate.holds.get(key)
         if isinstance(died, BrokenOff) and key == died.key and (hold is None or hold.expires_at != found.expires_at):
             hold = _left_by_reserve(account, gate, died, found.incarnation, hold, now)
         elif isinstance(died, Died) and hold is None and key == died.ticket.key:
@@ -155,6 +194,10 @@ def _follow_holds(
             gate.holds[key] = hold
         assert hold is not None, f"{gate.per} {gate.member} has a hold {key} that the reference has not"
         units = {names[slot]: value for slot, value in found.units().items()}
+        for counter in gate.beginning & set(units) - set(hold.units):
+            # Begun while this hold stood, or before it was made: a counter that begins may name it.
+            if counter.kind is not None and units[counter] == named_by(hold, counter):
+                hold.units[counter] = units[counter]
         assert_same(f"hold of {gate.per} {gate.member}", more_than_none(units), more_than_none(hold.units))
         assert_same("incarnation", found.incarnation, hold.inc)
         assert_same("expiry", found.expires_at, hold.expires_at)

@@ -24,6 +24,8 @@ ZERO: Final = Decimal(0)
 NEVER: Final = 1 << 40
 UNKNOWN_S: Final = 900
 """For so long after a change, usage may have been recorded by processes that did not know of it."""
+SKEW_S: Final = 5
+"""A first use that is over for one process may not be for another: so much longer it is looked for."""
 LINGER_S: Final = 120
 FORCED_S: Final = 300
 RECLAIM_AT_ONCE: Final = 25
@@ -143,6 +145,10 @@ class GateState:
     member: str | None
     holds: dict[str, Hold] = field(default_factory=dict)
     windows: dict[Counter, int] = field(default_factory=dict)
+    begun: set[Counter] = field(default_factory=set)
+    """Counters that the product's gate was seen to keep."""
+    beginning: set[Counter] = field(default_factory=set)
+    """Counters that it began to keep in the step that is being compared."""
     recounting: bool = False
     """A recount was broken off: whoever comes next finishes it, and begins every counter."""
 
@@ -256,6 +262,11 @@ class Block(NamedTuple):
     limit: Limit | None
     requested: Decimal
     remaining: Decimal
+
+
+def named_by(hold: Hold, counter: Counter) -> Decimal:
+    """What a counter that begins after a hold takes from it: a `where` is taken to match."""
+    return sum((hold.by_meter[meter] for meter in hold.by_meter if not counter.meters or meter in counter.meters), ZERO)
 
 
 def by_meter(items: Iterable[Used]) -> dict[str, Decimal]:
@@ -402,14 +413,15 @@ class Account:
         fresh = fresh if only is None else [c for c in fresh if c in only]
         for hold in gate.holds.values():
             for counter in fresh:
+                since = self.now_bound.kept[counter]
+                if since == 0 or hold.made >= since + UNKNOWN_S:
+                    continue  # it was there when the hold was made, which names it where it takes from it
                 if counter.kind is None:
                     hold.units[counter] = Decimal(1)
                     continue
-                named = [
-                    hold.by_meter[meter] for meter in hold.by_meter if not counter.meters or meter in counter.meters
-                ]
+                named = named_by(hold, counter)
                 if named:
-                    hold.units[counter] = sum(named, ZERO)
+                    hold.units[counter] = named
         for counter in fresh:
             gate.windows[counter] = self._seeded_start(gate, counter, now)
 
@@ -420,7 +432,7 @@ class Account:
         times = [event.at for event in self.counted(gate, counter)]
         if kind.hours is not None:
             times += [hold.made for hold in gate.holds.values() if hold.units.get(counter)]
-            recent = sorted(at for at in times if at > now - kind.hours * 3600)
+            recent = sorted(at for at in times if at > now - SKEW_S - kind.hours * 3600)
             start = recent[0] if recent else 0
             for at in recent:
                 start = at if at >= start + kind.hours * 3600 else start
@@ -434,6 +446,8 @@ class Account:
         bound = self.now_bound if gate.member is None else self.bound(self.known)
         on = [c for c in self.now_bound.kept if c.per == gate.per and c.kind is not None and event.on(c)]
         on = [counter for counter in on if counter in bound.kept or counter in gate.windows]
+        if not on and event.key not in gate.holds:
+            return
         self.seed_where_needed(gate, on, now)
         gate.holds.pop(event.key, None)
         self.enter(gate, on, event.at)
@@ -478,7 +492,7 @@ class Account:
         if outside is None and not all(bound.covers(item.meter) for item in items):
             outside = "not_in_plan"
         if outside is not None:
-            again = self._open_everywhere(gates, key, body_digest, now)
+            again = self._open_everywhere(gates, key, body_digest, items, now)
             if isinstance(again, Failed):
                 return again
             if again:
@@ -494,7 +508,7 @@ class Account:
             self.seed_where_needed(gate, wanted, now)
             if hold is not None and hold.expires_at > now:
                 if gate.per == "member":
-                    again = self._open_everywhere(gates, key, body_digest, now)
+                    again = self._open_everywhere(gates, key, body_digest, items, now)
                     if isinstance(again, Failed):
                         return again
                     if again:
@@ -519,8 +533,12 @@ class Account:
             self.enter(gate, wanted, now)
         return self._grant(gates, key, items, now)
 
-    def _open_everywhere(self, gates: Sequence[GateState], key: str, body: bytes, now: int) -> bool | Failed:
+    def _open_everywhere(
+        self, gates: Sequence[GateState], key: str, body: bytes, items: Sequence[Used], now: int
+    ) -> bool | Failed:
         for gate in reversed(gates):
+            limits = self.now_bound.limits_for(items, gate.per)
+            self.seed_where_needed(gate, [counter_of(limit) for limit in limits], now)
             hold = gate.holds.get(key)
             if hold is None or hold.expires_at <= now:
                 return False

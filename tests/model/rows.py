@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from tollgate.accounts.rules import Rules
 from tollgate.gate import taking
-from tollgate.gate.item import Step
+from tollgate.gate.item import Gate, Step
 
 RESERVE_ROWS: Final = (
     "key in h, not expired: the same answer",
@@ -91,12 +92,12 @@ class Rows:
             self._sent(plan, rules, now)
 
     def _full(self, seen: object, wanted: object) -> bool:
-        assert isinstance(seen, taking.Gate)
+        assert isinstance(seen, Gate)
         assert isinstance(wanted, taking.Wanted)
         return wanted.key not in seen.holds and len(seen.holds) >= taking.MAX_HOLDS
 
     def _sent(self, plan: taking.Send, rules: object, now: object) -> None:
-        assert isinstance(rules, taking.Rules)
+        assert isinstance(rules, Rules)
         assert isinstance(now, int)
         write = plan.write
         if write.rev is None:

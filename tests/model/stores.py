@@ -25,15 +25,15 @@ class WeighedWorld(World):
     """A world whose plan versions weigh differently."""
 
     meters_of: dict[int, Mapping[str, Meter]] = field(default_factory=dict)
-    compiled: dict[tuple[str, int], tuple[AccountRow, Rules]] = field(default_factory=dict)
+    compiled_of: dict[tuple[str, int], tuple[AccountRow, Rules]] = field(default_factory=dict)
 
     def rules(self, account: str) -> Rules:
         row = self.row(account)
-        known = self.compiled.get((account, row.rev))
+        known = self.compiled_of.get((account, row.rev))
         if known is None or known[0] != row:
             version = row.plan_version
             known = (row, compile_rules(row, self.plans[version], self.meters_of.get(version, self.meters)))
-            self.compiled[account, row.rev] = known
+            self.compiled_of[account, row.rev] = known
         return known[1]
 
 
@@ -54,7 +54,7 @@ class CachedRules:
     def forget(self, account: str) -> None:
         self._cache.pop(account, None)
 
-    def get(self, account: str) -> Rules:
+    def get(self, account: str, accept: object = None) -> Rules:
         return self.fresh(account) if self.known(account) is None else self._cache[account][1]
 
     def fresh(self, account: str) -> Rules:

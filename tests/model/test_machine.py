@@ -1,4 +1,4 @@
-"""Model-based test of the gate: 500 runs of 40 steps against the reference, every row of the design's tables met."""
+"""Model-based test of the gate: 1,500 runs of 40 steps against the reference, every row of the design's tables met."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.machine import GateMachine
 from tests.model.rows import ROWS
 
-RUNS = int(os.environ.get("TOLLGATE_MODEL_RUNS", "500"))
+RUNS = int(os.environ.get("TOLLGATE_MODEL_RUNS", "1500"))
 STEPS = 40
 
 PROFILE = settings(

@@ -212,7 +212,7 @@ class MemoryRules:
     def __init__(self, world: World, cache: dict[str, Rules]) -> None:
         self._world, self._cache = world, cache
 
-    def get(self, account: str) -> Rules:
+    def get(self, account: str, accept: object = None) -> Rules:
         return self._cache[account] if account in self._cache else self.fresh(account)
 
     def fresh(self, account: str) -> Rules:

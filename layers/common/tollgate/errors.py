@@ -6,11 +6,10 @@ is not a TollgateError is a defect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(NamedTuple):
     """One wrong field: `path` in dotted form (`items.0.quantity`), `code` stable."""
 
     path: str

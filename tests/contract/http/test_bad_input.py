@@ -539,3 +539,9 @@ def test_wrong_pages(untouched: Untouched, query: str) -> None:
 def test_wrong_times(untouched: Untouched, time: str) -> None:
     for name in ("from", "to"):
         assert refused(untouched.call("GET", f"/v1/accounts/bad/events?{name}={time}")) == (422, "invalid")
+
+
+@pytest.mark.parametrize("path", ["/v1/reservations", "/v1/usage"])
+def test_a_refused_call_creates_no_account(untouched: Untouched, path: str) -> None:
+    body: dict[str, Any] = {"account": f"unseen{path[-5:]}".replace("/", "-"), "meter": "nothing", "quantity": 1}
+    untouched.call("POST", path, {"events": [{**body, "id": "e"}]} if path == "/v1/usage" else body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -22,8 +22,7 @@ UNKNOWN_MS = 5_000
 _CACHED_KEYS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(NamedTuple):
     """One key, without its secret. `created_ms`, `revoked_ms`: epoch milliseconds."""
 
     id: str

@@ -104,7 +104,7 @@ def _change(deps: AccountDeps, account: str, change: Callable[[AccountRow], Acco
 
 
 def _applied(deps: AccountDeps, account: str) -> Rules:
-    rules = deps.rules.known(account)
+    rules = deps.rules.fresh(account)
     apply_rules(deps.gate, rules)
     return rules
 

@@ -7,6 +7,7 @@ transaction. Customer row: `pk` `customer#<Stripe id>`, `sk` `customer`: unique 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -120,20 +121,16 @@ class RulesTable:
         self._accounts, self._catalog, self._clock = accounts, catalog, clock
         self._cache: dict[str, tuple[int, Rules]] = {}
 
-    def get(self, account: str) -> Rules:
+    def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
         cached = self._cache.get(account)
         if cached is not None and 0 <= self._clock() - cached[0] < CACHE_MS:
             return cached[1]
-        return self.fresh(account)
-
-    def fresh(self, account: str) -> Rules:
         row = self._accounts.read(account)
         if row is None:
-            row = self._created(account)
+            row = self._created(account, accept)
         return self.compiled(row)
 
-    def known(self, account: str) -> Rules:
-        """As `fresh`, but never creates. Raises UnknownAccount."""
+    def fresh(self, account: str) -> Rules:
         row = self._accounts.read(account)
         if row is None:
             raise UnknownAccount(account)
@@ -153,15 +150,18 @@ class RulesTable:
         self._cache[row.account] = (self._clock(), rules)
         return rules
 
-    def _created(self, account: str) -> AccountRow:
+    def _created(self, account: str, accept: Callable[[Rules], object] | None) -> AccountRow:
         current = self._catalog.current()
-        if current is None or not current.auto_create_accounts:
+        if accept is None or current is None or not current.auto_create_accounts:
             raise UnknownAccount(account)
-        self._accounts.create(new_row(account, self._catalog, current.default_plan, self._clock() // 1000))
-        row = self._accounts.read(account)  # by this call or by another one
-        if row is None:
+        row = new_row(account, self._catalog, current.default_plan, self._clock() // 1000)
+        version = self._catalog.version(row.plan, row.plan_version)
+        accept(compile_rules(row, version.plan, version.meters))
+        self._accounts.create(row)
+        there = self._accounts.read(account)  # by this call or by another one
+        if there is None:
             raise UnknownAccount(account)
-        return row
+        return there
 
 
 def new_row(account: str, catalog: CatalogTable, plan: str, now: int) -> AccountRow:

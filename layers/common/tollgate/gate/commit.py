@@ -22,7 +22,7 @@ from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
-from tollgate.gate.recount import event_units, recount
+from tollgate.gate.recount import event_units, recount, with_counters
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
@@ -241,7 +241,9 @@ class _Commit:
             if per not in gates:
                 continue
             gate, member = gates[per], self.reservation.member if per == MEMBER else None
-            found += states(self.rules, self.rules.limits_for(self.items, per), gate, member, now)
+            limits = self.rules.limits_for(self.items, per)
+            gate = with_counters(self.deps, self.rules, gate, member, limits)
+            found += states(self.rules, limits, gate, member, now)
             if gate is not None and gate.rev == self.rules.rev:
                 reclaim_if_worthwhile(self.deps, self.rules, gate, member, now)
         return found

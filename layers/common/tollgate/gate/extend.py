@@ -20,7 +20,7 @@ from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
-from tollgate.gate.recount import recount
+from tollgate.gate.recount import recount, with_counters
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.taking import Refuse, expired_keys
 from tollgate.quantities import ZERO
@@ -77,30 +77,37 @@ def _extend_all(
     items: Sequence[Item] | None,
 ) -> Extended:
     done: list[tuple[str, bytes, bytes]] = []
-    limits: list[LimitState] = []
-    expiry = 0
+    gates: list[tuple[str, Gate]] = []
+    listed = items or reservation.items
     for per in (MEMBER, ACCOUNT):
         if per not in reservation.holds:
             continue
-        member = reservation.member if per == MEMBER else None
         try:
             gate, before, after = _extend_one(deps, rules, reservation, per, expires_at, items)
         except _Refused as refused:
             _shrink_all_back(deps, rules, reservation, done)
             if per == MEMBER:
                 _check_rules(deps, rules)
-            now = deps.clock() // 1000
-            shown = states(rules, rules.limits_for(items or reservation.items, per), refused.gate, member, now)
+            shown = _shown(deps, rules, listed, per, refused.gate, reservation.member)
             own = unpack(refused.gate.holds[reservation.key])
             return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None)
         except (_RulesChanged, AlreadyCommitted, AlreadyReleased):
             _shrink_all_back(deps, rules, reservation, done)
             raise
         done.append((per, before, after))
-        expiry = unpack(after).expires_at
-        now = deps.clock() // 1000
-        limits += states(rules, rules.limits_for(items or reservation.items, per), gate, member, now)
-    return Extended(rules, expiry, limits)
+        gates.append((per, gate))
+    limits = [
+        state for per, gate in gates for state in _shown(deps, rules, listed, per, gate, reservation.member)
+    ]  # only now: a counter that begins for the answer is named by the hold, and that could not be taken back
+    return Extended(rules, unpack(done[-1][2]).expires_at, limits)
+
+
+def _shown(
+    deps: GateDeps, rules: Rules, items: Sequence[Item], per: str, gate: Gate, member: str | None
+) -> list[LimitState]:
+    counted, limits = member if per == MEMBER else None, rules.limits_for(items, per)
+    seeded = with_counters(deps, rules, gate, counted, limits)
+    return states(rules, limits, seeded, counted, deps.clock() // 1000)
 
 
 def _check_rules(deps: GateDeps, rules: Rules) -> None:

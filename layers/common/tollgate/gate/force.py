@@ -7,7 +7,7 @@ that expires and is settled or voided like any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -140,33 +140,53 @@ def shortfall(hold: Hold, groups: Sequence[Group]) -> dict[int, Decimal]:
 
 
 def covering(held: Sequence[Group], wanted: Sequence[Group]) -> tuple[Group, ...]:
-    """Groups with at least what `held` and `wanted` have on every counter. Where `wanted` has it all, they are its
-    own: so the groups of a meter still add up to the meter's units, which a counter that begins later is told."""
+    """Groups with exactly the larger of what `held` and `wanted` have on every counter; the groups of a meter add up to
+    the larger of its units there, which a counter that begins later is told."""
     job_slots = {slot for g in (*held, *wanted) if g.meter_slot == ONE_PER_RESERVATION for slot in g.slots}
     jobs = [Group(ONE_PER_RESERVATION, Decimal(1), tuple(sorted(job_slots)))] if job_slots else []
-    uncounted: dict[int, Decimal] = {}
-    for group in (*held, *wanted):
-        if not group.slots:
-            uncounted[group.meter_slot] = max(group.units, uncounted.get(group.meter_slot, ZERO))
     old, new = _counted(held), _counted(wanted)
-    had, want = by_slot(old), by_slot(new)
-    if any(want.get(slot, ZERO) < units for slot, units in had.items()):
-        new = [*old, *_lacking_groups(new, had)]
-    return _merged([*new, *(Group(meter, units, ()) for meter, units in uncounted.items()), *jobs])
+    want = by_slot(new)
+    if any(want.get(slot, ZERO) < units for slot, units in by_slot(old).items()):
+        new = [*old, *_on_top(old, new)]
+    had, asked, placed = _by_meter(held), _by_meter(wanted), _by_meter(new)
+    uncounted = [
+        Group(meter, rest, ())
+        for meter in sorted({*had, *asked})
+        if (rest := max(had.get(meter, ZERO), asked.get(meter, ZERO)) - placed.get(meter, ZERO)) > 0
+    ]
+    return _merged([*new, *uncounted, *jobs])
 
 
 def _counted(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.slots and group.meter_slot != ONE_PER_RESERVATION]
 
 
-def _lacking_groups(groups: Sequence[Group], had: Mapping[int, Decimal]) -> list[Group]:
-    """Groups that add exactly what `groups` have above `had` by counter."""
-    meter_of = {slot: group.meter_slot for group in groups for slot in group.slots}
-    alike: dict[tuple[int, Decimal], list[int]] = {}
-    for slot, units in sorted(by_slot(groups).items()):
-        if units > had.get(slot, ZERO):
-            alike.setdefault((meter_of[slot], units - had.get(slot, ZERO)), []).append(slot)
-    return [Group(meter, units, tuple(slots)) for (meter, units), slots in alike.items()]
+def _by_meter(groups: Sequence[Group]) -> dict[int, Decimal]:
+    totals: dict[int, Decimal] = {}
+    for group in groups:
+        if group.meter_slot != ONE_PER_RESERVATION:
+            totals[group.meter_slot] = totals.get(group.meter_slot, ZERO) + group.units
+    return totals
+
+
+def _on_top(held: Sequence[Group], wanted: Sequence[Group]) -> list[Group]:
+    """Groups that add, by counter, exactly what `wanted` has above `held`, of the meters that it has more of."""
+    found: list[Group] = []
+    had = by_slot(held)
+    lacking = {slot: units - had.get(slot, ZERO) for slot, units in by_slot(wanted).items()}
+    for meter in sorted(_by_meter(wanted)):
+        before = by_slot([group for group in held if group.meter_slot == meter])
+        more: dict[int, Decimal] = {}
+        for slot, units in by_slot([group for group in wanted if group.meter_slot == meter]).items():
+            taken = min(units - before.get(slot, ZERO), lacking[slot])
+            if taken > 0:
+                more[slot] = taken
+                lacking[slot] -= taken
+        while more:  # in layers, so that counters of the same units share a group
+            least = min(more.values())
+            found.append(Group(meter, least, tuple(sorted(more))))
+            more = {slot: units - least for slot, units in more.items() if units > least}
+    return found
 
 
 def _merged(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -60,12 +60,13 @@ class Markers(Protocol):
 
 
 class RulesSource(Protocol):
-    def get(self, account: str) -> Rules:
-        """The rules of an account, at most 60 s old; an unknown account is created on the default plan.
-        Raises UnknownAccount where the catalogue forbids that."""
+    def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
+        """The rules of an account, at most 60 s old. An unknown account is created on the default plan once `accept`
+        took that plan's rules; what it raises creates nothing. Raises UnknownAccount where there is no `accept`, or
+        the catalogue forbids it."""
 
     def fresh(self, account: str) -> Rules:
-        """The rules as stored now (consistent read)."""
+        """The rules as stored now (consistent read). Raises UnknownAccount."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from tollgate.gate.force import take_forced
 from tollgate.gate.hold import Hold
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import states
-from tollgate.gate.ports import GateDeps
+from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.recount import with_counters
 from tollgate.gate.used import used_item
 from tollgate.ids import key_hash
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
@@ -85,7 +86,11 @@ def _record_account(
     deps: GateDeps, account: str, events: Sequence[tuple[int, Reported]], results: dict[int, Recorded]
 ) -> None:
     try:
-        rules = deps.rules.get(account)
+        rules = deps.rules.get(account, lambda rules: _accept(rules, events))
+    except _NoneFits as none:
+        for index, event in events:
+            results[index] = Recorded(event.id, "rejected", error=none.errors[index])
+        return
     except TollgateError as error:
         for index, event in events:
             results[index] = Recorded(event.id, "rejected", error=error)
@@ -123,7 +128,8 @@ def _record_account(
     gates: dict[str | None, Gate | None] = {}
     for member, hold in holds.items():
         per = ACCOUNT if member is None else MEMBER
-        counted = [row for row in new if member is None or row.member == member]
+        # Of a member's rows only those that took part in its hold: the others were weighed under rules without it.
+        counted = [row for row in new if (member is None or row.member == member) and per in row.incarnations]
         gates[member] = end_hold(deps, newest, per, member, token, hold.incarnation, counted, guess=hold.pack())
     for one in weighed:
         if one.index in put:
@@ -132,7 +138,28 @@ def _record_account(
             results[one.index] = Recorded(one.event.id, "recorded", row.units, row.waived, over)
 
 
-def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: int) -> _Weighed:
+class _NoneFits(Exception):
+    """No event of an unknown account can be recorded under the default plan."""
+
+    def __init__(self, errors: Mapping[int, TollgateError]) -> None:
+        self.errors = errors
+
+
+def _accept(rules: Rules, events: Sequence[tuple[int, Reported]]) -> None:
+    """Raises _NoneFits where every event would be rejected."""
+    errors: dict[int, TollgateError] = {}
+    for index, event in events:
+        try:
+            _measured(rules, event)
+        except TollgateError as error:
+            errors[index] = error
+    if len(errors) == len(events):
+        raise _NoneFits(errors)
+
+
+def _measured(rules: Rules, event: Reported) -> tuple[Item, bool]:
+    """What an event counts, and whether its member's gate takes part. Raises UnknownMeter, QuantityTooLarge,
+    MemberRequired."""
     item = rules.item(event.meter, event.quantity, event.dimensions)
     if event.cached:
         item = Item(item.meter, item.quantity, Decimal(0), item.dimensions)
@@ -140,7 +167,11 @@ def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: in
     limits = [ruled for ruled in rules.limits_for([item], "member") if ruled.limit.concurrent is None]
     if limits and event.member is None:
         raise MemberRequired(limits[0].limit.id)
-    counted = event.member is not None and any(group.slots for group in rules.groups([item], MEMBER))
+    return item, event.member is not None and any(group.slots for group in rules.groups([item], MEMBER))
+
+
+def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: int) -> _Weighed:
+    item, counted = _measured(rules, event)
     origin = event.origin_ms
     if origin is None:
         origin = deps.outcomes.origin(event.account, event.key, now_ms)
@@ -199,12 +230,18 @@ def _row(rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: s
     )
 
 
-def _over_limits(
-    deps: GateDeps, rules: Rules, one: _Weighed, gates: Mapping[str | None, Gate | None]
-) -> tuple[str, ...]:
-    now = deps.clock() // 1000
+def _over_limits(deps: GateDeps, rules: Rules, one: _Weighed, gates: dict[str | None, Gate | None]) -> tuple[str, ...]:
+    """The limits that are past their maximum with this usage. `gates`: as the batch left them; a member's that newer
+    rules limit, and that took no part, is read and added."""
+    now, account = deps.clock() // 1000, one.event.account
     found: list[str] = []
-    for per, gate in ((MEMBER, gates.get(one.member) if one.member else None), (ACCOUNT, gates[None])):
-        shown = states(rules, rules.limits_for([one.item], per), gate, one.member, now)
+    for per, member in ((MEMBER, one.event.member), (ACCOUNT, None)):
+        limits = rules.limits_for([one.item], per)
+        if per == MEMBER and (member is None or all(ruled.limit.concurrent is not None for ruled in limits)):
+            continue
+        if member not in gates:
+            gates[member] = deps.gates.read(subject_of(account, per, member))
+        gates[member] = with_counters(deps, rules, gates[member], member, limits)
+        shown = states(rules, limits, gates[member], member, now)
         found += [state.ruled.limit.id for state in shown if state.over]
     return tuple(found)

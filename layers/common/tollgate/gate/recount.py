@@ -17,17 +17,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, Rules, windowed_end
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, RuledLimit, Rules, windowed_end
 from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Recounted
-from tollgate.gate.ports import AnswerLost, GateDeps
+from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.ids import uuid7_ms
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import Event, counts_for
 
 TRIES = 8
+SKEW_S = 5
+"""More than two processes' clocks differ: they find the same first use of a window, wherever its end is for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,23 @@ def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
     raise Busy
 
 
+def with_counters(
+    deps: GateDeps, rules: Rules, gate: Gate | None, member: str | None, limits: Iterable[RuledLimit]
+) -> Gate | None:
+    """`gate` for an answer that shows `limits`: a counter that newer rules need there begins first, with what was used
+    before, and a recount under way is finished. Rules older than the gate's are left alone; they show their own
+    limits."""
+    needed = {ruled.counter.slot: ZERO for ruled in limits}
+    if gate is not None and abs(gate.rev) > rules.rev:
+        return gate
+    recounting = gate is not None and gate.rev < 0
+    if not recounting and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
+        return gate
+    subject = subject_of(rules.account, "account" if member is None else "member", member)
+    recount(deps, rules, subject, member, needed)
+    return deps.gates.read(subject)
+
+
 def true_counts(
     deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, now: int
 ) -> tuple[dict[int, Count], dict[str, bytes]]:
@@ -152,7 +171,7 @@ def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int
         return count.window
     assert counter.kind is not None
     if counter.kind.hours is not None:
-        return now - counter.kind.hours * 3600 + 1
+        return now - SKEW_S - counter.kind.hours * 3600 + 1
     return rules.window(counter, now).start
 
 
@@ -203,11 +222,14 @@ def event_units(rules: Rules, event: Event, per: str) -> dict[int, Decimal]:
 
 
 def _naming(rules: Rules, hold: Hold, fresh: list[Counter]) -> Hold:
-    """The hold, named by counters that began after it. A `where` cannot be checked on a packed hold: it is taken to
-    match, so that nothing is granted twice; settling puts that right."""
+    """The hold, named by counters that began after it (the others it names where it takes from them). A `where` cannot
+    be checked on a packed hold: it is taken to match, so that nothing is granted twice; settling puts that right."""
     groups = list(hold.groups)
     jobs: list[int] = []
+    made = uuid7_ms(hold.incarnation) // 1000
     for counter in fresh:
+        if counter.since == 0 or made >= counter.since + steps.LEARNT_S:
+            continue
         if counter.kind is None:
             jobs.append(counter.slot)
             continue

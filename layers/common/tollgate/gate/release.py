@@ -11,6 +11,7 @@ from tollgate.gate.hold import incarnation_of, unpack
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.recount import with_counters
 from tollgate.gate.reservation_id import Reservation
 from tollgate.usage.outcome import ACCOUNT, Event, Void, counts_for
 
@@ -42,5 +43,7 @@ def release(deps: GateDeps, reservation: Reservation, release_key: str | None = 
     found: list[LimitState] = []
     for per in sorted(gates, reverse=True):
         member = None if per == ACCOUNT else reservation.member
-        found += states(rules, rules.limits_for(reservation.items, per), gates[per], member, now)
+        limits = rules.limits_for(reservation.items, per)
+        gate = with_counters(deps, rules, gates[per], member, limits)
+        found += states(rules, limits, gate, member, now)
     return found

@@ -12,9 +12,9 @@ import hmac
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 
 from tollgate.accounts.rules import Item
 from tollgate.errors import ReservationTooLarge, UnknownReservation
@@ -30,8 +30,7 @@ _SHORT = 512
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What a reservation id says. `holds`: packed, by subject kind, as they stood when the id was given out."""
 
     account: str

@@ -21,7 +21,7 @@ from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
-from tollgate.gate.recount import recount
+from tollgate.gate.recount import recount, with_counters
 from tollgate.gate.steps import UNSEEN, Seen, taken_now
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Void
@@ -92,7 +92,7 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     Raises IdempotencyMismatch (this key holds for another body), UnknownAccount, UnknownMeter, MemberRequired,
     QuantityTooLarge, Busy.
     """
-    rules = deps.rules.get(asked.account)
+    rules = deps.rules.get(asked.account, lambda rules: _Attempt(deps, rules, asked))
     for _ in range(TRIES):
         try:
             attempt = _Attempt(deps, rules, asked)
@@ -260,6 +260,8 @@ class _Attempt:
             gate = self.deps.gates.read(self._subject(per))
             if gate is not None and per == ACCOUNT and abs(gate.rev) > self.rules.rev:
                 raise _RulesChanged
+            limits = self.rules.limits_for(self.items, per)
+            gate = with_counters(self.deps, self.rules, gate, self._member(per), limits)
             raw = None if gate is None else gate.holds.get(self.asked.key)
             if gate is None or raw is None or expiry_of(raw) <= self._now():
                 return None
@@ -290,8 +292,8 @@ class _Attempt:
         return Denied("limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets, limits)
 
     def drop_own(self) -> None:
-        """Before starting again under newer rules: a hold made under the old ones is not what those ask for."""
-        if MEMBER in self.mine and self.mine[MEMBER].created:
+        """Before starting again under newer rules: a hold made or renewed under old ones is not what those ask for."""
+        if MEMBER in self.mine and self.mine[MEMBER].capped_by is not None:
             self.drop_narrow()
 
     def drop_narrow(self) -> Gate | None:

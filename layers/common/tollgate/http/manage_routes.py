@@ -87,7 +87,7 @@ def get(deps: ManageApiDeps, request: Request) -> Response:
 def list_accounts(deps: ManageApiDeps, request: Request) -> Response:
     limit, before = _page(request, re.compile(r"\d{13}#[A-Za-z0-9._:@|+-]{1,64}"))
     found, after = deps.accounts.accounts.page(limit, before)
-    data = [_account(deps.accounts.rules.known(account)) for account in found]
+    data = [_account(deps.accounts.rules.fresh(account)) for account in found]
     return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
 
 
@@ -115,7 +115,7 @@ def post_plan(deps: ManageApiDeps, request: Request) -> Response:
 
 
 def _known(deps: ManageApiDeps, request: Request) -> Rules:
-    return deps.accounts.rules.known(account_id(request.params["id"], "id"))
+    return deps.accounts.rules.fresh(account_id(request.params["id"], "id"))
 
 
 def _once(

@@ -10,9 +10,9 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from tollgate.errors import (
@@ -26,10 +26,10 @@ from tollgate.errors import (
 MAX_BODY_BYTES = 512 * 1024
 MAX_DEPTH = 32
 """Levels of arrays and objects in a body; no valid request comes near it."""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request. `headers` have lower-case names."""
 
     method: str
@@ -38,18 +38,16 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     request_id: str
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     status: int
     body: Any
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """`path` as in OpenAPI (`/v1/reservations/{id}`); `scopes`: any of them opens it, none: public."""
 
     method: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tollgate.quantities import EXACT, ZERO
 
@@ -19,8 +19,7 @@ ACCOUNT = "account"
 MEMBER = "member"
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeKey:
+class OutcomeKey(NamedTuple):
     account: str
     origin_ms: int
     key: str

@@ -74,12 +74,13 @@ class EventTable:
         sets = ["kind = :void", "why = :why", "vms = :vms"]
         conditions = []
         values = {":void": dynamo.s("void"), ":why": dynamo.s(void.why), ":vms": dynamo.n(void.voided_ms)}
-        if void.release_key is not None:
-            sets.append("rk = :rk")
-            values[":rk"] = dynamo.s(void.release_key)
-        if void.call:
-            sets.append("vc = :vc")
-            values[":vc"] = dynamo.b(void.call)
+        removes = []
+        for name, value in (("rk", void.release_key), ("vc", void.call or None)):
+            if value is None:
+                removes.append(name)  # of the void that this one is raised from
+            else:
+                sets.append(f"{name} = :{name}")
+                values[f":{name}"] = dynamo.wire(value)
         for per, incarnation in wanted.items():
             field = _FIELD[per]
             sets.append(f"{field} = :{field}")
@@ -90,7 +91,7 @@ class EventTable:
             dynamo.client().update_item(
                 TableName=self._table,
                 Key=_key(void.at),
-                UpdateExpression="SET " + ", ".join(sets),
+                UpdateExpression="SET " + ", ".join(sets) + (f" REMOVE {', '.join(removes)}" if removes else ""),
                 ConditionExpression=f"attribute_not_exists(pk) OR ({older})",
                 ExpressionAttributeValues=values,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Every test, in two lanes side by side (one for each core of a small machine): the suites, whose progress is shown, and
+# the proofs, whose output follows at the end.
+set -u
+py="$1"
+proofs="$(mktemp)"
+lane=""
+trap 'exit 130' INT TERM
+trap '[ -z "$lane" ] || kill "$lane" 2>/dev/null; rm -f "$proofs"' EXIT
+"$py" -m pytest tests/interleave tests/model tests/crash tests/contract/http/test_schemathesis.py >"$proofs" 2>&1 &
+lane=$!
+failed=0
+"$py" -m pytest -m "not build" --ignore tests/contract/http/test_schemathesis.py \
+  tests/unit tests/infra tests/bench tests/contract tests/race tests/e2e || failed=1
+echo "The suites have ended; the proofs (interleavings, model, crashes, schemathesis) may take some minutes more."
+wait "$lane" || failed=1
+lane=""
+cat "$proofs"
+exit "$failed"

@@ -1,0 +1,262 @@
+"""What the stores ask of DynamoDB means what the domain says: random writes, on an engine and in memory.
+
+The interleaving and model suites run the services on the memory side; this is what lets them speak for the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.gate import daily_plan, world
+from tests.support.memory import MemoryGates, MemoryOutcomes, World
+from tollgate import dynamo
+from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, HoldWrite, Recounted, Step
+from tollgate.gate.store import GateTable, transact_part, update_request
+from tollgate.usage.outcome import Event, Outcome, OutcomeKey, UsedItem, Void
+from tollgate.usage.store import EventTable
+
+pytestmark = pytest.mark.usefixtures("tables")
+QUICK = settings(
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+GATES = GateTable("gates")
+EVENTS = EventTable("events", lambda write: transact_part("gates", write))
+_FRESH = count()
+"""Every example has items of its own."""
+
+units = st.sampled_from(["0", "1", "2", "3.5", "0.000001", "123456789012345678.123456", "7"]).map(Decimal)
+windows = st.sampled_from([0, 100, 200])
+slots = st.integers(0, 3)
+keys = st.sampled_from(["AAAAAAAAAAAAAAAA", "b-_-", "c"])
+packed = st.sampled_from([b"\x10one", b"\x10two", b"\x11three"])
+
+
+@st.composite
+def counters(draw: st.DrawFn) -> Count:
+    held = draw(units)
+    return Count(draw(windows), held + draw(units), held)
+
+
+@st.composite
+def gates(draw: st.DrawFn) -> Gate:
+    frozen = draw(st.sampled_from([False, False, False, True]))
+    rev = draw(st.integers(1, 2))
+    return Gate(
+        f"acme{next(_FRESH)}",
+        -rev if frozen else rev,
+        draw(st.dictionaries(slots, counters(), max_size=4)),
+        draw(st.dictionaries(keys, packed, max_size=3)),
+        "nonce" if frozen else None,
+    )
+
+
+@st.composite
+def counter_writes(draw: st.DrawFn, slot: int, there: Count | None, creating: bool) -> CounterWrite:
+    """Mostly such as the planner could send for what is there, so that many of them apply."""
+    likely = [Step.FIRST] * 3 if there is None else [Step.ADD, Step.ROLL, Step.BACK]
+    step = Step.FIRST if creating else draw(st.sampled_from([*likely, *Step]))
+    taken, held = draw(units), draw(units)
+    if step is Step.BACK:
+        return CounterWrite(slot, step, -taken, -held)
+    if step is Step.FIRST:
+        return CounterWrite(slot, step, taken, held, draw(windows))
+    low = draw(windows) if there is None else draw(st.sampled_from([there.window, there.window, 100]))
+    expect = draw(st.sampled_from([(low, low), (low - 50, low + 50), (low + 1, 1 << 40)]))
+    sign = draw(st.sampled_from([1, 1, -1]))
+    base = Decimal(0) if there is None else there.taken if step is Step.ADD else there.held
+    cap = draw(st.sampled_from([None, base + sign * taken, base + sign * taken - Decimal("0.000001"), Decimal(5)]))
+    return CounterWrite(slot, step, sign * taken, sign * held, draw(windows), expect, cap)
+
+
+@st.composite
+def hold_writes(draw: st.DrawFn, key: str, there: bytes | None, creating: bool) -> HoldWrite:
+    if creating:
+        return HoldWrite(key, None, draw(packed))
+    expect = draw(st.sampled_from([there, there, there, None, b"\x10one"]))
+    return HoldWrite(key, expect, draw(st.one_of(st.none(), st.just(expect), packed)))
+
+
+@st.composite
+def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
+    creating = draw(st.sampled_from([False] * 7 + [True]))
+    rev = None if creating else draw(st.sampled_from([gate.rev] * 6 + [1, 2]))
+    freeze = draw(st.sampled_from([None, None, None, "other"]))
+    new_rev = draw(st.integers(1, 3))
+    touched, named = draw(st.sets(slots, max_size=3)), draw(st.sets(keys, max_size=2))
+    return GateWrite(
+        gate.subject,
+        rev,
+        -new_rev if freeze else draw(st.sampled_from([rev or new_rev, new_rev])),
+        tuple(draw(counter_writes(slot, gate.counts.get(slot), creating)) for slot in sorted(touched)),
+        tuple(draw(hold_writes(key, gate.holds.get(key), creating)) for key in sorted(named)),
+        None if creating else draw(st.sampled_from([None, None, 2, 3, 500])),
+        freeze,
+    )
+
+
+def stored(gate: Gate) -> None:
+    """Put a gate item, spelled out here and not by the store."""
+    item = {
+        "pk": {"S": gate.subject},
+        "rev": {"N": str(gate.rev)},
+        "w": {
+            "M": {
+                str(slot): {"M": {"id": {"N": str(c.window)}, "t": {"N": f"{c.taken:f}"}, "held": {"N": f"{c.held:f}"}}}
+                for slot, c in gate.counts.items()
+            }
+        },
+        "h": {"M": {key: {"B": raw} for key, raw in gate.holds.items()}},
+        "p": {"M": {}},
+        "g": {"M": {}},
+    }
+    if gate.recount is not None:
+        item["z"] = {"S": gate.recount}
+    dynamo.client().put_item(TableName="gates", Item=item)
+
+
+def memory() -> World:
+    return world(daily_plan(10))
+
+
+@QUICK
+@given(data=st.data())
+def test_a_gate_write_does_what_it_means(data: st.DataObject) -> None:
+    gate = data.draw(gates())
+    there = data.draw(st.sampled_from([True] * 6 + [False]))
+    made = memory()
+    if there:
+        stored(gate)
+        made.gates[gate.subject] = gate
+    for _ in range(data.draw(st.integers(1, 3))):
+        now = made.gates.get(gate.subject, gate)
+        write = data.draw(gate_writes(now))
+        if "UpdateExpression" not in update_request("gates", write):
+            write = replace(
+                write, new_rev=8 if write.rev == 9 else 9
+            )  # moto does not know an update that changes nothing
+        assert GATES.write(write, retry=data.draw(st.booleans())) == MemoryGates(made).write(write)
+        assert GATES.read(gate.subject) == made.gates.get(gate.subject)
+
+
+@QUICK
+@given(data=st.data())
+def test_the_end_of_a_recount_does_what_it_means(data: st.DataObject) -> None:
+    gate, other = data.draw(gates()), data.draw(gates())
+    made = memory()
+    stored(gate)
+    made.gates[gate.subject] = gate
+    write = Recounted(
+        gate.subject,
+        data.draw(st.sampled_from([gate.rev, gate.rev, -1])),
+        data.draw(st.sampled_from(["nonce", "nonce", "other"])),
+        data.draw(st.integers(1, 3)),
+        other.counts,
+        other.holds,
+    )
+    for _ in range(2):  # sent again it must not apply again
+        assert GATES.finish_recount(write) == MemoryGates(made).finish_recount(write)
+        assert GATES.read(gate.subject) == made.gates[gate.subject]
+
+
+incarnations = st.dictionaries(
+    st.sampled_from(["account", "member"]), st.sampled_from([bytes([n]) * 16 for n in (1, 2, 3)]), min_size=1
+)
+used_items = st.builds(
+    UsedItem,
+    meter=st.sampled_from(["ai_credits", "llm_tokens"]),
+    quantity=units,
+    units=units,
+    dimensions=st.dictionaries(st.sampled_from(["model", "operation"]), st.text(min_size=1, max_size=5), max_size=2),
+    credit_funded=units,
+    waived=units,
+    priced=st.booleans(),
+)
+
+
+@st.composite
+def events(draw: st.DrawFn, at: OutcomeKey) -> Event:
+    return Event(
+        at=at,
+        incarnations=draw(incarnations),
+        recorded_ms=draw(st.integers(1, 1 << 41)),
+        items=tuple(draw(st.lists(used_items, min_size=1, max_size=2))),
+        member=draw(st.sampled_from([None, "alice"])),
+        plan="pro",
+        plan_version=draw(st.integers(1, 3)),
+        occurred_ms=draw(st.sampled_from([None, 5])),
+        cached=draw(st.booleans()),
+        provider_cost=draw(st.sampled_from([None, Decimal("0.0000012")])),
+        metadata=draw(st.sampled_from([None, {"run": "r1", "n": 1, "deep": {"a": [1, "2"]}}])),
+        token=draw(st.sampled_from([None, "token"])),
+        fingerprint=draw(st.sampled_from([b"", b"abcd"])),
+        commit_key=draw(st.sampled_from([None, "ck"])),
+        call=draw(st.sampled_from([b"", b"call"])),
+        late=draw(st.booleans()),
+        over_reserved=draw(st.booleans()),
+    )
+
+
+@st.composite
+def voids(draw: st.DrawFn, at: OutcomeKey) -> Void:
+    why = draw(st.sampled_from(["released", "expired", "refused"]))
+    return Void(at, draw(incarnations), why, draw(st.integers(1, 9)), draw(st.sampled_from([None, "rk"])))
+
+
+@QUICK
+@given(data=st.data())
+def test_outcomes_are_put_and_raised_as_they_mean(data: st.DataObject) -> None:
+    at = OutcomeKey(f"acme{next(_FRESH)}", data.draw(st.integers(0, 1 << 41)), "AAAAAAAAAAAAAAAA")
+    outcomes = MemoryOutcomes(memory())
+    for _ in range(data.draw(st.integers(1, 6))):
+        outcome: Outcome = data.draw(st.one_of(events(at), voids(at), voids(at)))
+        if isinstance(outcome, Event):
+            assert EVENTS.put_event(outcome) == outcomes.put_event(outcome)
+        else:
+            assert EVENTS.put_void(outcome) == outcomes.put_void(outcome)
+        assert EVENTS.get(at) == outcomes.get(at)
+    assert list(EVENTS.events_between(at.account, at.origin_ms, at.origin_ms)) == list(
+        outcomes.events_between(at.account, at.origin_ms, at.origin_ms)
+    )
+    assert not list(EVENTS.events_between(at.account, at.origin_ms + 1, 1 << 42))
+
+
+@QUICK
+@given(data=st.data())
+def test_a_late_commit_is_one_transaction(data: st.DataObject) -> None:
+    at = OutcomeKey(f"acme{next(_FRESH)}", 1, "AAAAAAAAAAAAAAAA")
+    made = memory()
+    outcomes = MemoryOutcomes(made)
+    there: Outcome | None = data.draw(st.one_of(st.none(), events(at), voids(at), voids(at), voids(at)))
+    if isinstance(there, Event):
+        assert EVENTS.put_event(there) == outcomes.put_event(there)
+    elif there is not None:
+        assert EVENTS.put_void(there) == outcomes.put_void(there)
+    over = there if isinstance(there, Void) and data.draw(st.booleans()) else data.draw(voids(at))
+    writes: list[GateWrite] = []
+    for gate in data.draw(st.lists(gates(), max_size=2)):
+        stored(gate)
+        made.gates[gate.subject] = gate
+        writes.append(data.draw(gate_writes(gate)))
+    event = data.draw(events(at))
+    assert EVENTS.commit_late(event, over, writes) == outcomes.commit_late(event, over, writes)
+    assert EVENTS.get(at) == outcomes.get(at)
+    assert [GATES.read(write.subject) for write in writes] == [made.gates[write.subject] for write in writes]
+
+
+@QUICK
+@given(proposed=st.lists(st.integers(0, 1 << 41), min_size=1, max_size=4))
+def test_the_first_origin_of_a_key_stays(proposed: Sequence[int]) -> None:
+    account = f"acme{next(_FRESH)}"
+    outcomes = MemoryOutcomes(memory())
+    for origin_ms in proposed:
+        assert EVENTS.origin(account, "key", origin_ms) == outcomes.origin(account, "key", origin_ms) == proposed[0]
