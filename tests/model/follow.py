@@ -170,21 +170,21 @@ def _follow_holds(
     account: Account, gate: GateState, real: Gate, names: Sequence[Counter], now: int, died: BrokenOff | Died | None
 ) -> None:
     _begin(account, gate, real, now)
-    for key, hold in list(gate.holds.items()):
+    for key, gone in list(gate.holds.items()):
         if key in real.holds:
             continue
         if isinstance(died, Died) and key == died.ticket.key:
             event = account.outcomes.get(key)
-            if isinstance(event, Recorded) and event.incs.get(gate.per) == hold.inc:
+            if isinstance(event, Recorded) and event.incs.get(gate.per) == gone.inc:
                 account.settle(gate, event, now)
             else:
                 del gate.holds[key]
             continue
-        assert hold.expires_at <= now, f"the open hold {key} of {gate.per} {gate.member} is gone"
-        account.reclaim(gate, hold, now)
+        assert gone.expires_at <= now, f"the open hold {key} of {gate.per} {gate.member} is gone"
+        account.reclaim(gate, gone, now)
     for key, raw in real.holds.items():
         found = unpack(raw)
-        hold: Hold | None = gate.holds.get(key)
+        hold = gate.holds.get(key)
         if isinstance(died, BrokenOff) and key == died.key and (hold is None or hold.expires_at != found.expires_at):
             hold = _left_by_reserve(account, gate, died, found.incarnation, hold, now)
         elif isinstance(died, Died) and hold is None and key == died.ticket.key:

@@ -70,7 +70,7 @@ def caps(world: World, over: Collection[str]) -> None:
             hold_true(ZERO <= count.held <= count.taken, "negative", gate.subject, slot, count)
         if account in over or gate.rev < 0:
             continue
-        rules = source.known(account)
+        rules = source.fresh(account)
         for ruled in rules.limits:
             if (ruled.limit.per == "member") != bool(member) or ruled.maximum is None:
                 continue
@@ -153,7 +153,7 @@ def _gates(world: World, events: Sequence[Event]) -> None:
         hold_true(gate.rev > 0, "a gate was left frozen", gate.subject)
         left = {key: expiry_of(raw) - world.now for key, raw in gate.holds.items()}
         hold_true(not left, "holds left", gate.subject, left)
-        rules = source.known(account)
+        rules = source.fresh(account)
         mine = [event for event in events if event.at.account == account and (not member or event.member == member)]
         for counter in rules.counters:
             if (counter.key.per == "member") != bool(member):
@@ -206,7 +206,7 @@ def _billing(world: World, events: Sequence[Event], replanned: Collection[str]) 
             if amount.event_name is not None:
                 wanted[name] += amount.billable
             if window.account not in replanned:
-                priced = meter in source.known(window.account).priced_meters()
+                priced = meter in source.fresh(window.account).priced_meters()
                 hold_true(priced == (amount.event_name is not None), "priced and not billed, or the reverse", name)
     hold_true(_some(recorded) == _some(sealed), "rows and sealed windows", recorded, sealed)
     batches: list[Batch] = [batch_of(row) for row in world.rows("billing", "batch#")]
