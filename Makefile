@@ -35,7 +35,7 @@ openapi: $(READY) ## Write openapi.json and catalog.schema.json from the code
 build: $(READY) ## Build the deployable artifacts (sam build, bytecode), no docker
 	@sh scripts/build.sh
 
-deploy: build ## Deploy: make deploy STAGE=dev|staging|prod (docs/deploy.md)
+deploy: $(READY) ## Build and deploy: make deploy STAGE=dev|staging|prod (docs/deploy.md)
 	@sh scripts/deploy.sh "$(STAGE)"
 
 install: $(READY) ## Install everything that run, test and demo need into .venv
@@ -43,6 +43,7 @@ install: $(READY) ## Install everything that run, test and demo need into .venv
 clean: ## Remove the environments and build results
 	rm -rf $(VENV) .venv-sam .aws-sam .local
 
-$(READY): requirements.txt scripts/python.sh
+$(READY): requirements.txt constraints.txt layers/common/requirements.txt layers/stripe/requirements.txt \
+		scripts/install.sh scripts/python.sh
 	@sh scripts/install.sh $(VENV)
 	@touch $@

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import billing, calls, cpu, dollars, gate_size, imports, report
+from bench import billing, calls, cpu, dollars, gate_size, idle, imports, report
 from bench.report import Section
 from bench.stage import stage
 
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         report.show(section, console)
 
     with stage() as running:
+        nobody = idle.section(running)  # first: the stage is empty
         counted, found, minutes = calls.section(running)
         add(counted)
         logged = calls.logged_by_a_pair(running)
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         billed, window = billing.section(running)
         add(billed)
     add(dollars.section(found, minutes, window, logged))
+    add(nobody)
     if options.counted:
         add(Section("Start of the gate function", (), [imports.stripe_check()]))
     else:

@@ -160,7 +160,7 @@ def _lines(
     return [
         Line("API Gateway", calls * HTTP_API),
         Line("Lambda requests", calls * LAMBDA_REQUESTS),
-        Line("Lambda duration", MILLION * _duration(milliseconds + calls * STARTS * START_MS)),
+        Line("Lambda duration", MILLION * duration(milliseconds + calls * STARTS * START_MS)),
         Line("DynamoDB writes", write * WRITE_UNITS),
         Line("markers, windows rolled over", markers_and_rolls * WRITE_UNITS),
         Line("DynamoDB reads: rules", (read + rules) * READ_UNITS),
@@ -168,7 +168,7 @@ def _lines(
         Line("seal and flush: DynamoDB reads", (row_units + share * (seal_read + flush.read)) * READ_UNITS),
         Line(
             "seal and flush: Lambda, SQS",
-            share * (LAMBDA_REQUESTS + 3 * SQS_FIFO + MILLION * _duration(Decimal(sealing_ms))),
+            share * (LAMBDA_REQUESTS + 3 * SQS_FIFO + MILLION * duration(Decimal(sealing_ms))),
         ),
         Line("logs and metrics", MILLION * (log_bytes + share * log) / 10**9 * LOGS_GB),
         Line("fixed: schedules, idle seals, polling", MILLION / MONTH * _fixed(idle.requests, idle.read)),
@@ -181,9 +181,9 @@ def _fixed(requests: int, read: Decimal) -> Decimal:
     each = (SCHEDULER + LAMBDA_REQUESTS) / MILLION
     idle_ms = Decimal(requests * REQUEST_MS + 4 * CALL_MS)
     polling = POLLS * MINUTES * SQS_FIFO / MILLION
-    return runs * each + MINUTES * (read * READ_UNITS / MILLION + _duration(idle_ms)) + polling
+    return runs * each + MINUTES * (read * READ_UNITS / MILLION + duration(idle_ms)) + polling
 
 
-def _duration(milliseconds: Decimal) -> Decimal:
+def duration(milliseconds: Decimal) -> Decimal:
     """Dollars of so many billed milliseconds at 512 MB."""
     return milliseconds / 1000 * MEMORY_GB * LAMBDA_GB_SECOND

@@ -56,9 +56,6 @@ class Tally:
     def read(self) -> Decimal:
         return sum((call.read for call in self.calls), ZERO)
 
-    def of_service(self, service: str) -> int:
-        return sum(1 for call in self.calls if call.service == service)
-
     def to(self, table: str, *operations: str) -> int:
         """Requests to one table, of some operations or all."""
         return sum(1 for call in self.calls if call.table == table and (not operations or call.operation in operations))

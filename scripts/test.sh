@@ -7,12 +7,11 @@ proofs="$(mktemp)"
 lane=""
 trap 'exit 130' INT TERM
 trap '[ -z "$lane" ] || kill "$lane" 2>/dev/null; rm -f "$proofs"' EXIT
-"$py" -m pytest tests/interleave tests/model tests/crash tests/contract/http/test_schemathesis.py >"$proofs" 2>&1 &
+"$py" -m pytest tests/interleave tests/model tests/crash >"$proofs" 2>&1 &
 lane=$!
 failed=0
-"$py" -m pytest -m "not build" --ignore tests/contract/http/test_schemathesis.py \
-  tests/unit tests/infra tests/bench tests/contract tests/race tests/e2e || failed=1
-echo "The suites have ended; the proofs (interleavings, model, crashes, schemathesis) may take some minutes more."
+"$py" -m pytest -m "not build" tests/unit tests/infra tests/bench tests/contract tests/race tests/e2e || failed=1
+echo "The suites have ended; the proofs (interleavings, model, crashes) may take some minutes more."
 wait "$lane" || failed=1
 lane=""
 cat "$proofs"

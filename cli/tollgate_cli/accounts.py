@@ -11,7 +11,8 @@ from tollgate import wiring
 from tollgate.accounts.rules import Rules
 from tollgate.clock import rfc3339
 from tollgate.gate.limits import LimitState, states
-from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.ports import GateDeps
+from tollgate.gate.shown import member_states
 from tollgate.quantities import plain
 from tollgate_cli.output import out, table
 from tollgate_cli.target import Profile, Region, StackName, connected
@@ -49,13 +50,10 @@ def show(
 
 
 def _states(deps: GateDeps, rules: Rules, member: str | None) -> Iterator[LimitState]:
-    now = deps.clock() // 1000
-    for per, name in (("account", None), ("member", member)):
-        if per == "member" and name is None:
-            continue
-        limits = [ruled for ruled in rules.limits if ruled.limit.per == per]
-        if limits:
-            yield from states(rules, limits, deps.gates.read(subject_of(rules.account, per, name)), name, now)
+    limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
+    yield from states(rules, limits, deps.gates.read(rules.account), None, deps.clock() // 1000)
+    if member is not None:
+        yield from member_states(deps, rules, member)
 
 
 def _facts(rules: Rules) -> list[tuple[str, object]]:

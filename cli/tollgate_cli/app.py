@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, catalog, keys, plans
+from tollgate_cli import accounts, batches, catalog, keys, plans
 
 app = typer.Typer(
     name="tollgate",
     help=(
-        "Operate Tollgate: its catalogue, keys, plans and accounts.\n\n"
+        "Operate Tollgate: its catalogue, keys, plans, accounts and batches.\n\n"
         "Commands talk to the local stack (make run) unless --stack names a deployed one. "
         "Exit codes: 0 done, 1 it did not work, 2 the command or the catalogue is wrong."
     ),
@@ -21,3 +21,4 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(keys.app, name="keys")
 app.add_typer(plans.app, name="plans")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(batches.app, name="batches")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from tollgate import secrets
+from tollgate.alerts.outbox import CountedOutbox
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.customer_store import CustomerTable
@@ -54,10 +56,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
     """SQS records in, `{"batchItemFailures": [...]}` out. A batch that is put off is no failure: its row says when."""
     outcomes: Counter[str] = Counter()
     failures = []
+    outbox = CountedOutbox(deps().outbox)  # it is told of every batch that gets parked
+    run = replace(deps(), outbox=outbox)
     for record in event["Records"]:
         try:
             key = key_of(record["body"])
-            outcome = flush(deps(), key, lambda: int(context.get_remaining_time_in_millis()) > SEND_MS)
+            outcome = flush(run, key, lambda: int(context.get_remaining_time_in_millis()) > SEND_MS)
         except Exception:
             # One batch's failure must not repeat the others; SQS repeats this one, and parks it in the end.
             logger.exception("a batch was not flushed", message_id=record["messageId"])
@@ -69,4 +73,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str
             logger.info("a batch was not flushed", outcome=outcome, pk=key.pk, sk=key.sk)
     for outcome, count in sorted(outcomes.items()):
         metrics.add_metric(name=f"Batches{outcome.title().replace('_', '')}", unit=MetricUnit.Count, value=count)
+    if outbox.told:
+        metrics.add_metric(name="BatchesParked", unit=MetricUnit.Count, value=outbox.told)
     return {"batchItemFailures": failures}

@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from tollgate import dynamo, wiring
 from tollgate.accounts.rules import Rules
 from tollgate.billing.batch_store import BatchTable
-from tollgate.billing.queue_store import FlushQueue
+from tollgate.billing.queue_store import FlushQueue, QueueRefused
 from tollgate.billing.requeue import release_account
 from tollgate.clock import system_clock
 from tollgate.http.dispatch import Api
@@ -25,10 +25,15 @@ queue = FlushQueue(os.environ["TOLLGATE_FLUSH_QUEUE_URL"])
 
 
 def release(rules: Rules) -> None:
-    """Batches that waited for this account's Stripe customer go on."""
+    """Batches that waited for this account's Stripe customer go on. The account is changed already: what the queue
+    refuses comes due and is queued by seal."""
     customer = rules.row.stripe_customer_id
-    if customer is not None:
+    if customer is None:
+        return
+    try:
         release_account(batches, queue, rules.account, customer, system_clock() // 1000)
+    except QueueRefused as refused:
+        logger.warning("batches wait for seal to queue them", extra={"reason": str(refused)})
 
 
 keys = wiring.keys(os.environ)

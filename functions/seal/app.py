@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from tollgate import wiring
+from tollgate.alerts.outbox import CountedOutbox
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.queue_store import FlushQueue
@@ -55,12 +57,19 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     Raises an ExceptionGroup once everything else is done, where some accounts or batches failed.
     """
     shards = event.get("shards", range(SHARDS))
-    counts = run_seal(deps(), shards, _in_time(context))
+    outbox = CountedOutbox(deps().outbox)  # it is told of every batch that gets parked
+    counts = run_seal(replace(deps(), outbox=outbox), shards, _in_time(context))
     age = 0 if counts.oldest is None else max(0, system_clock() // 1000 - counts.oldest)
     metrics.add_metric(name="OldestUnflushedSeconds", unit=MetricUnit.Seconds, value=age)
-    metrics.add_metric(name="WindowsSealed", unit=MetricUnit.Count, value=counts.windows)
-    metrics.add_metric(name="BatchesMade", unit=MetricUnit.Count, value=counts.batches)
-    metrics.add_metric(name="BatchesRequeued", unit=MetricUnit.Count, value=counts.requeued)
+    counted = {
+        "WindowsSealed": counts.windows,
+        "BatchesMade": counts.batches,
+        "BatchesRequeued": counts.requeued,
+        "BatchesParked": outbox.told,
+    }
+    for name, value in counted.items():
+        if value:  # CloudWatch bills a metric by the hours in which it has values, and the alarms take silence for none
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     answer = {
         "windows": counts.windows,
         "batches": counts.batches,

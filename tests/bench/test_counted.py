@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 
 PAST = """
 import sys
@@ -27,7 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, object], str]:
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], str]:
     """(exit code, JSON, what was printed)."""
     file = tmp_path_factory.mktemp("bench") / "bench.json"
     ran = run("-m", "bench", "--counted", "--json", str(file))
@@ -35,24 +39,24 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, ob
     return ran.returncode, json.loads(file.read_text()), ran.stdout
 
 
-def checks(found: dict[str, object]) -> list[dict[str, object]]:
+def checks(found: dict[str, Any]) -> list[dict[str, Any]]:
     sections = found["sections"]
     assert isinstance(sections, list)
     return [check for section in sections for check in section["checks"]]
 
 
-def test_every_counted_budget_is_kept(counted: tuple[int, dict[str, object], str]) -> None:
+def test_every_counted_budget_is_kept(counted: tuple[int, dict[str, Any], str]) -> None:
     code, found, _ = counted
     assert [check["what"] for check in checks(found) if not check["kept"]] == []
     assert code == 0
 
 
-def test_nothing_in_it_is_timed(counted: tuple[int, dict[str, object], str]) -> None:
+def test_nothing_in_it_is_timed(counted: tuple[int, dict[str, Any], str]) -> None:
     _, found, _ = counted
     assert all(check["counted"] for check in checks(found))
 
 
-def test_the_design_s_budgets_are_all_there(counted: tuple[int, dict[str, object], str]) -> None:
+def test_the_design_s_budgets_are_all_there(counted: tuple[int, dict[str, Any], str]) -> None:
     _, found, printed = counted
     named = " ".join(str(check["what"]) for check in checks(found))
     for budget in (
@@ -67,6 +71,35 @@ def test_the_design_s_budgets_are_all_there(counted: tuple[int, dict[str, object
     ):
         assert budget in named
         assert budget.split()[0] in printed
+
+
+def test_the_deploy_page_shows_the_cost_of_an_idle_month(counted: tuple[int, dict[str, Any], str]) -> None:
+    _, found, _ = counted
+    (section,) = (section for section in found["sections"] if section["title"] == "A month in which nobody calls")
+    (listing,) = section["listings"]
+    (quoted,) = re.findall(r"## What it costs when nobody calls\n(.*?)\n## ", DEPLOY, re.S)
+    rows = re.findall(r"^\| \**(.*?)\** \| ?([\d,]*) \| \**([\d.]+)\** \|$", quoted, re.M)
+    shown = {name: (many.replace(",", ""), Decimal(dollars)) for name, many, dollars in rows}
+
+    def dollars(*starts: str) -> Decimal:
+        total = sum((Decimal(row[2]) for row in listing["rows"] if row[0].startswith(starts)), Decimal(0))
+        return total.quantize(Decimal("0.01"))
+
+    assert shown == {
+        "`seal`: runs and their duration": (_many(listing, "seal: runs"), dollars("seal: runs")),
+        "`seal`: DynamoDB reads of 16 shards, log lines": ("", dollars("seal: read", "seal: write", "seal: bytes")),
+        "`flush`: polls of its empty queue": (_many(listing, "flush"), dollars("flush")),
+        "`sweep`: everything": (_many(listing, "sweep: runs"), dollars("sweep")),
+        "alarms": (str(section["facts"]["alarms"]), dollars("alarms")),
+        "metrics of our own that always have values": (str(section["facts"]["metrics"]), dollars("metrics")),
+        "together": ("", dollars("together")),
+    }
+    assert f"{section['facts']['alarms']} of them" in DEPLOY
+
+
+def _many(listing: dict[str, Any], start: str) -> str:
+    (row,) = (row for row in listing["rows"] if row[0].startswith(start))
+    return str(row[1])
 
 
 def test_a_budget_that_is_past_is_found() -> None:

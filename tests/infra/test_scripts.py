@@ -106,6 +106,26 @@ def test_deploy_refuses_a_stage_it_does_not_know_before_doing_anything(arguments
     assert result.stdout == ""
 
 
+def test_make_deploy_builds_once() -> None:
+    command = ["make", "--no-print-directory", "-n", "deploy", "STAGE=dev"]
+    planned = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    in_script = (ROOT / "scripts/deploy.sh").read_text().count("scripts/build.sh")
+    assert planned.count("scripts/build.sh") + planned.count("scripts/deploy.sh") * in_script == 1
+
+
+def test_a_changed_pin_or_installer_makes_the_environment_again() -> None:
+    rules = (ROOT / "Makefile").read_text().replace("\\\n", " ").splitlines()
+    (ready,) = (rule.partition(":")[2].split() for rule in rules if rule.startswith("$(READY):"))
+    required = (ROOT / "requirements.txt").read_text().splitlines()
+    included = {line.removeprefix("-r ") for line in required if line.startswith("-r ")}
+    assert set(ready) == included | {
+        "requirements.txt",
+        "constraints.txt",
+        "scripts/install.sh",
+        "scripts/python.sh",
+    }
+
+
 def artifact(folder: Path, source: str) -> Path:
     file = folder / "SomeLayer" / "python" / "module.py"
     file.parent.mkdir(parents=True)

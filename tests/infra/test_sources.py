@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.infra.sources import COMMON, environment_names, imports, normalized, pins, reach
 from tests.infra.test_template import FUNCTIONS
@@ -31,6 +32,30 @@ def test_a_function_imports_only_what_its_layers_pin(stack: Stack, function: str
         assert {normalized(name) for name in distributions.get(module, [module])} & pinned, module
 
 
+NO_IMPORT = {"tzdata"}
+"""Data that `zoneinfo` finds by itself; Lambda's own may be older."""
+
+
+def test_a_layer_ships_nothing_that_nobody_needs(stack: Stack) -> None:
+    """Pinned is what a function or the package in the layer imports, and what that needs in turn."""
+    package = {name.partition(".")[0] for file in COMMON.rglob("*.py") for name in imports(file)}
+    distributions = metadata.packages_distributions()
+    for layer, folder in LAYER_FOLDERS.items():
+        users = [function for function in FUNCTIONS if layer in stack.layers(function)]
+        modules = {name for user in users for name in reach(stack.folder(user) / "app.py").third_party}
+        modules |= package if folder == "common" else set()
+        needed = {normalized(name) for module in modules for name in distributions.get(module, [])} | NO_IMPORT
+        pending = list(needed)
+        while pending:
+            for line in metadata.requires(pending.pop()) or []:
+                requirement = Requirement(line)
+                name = normalized(requirement.name)
+                if name not in needed and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+                    needed.add(name)
+                    pending.append(name)
+        assert set(pins(folder)) <= needed, layer
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_functions_own_files_read_only_names_it_is_given(stack: Stack, function: str) -> None:
     names = {name for file in stack.folder(function).rglob("*.py") for name in environment_names(file)}
@@ -50,10 +75,21 @@ def test_every_environment_name_in_the_template_is_in_the_code(stack: Stack) -> 
 
 
 def test_a_metric_that_an_alarm_waits_for_is_one_that_its_function_emits(stack: Stack) -> None:
+    from_logs = {
+        transformation["MetricName"]
+        for properties in stack.of_type("AWS::Logs::MetricFilter").values()
+        for transformation in properties["MetricTransformations"]
+    }
+    functions = {
+        environment["POWERTOOLS_SERVICE_NAME"]["Fn::Sub"]: function
+        for function in FUNCTIONS
+        if (environment := stack.environment(function))
+    }
     for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
-        if alarm["Namespace"] == "Tollgate":
-            files = reach(stack.folder("SealFunction") / "app.py").files
-            assert any(alarm["MetricName"] in file.read_text() for file in files), alarm["MetricName"]
+        if alarm["Namespace"] == "Tollgate" and alarm["MetricName"] not in from_logs:
+            (dimension,) = alarm["Dimensions"]
+            app = stack.folder(functions[dimension["Value"]["Fn::Sub"]]) / "app.py"
+            assert f'"{alarm["MetricName"]}"' in app.read_text(), alarm["MetricName"]
 
 
 @pytest.mark.parametrize("layer", sorted(LAYER_FOLDERS.values()))

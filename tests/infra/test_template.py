@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from tests.infra.translated import Stack, name_of
+from tollgate.accounts.key_store import ApiKey
+from tollgate.http.dispatch import Api
+from tollgate.http.routing import Router
 
 FUNCTIONS = ["FlushFunction", "GateFunction", "ManageFunction", "SealFunction", "SweepFunction"]
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -260,19 +265,88 @@ def test_the_first_parked_message_raises_an_alarm(stack: Stack) -> None:
     assert all(a["Threshold"] == 1 and a["Statistic"] == "Maximum" for a in alarms.values())
 
 
+def own_metrics(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Alarms on metrics that our code makes, by logical id."""
+    alarms = stack.of_type("AWS::CloudWatch::Alarm")
+    return {name: alarm for name, alarm in alarms.items() if alarm["Namespace"] == "Tollgate"}
+
+
+OWN_ALARMS = {
+    "BatchAgeAlarm": ("OldestUnflushedSeconds", "SealFunction"),
+    "SealParkedBatchesAlarm": ("BatchesParked", "SealFunction"),
+    "FlushParkedBatchesAlarm": ("BatchesParked", "FlushFunction"),
+    "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
+    "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
+    "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
+}
+
+
 def test_waiting_messages_and_waiting_batches_raise_an_alarm(stack: Stack) -> None:
     assert set(alarms_on(stack, "AWS/SQS", "ApproximateAgeOfOldestMessage")) == {"FlushQueue"}
-    (alarm,) = (a for a in stack.of_type("AWS::CloudWatch::Alarm").values() if a["Namespace"] == "Tollgate")
     # A seal that no longer runs measures nothing: silence is trouble here.
-    assert alarm["TreatMissingData"] == "breaching"
-    environment = stack.environment("SealFunction")
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": environment["POWERTOOLS_SERVICE_NAME"]}]
-    assert environment["POWERTOOLS_METRICS_NAMESPACE"] == alarm["Namespace"]
+    assert own_metrics(stack)["BatchAgeAlarm"]["TreatMissingData"] == "breaching"
 
 
-def test_every_alarm_reaches_the_topic_when_it_rises_and_when_it_ends(stack: Stack) -> None:
+def test_an_alarm_on_our_own_metric_looks_where_its_function_writes(stack: Stack) -> None:
+    found = own_metrics(stack)
+    assert {name: alarm["MetricName"] for name, alarm in found.items()} == {
+        name: metric for name, (metric, _) in OWN_ALARMS.items()
+    }
+    for name, (_, function) in OWN_ALARMS.items():
+        environment = stack.environment(function)
+        assert found[name]["Dimensions"] == [{"Name": "service", "Value": environment["POWERTOOLS_SERVICE_NAME"]}]
+        assert environment["POWERTOOLS_METRICS_NAMESPACE"] == found[name]["Namespace"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, (metric, _) in OWN_ALARMS.items() if metric != "OldestUnflushedSeconds")
+)
+def test_a_single_parked_batch_repaired_gate_or_defect_raises_its_alarm(stack: Stack, name: str) -> None:
+    alarm = own_metrics(stack)[name]
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["EvaluationPeriods"]) == ("Sum", 1, 1)
+
+
+@pytest.mark.parametrize("function", ["Gate", "Manage"])
+def test_a_defect_is_counted_from_the_line_that_the_dispatcher_logs(
+    stack: Stack, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = (
+        properties
+        for properties in stack.of_type("AWS::Logs::MetricFilter").values()
+        if name_of(properties["LogGroupName"]) == f"{function}LogGroup"
+    )
+    match = re.fullmatch(r'\{ \$\.(\w+) = "([^"]+)" \}', found["FilterPattern"])
+    assert match
+    (transformation,) = found["MetricTransformations"]
+    assert (transformation["MetricNamespace"], transformation["MetricName"]) == ("Tollgate", "UnexpectedErrors")
+    assert transformation["MetricValue"] == "1"
+    (dimension,) = transformation["Dimensions"]
+    assert "DefaultValue" not in transformation, "CloudWatch refuses it beside dimensions"
+
+    service = f"tollgate-test-{function.lower()}"  # loggers of one name are one logger
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", service)
+    printed = io.StringIO()
+    api = Api(Router(()), NoKeys(), None, Logger(stream=printed, logger_handler=None))
+    answer = api.answer({})  # no event that API Gateway makes
+    assert answer["statusCode"] == 500
+    (line,) = map(json.loads, printed.getvalue().splitlines())
+    assert line[match[1]] == match[2]
+    assert line[dimension["Value"].removeprefix("$.")] == service
+
+
+class NoKeys:
+    def authenticate(self, secret: str) -> ApiKey:
+        raise AssertionError("nobody is asked for a key")
+
+
+LASTING = {"BatchesParked", "RepairedGates"}
+"""What does not end by itself: a mail that the alarm is over would be a lie."""
+
+
+def test_every_alarm_reaches_the_topic_when_it_rises_and_when_its_trouble_ends(stack: Stack) -> None:
     for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}], name
+        assert alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
+        assert alarm.get("OKActions", []) == ([] if alarm["MetricName"] in LASTING else alarm["AlarmActions"]), name
         assert alarm["AlarmDescription"].endswith("."), name
         assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold", name
         assert alarm["TreatMissingData"] == ("breaching" if name == "BatchAgeAlarm" else "notBreaching"), name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from tollgate import windows
+from tollgate import periods, windows
 from tollgate.windows import (
     CALENDAR_KINDS,
     DAY,
@@ -86,7 +86,7 @@ def test_window(kind: WindowKind, timezone: str, moment: str, start: str, end: s
 
 def test_a_day_whose_midnight_was_skipped_from_before_it_starts_at_the_change() -> None:
     # Toronto 1919 put its clocks from 23:30 to 00:30: no zone did so since 1970, but a law may
-    assert windows._reached(windows.zone("America/Toronto"), date(1919, 3, 31)) == at("1919-03-31T04:30:00")
+    assert periods.reached(windows.zone("America/Toronto"), datetime(1919, 3, 31)) == at("1919-03-31T04:30:00")
 
 
 def test_lifetime_never_ends() -> None:
@@ -161,7 +161,7 @@ def test_calendars_are_compared_by_their_segments_alone() -> None:
     assert asked != Calendar.of("UTC")
 
 
-@pytest.mark.parametrize("moment", [-1, windows.LAST_INSTANT + 1])
+@pytest.mark.parametrize("moment", [-1, periods.LAST_INSTANT + 1])
 def test_an_instant_outside_the_calendar_is_refused(moment: int) -> None:
     with pytest.raises(ValueError, match="no instant"):
         window_at(DAY, Calendar.of("UTC"), moment)
@@ -169,7 +169,7 @@ def test_an_instant_outside_the_calendar_is_refused(moment: int) -> None:
 
 @pytest.mark.parametrize("kind", CALENDAR_KINDS)
 @pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "Pacific/Niue"])
-@pytest.mark.parametrize("moment", [0, windows.LAST_INSTANT])
+@pytest.mark.parametrize("moment", [0, periods.LAST_INSTANT])
 def test_the_first_and_the_last_instant_have_windows(kind: WindowKind, timezone: str, moment: int) -> None:
     start, end = window_at(kind, Calendar.of(timezone), moment)
     assert start <= moment

@@ -52,13 +52,6 @@ class ScopeMissing(TollgateError):
         super().__init__(f"This key lacks the scope `{scope}`; use a key that has it.")
 
 
-class AccountNotReachable(TollgateError):
-    code, status, title = "account_not_reachable", 403, "Forbidden"
-
-    def __init__(self) -> None:
-        super().__init__("This token reaches only its own account.")
-
-
 class NotFound(TollgateError):
     code, status, title = "not_found", 404, "Not found"
 
@@ -145,6 +138,16 @@ class UnknownMeter(Invalid):
         super().__init__(
             f"No meter `{meter}` in the account's plan version; use one of the catalogue's meters.",
             (FieldError(path, "unknown_meter"),),
+        )
+
+
+class UnknownLimit(Invalid):
+    code = "unknown_limit"
+
+    def __init__(self, limit: str, plan: str) -> None:
+        super().__init__(
+            f"The plan `{plan}` has no limit `{limit}`; override one that it has.",
+            (FieldError(f"overrides.limits.{limit}", "unknown_limit"),),
         )
 
 

@@ -16,6 +16,7 @@ MAX_UNITS = Decimal(10) ** 18
 """Units of one item stay below this: with 12 decimal places a sum of millions of them fits DynamoDB's 38 digits."""
 
 ZERO = Decimal(0)
+ONE = Decimal(1)
 
 
 def quantize(value: Decimal, scale: int) -> Decimal:

@@ -8,7 +8,7 @@ zones that skip a day, and across a change of the account's timezone; the rules 
   where an offset change moves their grid (Lord Howe's half hour) does one end early and the next start short.
 - `day`, `week` (from Monday) and `month` follow the local date. Where clocks are put back over midnight, the date that
   comes a second time stays in the window that had begun: a window, once ended, never comes back.
-- `period` is the calendar month for now.
+- `period` is the billing period of the account's plan, by its rule of interval and anchor (`periods`).
 - `lifetime` is one window without end.
 - `first_use` starts with its first use, so its start is stored with its counter: `first_use_at`.
 """
@@ -16,24 +16,20 @@ zones that skip a day, and across a change of the account's timezone; the rules 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollgate.errors import FieldError, Invalid
+from tollgate.periods import CALENDAR_MONTH, LAST_INSTANT, PeriodRule, first, offset, period_at
 
 HOUR: Final = 3600
-LAST_INSTANT: Final = 253_370_764_799
-"""The end of the year 9998: past it the standard library's dates give out."""
 MAX_FIRST_USE_HOURS: Final = 24 * 366
 
 _GRID: Final = {"minute": 60, "hour": HOUR}
+_DATES: Final = {"day": PeriodRule("day"), "week": PeriodRule("week"), "month": CALENDAR_MONTH}
 _NAMES: Final = frozenset({"minute", "hour", "day", "week", "month", "period", "lifetime"})
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_LOCAL: Final = datetime(1970, 1, 1)
 _ZONE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", re.ASCII)
 _NOT_PLACES: Final = ("posix/", "right/", "localtime", "posixrules", "Factory")
 """Files beside the zones: `right/` counts leap seconds, `localtime` means another place on every machine."""
@@ -106,18 +102,29 @@ _LIFETIME_WINDOW: Final = Window(0, None)
 
 
 class Segment(NamedTuple):
-    """From `since` (epoch seconds) on, the account lives in `timezone`. A billing period's anchor will stand here."""
+    """From `since` (epoch seconds) on, the account lives in `timezone` and its billing periods follow `period`."""
 
     since: int
     timezone: str
+    period: PeriodRule = CALENDAR_MONTH
+
+
+class _Reign(NamedTuple):
+    """From `since` on, windows of one kind follow a zone and, but for minutes and hours, a rule."""
+
+    since: int
+    place: ZoneInfo
+    rule: PeriodRule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """An account's history of timezones, oldest first; the first segment holds from the beginning of time (0).
+    """An account's history of timezones and billing periods, oldest first; the first segment holds from the beginning
+    of time (0).
 
     A change at instant T binds each window kind from the end of the window (as it then was) that contains T. The window
-    after it runs from there to the next boundary of the new zone. So a change moves no window that has begun.
+    after it runs from there to the next boundary under the new zone and rule. So a change moves no window that has
+    begun, and refills nothing before its time; the window that follows it may be a short one.
 
     Keep the object as long as the rules it came with: it remembers the last window of each kind. Raises ValueError for
     segments out of order and UnknownTimezone for a name that is none.
@@ -125,9 +132,7 @@ class Calendar:
 
     segments: tuple[Segment, ...]
     _last: dict[str, Window] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _binding: dict[WindowKind, tuple[tuple[int, ZoneInfo], ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _reigns: dict[WindowKind, tuple[_Reign, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.segments or self.segments[0].since != 0:
@@ -139,20 +144,34 @@ class Calendar:
             zone(segment.timezone)
 
     @classmethod
-    def of(cls, timezone: str) -> Calendar:
-        """The calendar of an account that never moved."""
-        return cls((Segment(0, timezone),))
+    def of(cls, timezone: str, period: PeriodRule = CALENDAR_MONTH) -> Calendar:
+        """The calendar of an account that never changed."""
+        return cls((Segment(0, timezone, period),))
 
     @property
     def timezone(self) -> str:
         """The timezone chosen last (it may not bind every window kind yet)."""
         return self.segments[-1].timezone
 
-    def moved(self, since: int, timezone: str) -> Calendar:
-        """This calendar with one more change at `since`; itself where the timezone stays the same."""
-        if timezone == self.timezone:
+    @property
+    def period(self) -> PeriodRule:
+        """The rule of billing periods chosen last (it may not bind yet)."""
+        return self.segments[-1].period
+
+    def moved(self, since: int, timezone: str | None = None, period: PeriodRule | None = None) -> Calendar:
+        """This calendar with one more change at `since`; None stays as it is. Itself where that changes nothing.
+
+        A change by a clock that is behind the one of the last change counts as made right after that.
+        """
+        last = self.segments[-1]
+        segment = Segment(
+            max(since, last.since),
+            last.timezone if timezone is None else timezone,
+            last.period if period is None else period,
+        )
+        if segment == last._replace(since=segment.since):
             return self
-        return Calendar((*self.segments, Segment(since, timezone)))
+        return Calendar((*self.segments, segment))
 
 
 @lru_cache(maxsize=1024)
@@ -203,133 +222,43 @@ def _compute(kind: WindowKind, calendar: Calendar, epoch_s: int) -> Window:
         raise ValueError("a first_use window starts with a stored instant; ask first_use_at")
     if kind.name == "lifetime":
         return _LIFETIME_WINDOW
-    binding = calendar._binding.get(kind)
-    if binding is None:
-        binding = calendar._binding[kind] = _binding_zones(kind, calendar.segments)
-    return Window(*_window_under(kind, binding, epoch_s))
+    reigns = calendar._reigns.get(kind)
+    if reigns is None:
+        reigns = calendar._reigns[kind] = _reigns_of(kind, calendar.segments)
+    return Window(*_window_under(kind, reigns, epoch_s))
 
 
-def _binding_zones(kind: WindowKind, segments: tuple[Segment, ...]) -> tuple[tuple[int, ZoneInfo], ...]:
-    """When each segment's zone begins to bind this kind: (epoch second, zone), in order."""
-    binding: tuple[tuple[int, ZoneInfo], ...] = ((-1 << 62, zone(segments[0].timezone)),)
-    for segment in segments[1:]:
-        _, end = _window_under(kind, binding, segment.since)
+def _reigns_of(kind: WindowKind, segments: tuple[Segment, ...]) -> tuple[_Reign, ...]:
+    """When each segment begins to bind this kind, in order."""
+    reigns: tuple[_Reign, ...] = ()
+    for segment in segments:
         # Two changes in one window bind from the same end; asked from the latest, only the second one is ever found.
-        binding = (*binding, (end, zone(segment.timezone)))
-    return binding
+        since = _window_under(kind, reigns, segment.since)[1] if reigns else -1 << 62
+        rule = segment.period if kind.name == "period" else _DATES.get(kind.name)
+        reigns = (*reigns, _Reign(since, zone(segment.timezone), rule))
+    return reigns
 
 
-def _window_under(kind: WindowKind, binding: tuple[tuple[int, ZoneInfo], ...], epoch_s: int) -> tuple[int, int]:
-    """The window at an instant, its start moved up to where its zone begins to bind.
+def _window_under(kind: WindowKind, reigns: tuple[_Reign, ...], epoch_s: int) -> tuple[int, int]:
+    """The window at an instant, its start moved up to where its zone and rule begin to bind.
 
-    No end needs moving: by construction each zone's reign ends with a window.
+    No end needs moving: by construction each reign ends with a window.
     """
-    since, place = next(entry for entry in reversed(binding) if entry[0] <= epoch_s)
-    step = _GRID.get(kind.name)
-    start, end = _grid_window(place, step, epoch_s) if step else _date_window(place, _DATES[kind.name], epoch_s)
-    return max(start, since), end
-
-
-# --- windows of elapsed time: minute, hour ---------------------------------------------------------------------------
+    reign = next(reign for reign in reversed(reigns) if reign.since <= epoch_s)
+    if reign.rule is None:
+        start, end = _grid_window(reign.place, _GRID[kind.name], epoch_s)
+    else:
+        start, end = period_at(reign.rule, reign.place, epoch_s)
+    return max(start, reign.since), end
 
 
 def _grid_window(place: ZoneInfo, step: int, epoch_s: int) -> tuple[int, int]:
     """The window on the grid of local whole steps; cut where an offset change shifts the grid."""
-    phase = _offset(place, epoch_s) % step
+    phase = offset(place, epoch_s) % step
     start = (epoch_s + phase) // step * step - phase
     end = start + step
-    if _offset(place, start) % step != phase:
-        start = _first(start, epoch_s, lambda t: _offset(place, t) % step == phase)
-    if _offset(place, end - 1) % step != phase:
-        end = _first(epoch_s, end - 1, lambda t: _offset(place, t) % step != phase)
+    if offset(place, start) % step != phase:
+        start = first(start, epoch_s, lambda t: offset(place, t) % step == phase)
+    if offset(place, end - 1) % step != phase:
+        end = first(epoch_s, end - 1, lambda t: offset(place, t) % step != phase)
     return start, end
-
-
-# --- windows of the local date: day, week, month ---------------------------------------------------------------------
-
-
-def _next_day(day: date) -> date:
-    return day + timedelta(days=1)
-
-
-def _monday(day: date) -> date:
-    return day - timedelta(days=day.weekday())
-
-
-def _next_week(monday: date) -> date:
-    return monday + timedelta(days=7)
-
-
-def _first_of_month(day: date) -> date:
-    return day.replace(day=1)
-
-
-def _next_month(first: date) -> date:
-    return (first + timedelta(days=31)).replace(day=1)
-
-
-class _Dates(NamedTuple):
-    first: Callable[[date], date]
-    """The first date of the window that a date lies in."""
-    following: Callable[[date], date]
-    """The first date of the window after the one with this first date."""
-
-
-_MONTHS: Final = _Dates(_first_of_month, _next_month)
-_DATES: Final = {
-    "day": _Dates(lambda day: day, _next_day),
-    "week": _Dates(_monday, _next_week),
-    "month": _MONTHS,
-    "period": _MONTHS,
-}
-
-
-def _date_window(place: ZoneInfo, dates: _Dates, epoch_s: int) -> tuple[int, int]:
-    """The window whose first date is the highest one reached so far, not the one the clock shows.
-
-    The two differ only after clocks were put back over midnight. A window between dates that a zone skips has no
-    instant, and the loop steps over it.
-    """
-    first = dates.first((_EPOCH + timedelta(seconds=epoch_s)).astimezone(place).date())
-    start = _reached(place, first)
-    first = dates.following(first)
-    end = _reached(place, first)
-    while end <= epoch_s:
-        start = end
-        first = dates.following(first)
-        end = _reached(place, first)
-    return start, end
-
-
-def _reached(place: ZoneInfo, day: date) -> int:
-    """The first instant at which the local date is `day` or later."""
-    midnight = datetime(day.year, day.month, day.day)
-    seconds = (midnight - _EPOCH_LOCAL).days * 86_400
-    before = seconds - _seconds(midnight.replace(tzinfo=place).utcoffset())
-    after = seconds - _seconds(midnight.replace(tzinfo=place, fold=1).utcoffset())
-    if before <= after:  # midnight happens once, or twice (clocks put back): then its first time counts
-        return before
-    # Midnight was skipped: `before` and `after` read it with the offsets on either side, and the change lies between.
-    offset_after = seconds - after
-    return _first(after, before, lambda t: _offset(place, t) == offset_after)
-
-
-def _offset(place: ZoneInfo, epoch_s: int) -> int:
-    return _seconds((_EPOCH + timedelta(seconds=epoch_s)).astimezone(place).utcoffset())
-
-
-def _seconds(offset: timedelta | None) -> int:
-    if offset is None:
-        raise ValueError("a zone without an offset")
-    return offset.days * 86_400 + offset.seconds
-
-
-def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The first instant in (low, high] where `holds`, which is false at low and true from some instant on to high."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle
-    return high

@@ -142,7 +142,7 @@ class Surface:
             self._operation(method, target),
             read.status,
             {name.decode(): text.decode() for name, text in read.headers},
-            json.loads(read.body),
+            json.loads(read.body) if read.body else None,
         )
         self._check(shown)
         return shown
@@ -177,11 +177,14 @@ class Surface:
         )
         assert str(answer.status) in operation["responses"], f"undocumented: {answer}"
         described = operation["responses"][str(answer.status)]
+        for name in described.get("headers", {}):
+            assert name.lower() in answer.headers, f"{name} is missing: {answer}"
+        if "content" not in described:
+            assert answer.body is None, f"a body that is not described: {answer}"
+            return
         assert answer.headers["content-type"] in described["content"], answer
         content = described["content"][answer.headers["content-type"]]
         validate({**content["schema"], "components": self.document["components"]}, answer.body)
-        for name in described.get("headers", {}):
-            assert name.lower() in answer.headers, f"{name} is missing: {answer}"
         if answer.headers["content-type"] == "application/problem+json":
             assert answer.body["status"] == answer.status
             assert answer.body["request_id"] == "req-1"

@@ -142,7 +142,17 @@ def test_usage_and_its_events(surface: Surface) -> None:
     assert [event["units"] for event in (*listed.body["data"], *rest.body["data"])] in (["7", "1000"], ["1000", "7"])
     one = surface.call("GET", "/v1/accounts/bob/events?dimension.model=b&member=m&from=2020-01-01T00:00:00Z")
     assert [event["units"] for event in one.body["data"]] == ["7"]
+    assert one.body["data"][0]["usage_id"] == "u-1"
     assert surface.call("GET", "/v1/accounts/bob/events?from=2030-01-01T00:00:00Z").body["data"] == []
+
+
+def test_a_key_of_a_batch_belongs_to_the_account(surface: Surface) -> None:
+    def send(*accounts: str) -> int:
+        events = [{"id": f"k-{name}", "account": name, "meter": "ai_credits", "quantity": 1} for name in accounts]
+        return surface.call("POST", "/v1/usage", {"events": events}, headers={"Idempotency-Key": "batch-1"}).status
+
+    assert [send("keyed-1"), send("keyed-2"), send("keyed-1", "keyed-2")] == [200, 200, 200]
+    assert [send("keyed-1", "keyed-1"), send("keyed-2", "keyed-1")] == [409, 409]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,12 @@ def test_accounts(surface: Surface) -> None:
     made = surface.call(
         "PUT",
         "/v1/accounts/carol",
-        {"plan": "free", "timezone": "Asia/Kathmandu", "stripe_customer_id": "cus_1", "overrides": {"x": 1.5}},
+        {
+            "plan": "free",
+            "timezone": "Asia/Kathmandu",
+            "stripe_customer_id": "cus_1",
+            "overrides": {"limits": {"daily": {"max": 5}}},
+        },
         headers={"Idempotency-Key": "k"},
     )
     assert (made.body["timezone"], made.body["rev"]) == ("Asia/Kathmandu", 1)
@@ -172,6 +187,43 @@ def test_accounts(surface: Surface) -> None:
     page = surface.call("GET", "/v1/accounts?limit=1")
     rest = surface.call("GET", f"/v1/accounts?cursor={page.body['next_cursor']}")
     assert {"carol", "dave"} <= {account["id"] for account in (*page.body["data"], *rest.body["data"])}
+
+
+def test_an_override_binds_the_very_next_reservation(surface: Surface) -> None:
+    def daily(quantity: str) -> tuple[bool, str, str | None]:
+        body = {"account": "own-terms", "meter": "ai_credits", "quantity": quantity}
+        answer = surface.call("POST", "/v1/reservations", body).body
+        state = next(state for state in answer["limits"] if state["id"] == "daily")
+        return answer["allowed"], state["source"], state["max"]
+
+    def override(most: str | int | None) -> None:
+        body = {"overrides": {"limits": {"daily": {"max": most}}}}
+        assert surface.call("PUT", "/v1/accounts/own-terms", body).body["overrides"] == {
+            "limits": {"daily": {"max": None if most is None else str(most)}}
+        }
+
+    assert daily("20") == (True, "plan", "1000000")
+    override(25)
+    assert daily("6") == (False, "operator", "25")
+    assert daily("5") == (True, "operator", "25")
+    override(10)
+    assert daily("1") == (False, "operator", "10")
+    override(None)
+    assert daily("5000000") == (True, "operator", None)
+    assert surface.call("PUT", "/v1/accounts/own-terms", {"overrides": None}).body["overrides"] is None
+    refused = surface.call("POST", "/v1/reservations", {"account": "own-terms", "meter": "ai_credits", "quantity": 1})
+    assert (refused.body["denial"]["source"], refused.body["denial"]["resolve"]) == ("plan", "wait")
+
+
+def test_overrides_follow_the_plan(surface: Surface) -> None:
+    terms = {"overrides": {"limits": {"jobs": {"max": 3}}}, "plan": "seats"}
+    assert surface.call("PUT", "/v1/accounts/follows", terms).status == 200
+    body = {"account": "follows", "member": "m", "meter": "ai_credits", "quantity": 1}
+    found = [surface.call("POST", "/v1/reservations", body).body for _ in range(4)]
+    assert [answer["allowed"] for answer in found] == [True, True, True, False]
+    assert found[-1]["denial"]["message"] == "3 reservations are open, which is the most allowed at once."
+    assert surface.call("POST", "/v1/accounts/follows/plan", {"plan": "free"}).status == 200
+    assert surface.call("POST", "/v1/reservations", body).body["allowed"], "inert where the plan has no such limit"
 
 
 def test_keys(surface: Surface) -> None:

@@ -145,6 +145,37 @@ def test_the_alarms_metric_is_there_on_every_run(deployed: Deployed, capsys: pyt
     assert 900 <= metrics_of(capsys.readouterr().out)["OldestUnflushedSeconds"][0] < 1300
 
 
+def test_a_batch_that_seal_parks_is_a_metric_of_its_alarm(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accounts = AccountTable(ACCOUNTS)
+    row = accounts.read("acme")
+    assert row is not None
+    assert accounts.update(replace(row, stripe_customer_id=None, rev=row.rev + 1), row)
+    old_usage(deployed)
+    deployed.run_seal({})
+    assert deployed.world.batch().state == "no_customer"
+    assert metrics_of(capsys.readouterr().out)["BatchesParked"] == [1]
+    deployed.run_seal({})
+    assert "BatchesParked" not in metrics_of(capsys.readouterr().out), "counted once"
+
+
+def test_a_batch_that_flush_parks_is_a_metric_of_its_alarm(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old_usage(deployed)
+    deployed.run_seal({})
+    (record,) = deployed.messages()
+    deployed.stripe.client.v1.customers.delete(deployed.customer)
+    deployed.run_flush([record])
+    assert deployed.world.batch().state == "rejected"
+    assert metrics_of(capsys.readouterr().out)["BatchesParked"] == [1]
+    deployed.run_flush([record])
+    metrics = metrics_of(capsys.readouterr().out)
+    assert "BatchesParked" not in metrics, "delivered again, but parked once"
+    assert metrics["BatchesRejected"] == [1]
+
+
 def test_failures_are_raised_once_the_rest_is_done(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
     old_usage(deployed)
     row = AccountTable(ACCOUNTS).read("acme")
@@ -155,7 +186,9 @@ def test_failures_are_raised_once_the_rest_is_done(deployed: Deployed, capsys: p
     with pytest.raises(ExceptionGroup) as raised:
         deployed.run_seal({})
     assert len(raised.value.exceptions) == 1
-    assert metrics_of(capsys.readouterr().out)["WindowsSealed"] == [0]
+    metrics = metrics_of(capsys.readouterr().out)
+    assert metrics["OldestUnflushedSeconds"][0] >= 900
+    assert "WindowsSealed" not in metrics
 
 
 def test_one_broken_message_repeats_alone(deployed: Deployed) -> None:

@@ -23,6 +23,7 @@ from tollgate.catalog.model import (
     Multiplier,
     Plan,
     Price,
+    Seats,
     Tier,
     WeightRule,
     condition,
@@ -48,8 +49,16 @@ FULL = Plan(
     period=BillingPeriod("year", "signup"),
     prices=(
         Price("ai_credits", "graduated", tiers=TIERS),
-        Price("b", "per_unit", unit_price=Decimal("0.000005")),
-        Price("c", "package", package_size=Decimal(1000), package_price=Decimal("0.04"), round="down"),
+        Price("b", "per_unit", unit_price=Decimal("0.000005"), minimum=Decimal(5), maximum=Decimal("50.5")),
+        Price(
+            "c",
+            "package",
+            package_size=Decimal(1000),
+            package_price=Decimal("0.04"),
+            round="down",
+            markup=Decimal("7.5"),
+        ),
+        Price("d", "per_unit", unit_price=Decimal(1), included_per_seat=Decimal(100)),
     ),
     overage="opt_in",
     spend_cap=Decimal(60),
@@ -64,6 +73,14 @@ FULL = Plan(
     public=False,
     description="For professionals.",
     order=2,
+    seats=Seats(Decimal("20.5"), 3, pooled=False),
+)
+
+GROWN = (
+    replace(FULL.prices[0], minimum=Decimal(2)),
+    replace(FULL.prices[0], maximum=Decimal(2)),
+    replace(FULL.prices[0], markup=Decimal(2)),
+    replace(FULL.prices[0], included_per_seat=Decimal(2)),
 )
 
 
@@ -111,6 +128,9 @@ def test_equal_contents_have_one_identity() -> None:
         replace(FULL, limits=(replace(FULL.limits[0], max=Decimal(11)), *FULL.limits[1:])),
         replace(FULL, features={}),
         replace(FULL, unlimited=False),
+        replace(FULL, seats=None),
+        replace(FULL, seats=Seats(Decimal("20.5"), 3)),
+        *(replace(FULL, prices=(price, *FULL.prices[1:])) for price in GROWN),
     ],
 )
 def test_another_content_has_another_identity(changed: Plan) -> None:
@@ -147,9 +167,36 @@ def test_no_float_is_written_or_read() -> None:
 
 
 def test_a_format_of_a_later_release_is_refused() -> None:
-    text = plan_to_json(FULL, [METER]).replace('"format":1', '"format":2')
-    with pytest.raises(ValueError, match="format 2"):
+    text = plan_to_json(FULL, [METER]).replace('"format":2', '"format":3')
+    with pytest.raises(ValueError, match="format 3"):
         plan_from_json(text)
+
+
+OLD = (
+    '{"format":1,"meters":[{"id":"m","name":"M","scale":6,"unit":"u"}],"plan":{"anchor":"calendar","base_fee":"29",'
+    '"id":"pro","interval":"month","name":"Pro","overage":"on","prices":[{"meter":"m","scheme":"graduated","tiers":'
+    '[{"flat":"0","unit_price":"0","up_to":"100"},{"flat":"0","unit_price":"0.02"}]}]},"version":4}'
+)
+
+
+def test_a_stored_version_of_format_1_reads_and_is_written_as_it_was() -> None:
+    version = plan_from_json(OLD)
+    assert (version.plan.seats, version.plan.version) == (None, 4)
+    assert version.plan.prices == (Price("m", "graduated", tiers=(TIERS[0]._replace(flat=Decimal(0)), TIERS[1])),)
+    assert plan_to_json(version.plan, version.meters.values()) == OLD
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        Plan("p", 1, "P", seats=Seats(Decimal(0))),
+        *(Plan("p", 1, "P", prices=(price,)) for price in GROWN),
+    ],
+)
+def test_what_an_older_release_must_not_ignore_is_format_2(grown: Plan) -> None:
+    text = plan_to_json(grown, [])
+    assert json.loads(text)["format"] == 2
+    assert plan_from_json(text).plan == grown
 
 
 decimals = st.decimals(min_value=0, max_value=10**17, allow_nan=False, places=12)

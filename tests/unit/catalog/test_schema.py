@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tollgate.catalog.frozen import plan_from_json, plan_to_json
-from tollgate.catalog.model import Limit, Price, Tier, condition, units
+from tollgate.catalog.model import Limit, Price, Seats, Tier, condition, units
 from tollgate.catalog.schema import CatalogError, json_schema, load_catalog, notices, parse_catalog
 from tollgate.windows import DAY, PERIOD, WindowKind
 
@@ -213,9 +213,51 @@ def test_every_price_scheme(price: str, read: Price) -> None:
     assert parse_catalog(catalogue(f"prices: [{price}]")).plans["p"].prices == (read,)
 
 
+def test_minimum_maximum_markup_and_seats() -> None:
+    plan = parse_catalog(
+        catalogue(
+            """
+            seats: {unit_price: "20", minimum: 3, pooled: false}
+            prices:
+              - {meter: m, scheme: per_unit, unit_price: "1", minimum: "5", maximum: "50.50", markup: "7.5",
+                 included_per_seat: 100}
+            """
+        )
+    ).plans["p"]
+    assert plan.seats == Seats(Decimal(20), 3, False)
+    assert plan.prices == (
+        Price(
+            "m",
+            "per_unit",
+            unit_price=Decimal(1),
+            minimum=Decimal(5),
+            maximum=Decimal("50.5"),
+            markup=Decimal("7.5"),
+            included_per_seat=Decimal(100),
+        ),
+    )
+
+
+def test_a_price_may_be_fixed_from_both_sides() -> None:
+    price = parse_catalog(catalogue(ONE_CENT % 'minimum: "5", maximum: "5"')).plans["p"].prices[0]
+    assert price.minimum == price.maximum == Decimal(5)
+
+
+def test_seats_need_but_a_price() -> None:
+    assert parse_catalog(catalogue('seats: {unit_price: "9"}')).plans["p"].seats == Seats(Decimal(9), 0, True)
+
+
+def test_amounts_follow_the_currency() -> None:
+    dinar = catalogue('base_fee: "1.005"\n' + ONE_CENT % 'minimum: "5.005"').replace("usd", "kwd")
+    assert parse_catalog(dinar).plans["p"].prices[0].minimum == Decimal("5.005")
+    yen = catalogue('base_fee: "1.5"\n' + ONE_CENT % 'minimum: "5.5", maximum: "50"').replace("usd", "jpy")
+    assert set(refusals(yen)) == {"plans.p.base_fee", "plans.p.prices[0].minimum"}
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 IN_QUOTES = "write it as a string, in quotes"
+ONE_CENT = 'prices: [{meter: m, scheme: per_unit, unit_price: "0.01", %s}]'
 
 
 @pytest.mark.parametrize(
@@ -283,6 +325,51 @@ IN_QUOTES = "write it as a string, in quotes"
             "prices[0].tiers[0].up_to",
             "without a dot",
         ),
+        (
+            'prices: [{meter: m, scheme: volume, tiers: [{up_to: "0.0000001", unit_price: "1"}, '
+            '{up_to: inf, unit_price: "1"}]}]',
+            "prices[0].tiers[0].up_to",
+            "counts 6 decimal places",
+        ),
+        # minimum, maximum, markup, seats
+        (ONE_CENT % "minimum: 5", "prices[0].minimum", f'{IN_QUOTES}: "5"'),
+        (ONE_CENT % 'minimum: "5.005"', "prices[0].minimum", "cannot be charged in usd, which has 2 decimal places"),
+        (ONE_CENT % 'maximum: "5.005"', "prices[0].maximum", "cannot be charged in usd"),
+        (ONE_CENT % 'minimum: "5", maximum: "4.99"', "prices[0].maximum", "at least the minimum, 5"),
+        (ONE_CENT % 'markup: "-10"', "prices[0].markup", "plain decimal"),
+        (ONE_CENT % "markup: 10%", "prices[0].markup", "plain decimal"),
+        (ONE_CENT % 'markup: "0.00000000001"', "prices[0].unit_price", "with the markup it is 0.010000000000001"),
+        (ONE_CENT % 'maximum: ""', "prices[0].maximum", "plain decimal"),
+        (ONE_CENT % "included_per_seat: 5", "prices[0].included_per_seat", "the plan has no `seats`"),
+        (ONE_CENT % "included_per_seat: 0", "prices[0].included_per_seat", "above 0"),
+        (
+            ONE_CENT % 'included_per_seat: "0.0000001"' + '\nseats: {unit_price: "1"}',
+            "prices[0].included_per_seat",
+            "meter `m` counts 6 decimal places",
+        ),
+        (
+            'prices: [{meter: m, scheme: graduated, tiers: [{up_to: inf, unit_price: "1", flat: "0.005"}]}]',
+            "prices[0].tiers[0].flat",
+            "cannot be charged in usd",
+        ),
+        (
+            'prices: [{meter: m, scheme: graduated, markup: "5", '
+            'tiers: [{up_to: inf, unit_price: "1", flat: "0.10"}]}]',
+            "prices[0].tiers[0].flat",
+            "with the markup it is 0.105, which cannot be charged in usd",
+        ),
+        (
+            'prices: [{meter: m, scheme: package, package_size: 3, package_price: "0.000000000001", markup: "0.5"}]',
+            "prices[0].package_price",
+            "more than the 14 decimal places",
+        ),
+        ("seats: {}", "seats.unit_price", "is required"),
+        ("seats: {unit_price: 20}", "seats.unit_price", f'{IN_QUOTES}: "20"'),
+        ('seats: {unit_price: "20", minimum: -1}', "seats.minimum", "greater than or equal to 0"),
+        ('seats: {unit_price: "20", minimum: "3"}', "seats.minimum", "whole number"),
+        ('seats: {unit_price: "20", pooled: 1}', "seats.pooled", "true or false"),
+        ('seats: {unit_price: "20", maximum: 5}', "seats.maximum", "unknown field"),
+        ("seats: 5", "seats", "must be a mapping"),
         # limits
         ("limits: [{id: a, meter: n, window: day, max: 1}]", "limits[0].meter", "no meter `n`"),
         ("limits: [{id: a, meters: [m, n], window: day, max: 1}]", "limits[0].meters[1]", "no meter `n`"),
@@ -471,7 +558,6 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_what_is_not_enforced_yet_is_said() -> None:
     assert notices(parse_catalog(DESIGNED)) == [
         "plans.pro.base_fee: 29 usd is shown but not billed yet; add it to the customer's subscription.",
-        "plans.pro.period.anchor: `signup` is not followed yet; periods are calendar months.",
         "plans.pro.spend_cap: 60 usd is not enforced yet; only `limits` stop usage.",
         "plans.pro.grants[0]: 1500 units of `ai_credits` are not granted yet.",
     ]
@@ -482,7 +568,10 @@ def test_what_is_not_enforced_yet_is_said() -> None:
     [
         ("overage: off", "plans.p.overage: `off` is not enforced yet; only `limits` stop usage"),
         ("overage: opt_in", "plans.p.overage: `opt_in` is not enforced yet;"),
-        ("period: {interval: year}", "plans.p.period.interval: `year` is not followed yet;"),
+        ("period: {anchor: subscription}", "plans.p.period.anchor: `subscription` is not read from Stripe yet;"),
+        ('seats: {unit_price: "9"}', "plans.p.seats: 9 usd a seat is shown but not billed yet;"),
+        (ONE_CENT % 'minimum: "5"', "plans.p.prices[0].minimum: 5 is shown but not billed yet."),
+        (ONE_CENT % 'markup: "5"', "plans.p.prices[0].markup: 5 is shown but not billed yet."),
     ],
 )
 def test_other_notices(plan: str, said: str) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import boto3
@@ -15,6 +16,8 @@ import yaml
 from local.settings import STACK_NAME
 from tests.unit.cli.conftest import ROOT, TABLES, Cli
 from tollgate import wiring
+from tollgate.billing.batch import Batch
+from tollgate.billing.batch_store import BatchTable
 from tollgate.catalog.schema import json_schema
 from tollgate.errors import Unauthorized
 from tollgate_cli import target
@@ -47,7 +50,7 @@ _Loader.add_multi_constructor("!", lambda loader, tag, node: None)
 
 def test_help_names_every_command(cli: Cli) -> None:
     shown = cli.done("--help").output
-    for group in ("catalog", "keys", "plans", "accounts"):
+    for group in ("catalog", "keys", "plans", "accounts", "batches"):
         assert group in shown
     assert "make run" in shown
 
@@ -196,11 +199,63 @@ def test_an_account(cli: Cli) -> None:
     cli.done("catalog", "load", CATALOG)
     unknown = cli("accounts", "show", "alice")
     assert (unknown.exit_code, "PUT /v1/accounts/alice" in unknown.stderr) == (1, True)
-    wiring.rules_table(LOCAL).get("alice")
+    wiring.rules_table(LOCAL).get("alice", lambda rules: None)
     found = cli.done("accounts", "show", "alice", "--member", "u-1")
     assert "Free (free, version 1)" in found.stdout
     assert re.search(r"daily +│ account +│ day +│ 0 +│ 0 +│ 10 ", found.stdout), found.stdout
     assert re.search(r"jobs +│ member u-1 ", found.stdout), found.stdout
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def parked(state: str) -> Batch:
+    made = Batch(
+        account="acme",
+        meter="ai_credits",
+        period_start=1_793_491_200,
+        period_end=1_796_083_200,
+        window_start=1_795_262_400,
+        window_end=1_795_262_700,
+        supplement=0,
+        part=0,
+        event_name="ai_credits",
+        units=Decimal("12.5"),
+        timestamp=1_795_262_400,
+        created_at=1_795_262_800,
+        state=state,
+        state_at=1_795_262_900,
+        customer="cus_1",
+        reason="no_such_meter",
+        detail="No active meter",
+    )
+    assert BatchTable(LOCAL["TOLLGATE_BILLING_TABLE"]).put_new(made) is None
+    return made
+
+
+def test_parked_batches_are_listed_and_repaired_once(cli: Cli) -> None:
+    batch = parked("rejected")
+    listed = cli.done("batches", "list", "acme")
+    assert "no_such_meter" in listed.stdout
+    assert "tollgate batches repair acme BATCH" in listed.stderr
+    first = cli.done("batches", "repair", "acme", batch.key.sk).stdout.strip()
+    again = cli("batches", "repair", "acme", batch.key.sk)
+    assert (again.exit_code, "Nothing to repair" in again.stderr) == (1, True)
+    rows = {found.key.sk: found for found in BatchTable(LOCAL["TOLLGATE_BILLING_TABLE"]).of_account("acme")}
+    assert {name: (row.state, row.units) for name, row in rows.items()} == {
+        batch.key.sk: ("rejected", Decimal("12.5")),
+        first: ("sealed", Decimal("12.5")),
+    }
+    unknown = cli("batches", "repair", "acme", "nothing#1#2")
+    assert (unknown.exit_code, "has no batch" in unknown.stderr) == (1, True)
+
+
+def test_repairing_what_stripe_may_have_asks_first(cli: Cli) -> None:
+    batch = parked("unconfirmed")
+    asked = cli("batches", "repair", "acme", batch.key.sk)
+    assert asked.exit_code == 1
+    assert len(list(BatchTable(LOCAL["TOLLGATE_BILLING_TABLE"]).of_account("acme"))) == 1
+    cli.done("batches", "repair", "acme", batch.key.sk, "--yes")
 
 
 # -- targets -----------------------------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ plan and coming back refills nothing. The rules row numbers every counter that t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from tollgate.catalog.model import Limit, Meter, Plan, matches, units
+from tollgate.catalog.model import BillingPeriod, Limit, Meter, Plan, matches, weighed, weight_of
 from tollgate.errors import MemberRequired, UnknownMeter
+from tollgate.periods import PeriodRule
+from tollgate.quantities import ONE, plain
 from tollgate.windows import PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
 
 CONCURRENT = "concurrent"
@@ -52,6 +55,14 @@ class Frozen(NamedTuple):
     since: int
 
 
+class NextPlan(NamedTuple):
+    """A plan version that the account moves to at epoch second `at`, the end of a billing period."""
+
+    plan: str
+    version: int
+    at: int
+
+
 @dataclass(frozen=True, slots=True)
 class AccountRow:
     """The rules row of an account, as stored. `rev` grows by one with every change of it."""
@@ -72,7 +83,10 @@ class AccountRow:
     email: str | None = None
     name: str | None = None
     overrides: str | None = None
-    """Canonical JSON of the operator's overrides (next issue enforces them)."""
+    """Canonical JSON of the operator's overrides: `overrides_text`."""
+    next_plan: NextPlan | None = None
+    subscription_anchor: int | None = None
+    """Epoch seconds of the `billing_cycle_anchor` that Stripe told last; None: none yet."""
 
 
 class RuledLimit(NamedTuple):
@@ -101,6 +115,8 @@ class Item:
     quantity: Decimal
     units: Decimal
     dimensions: Mapping[str, str] = field(default_factory=dict)
+    weight: Decimal = ONE
+    """Units for each quantity, before rounding to the meter's scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +142,8 @@ class Rules:
         found = self.meters.get(meter)
         if found is None:
             raise UnknownMeter(meter, path)
-        return Item(meter, quantity, units(found, quantity, dimensions), dimensions)
+        weight = weight_of(found, dimensions)
+        return Item(meter, quantity, weighed(found, quantity, weight), dimensions, weight)
 
     def covers(self, meter: str) -> bool:
         """Whether the plan prices or limits the meter, or takes everything."""
@@ -224,8 +241,18 @@ def needed_counters(plan: Plan) -> list[CounterKey]:
     return list(dict.fromkeys([*(counter_key(limit) for limit in plan.limits), *totals]))
 
 
+def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int | None = None) -> PeriodRule:
+    """The billing periods that a plan means for an account created at `created_at` (epoch seconds)."""
+    if period.anchor == "calendar":
+        return PeriodRule(period.interval)
+    told = subscription_anchor if period.anchor == "subscription" else None
+    return PeriodRule(period.interval, 1, period.anchor, created_at if told is None else told)
+
+
 def with_plan(row: AccountRow, plan: Plan, meters: Iterable[str], now: int) -> AccountRow:
-    """`row` moved to a plan version: its counters and meters are appended where the account does not keep them yet."""
+    """`row` moved to a plan version at `now` (epoch seconds): its counters and meters are appended where the account
+    does not keep them yet. Another rule of billing periods binds from the end of the period that contains `now`: a
+    change that is to bind with the next period is made with the last second of this one."""
     kept = {key for key, _ in row.counters}
     added = tuple((key, now) for key in needed_counters(plan) if key not in kept)
     new_meters = tuple(sorted(set(meters) - set(row.meters)))
@@ -235,7 +262,34 @@ def with_plan(row: AccountRow, plan: Plan, meters: Iterable[str], now: int) -> A
         plan_version=plan.version,
         counters=row.counters + added,
         meters=row.meters + new_meters,
+        calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),
     )
+
+
+def moved_on(row: AccountRow, plan: Plan, meters: Iterable[str]) -> AccountRow:
+    """`row` once its next plan is due: `plan` is that version. Its billing periods begin with the new one."""
+    assert row.next_plan is not None
+    return with_plan(replace(row, next_plan=None), plan, meters, row.next_plan.at - 1)
+
+
+def overrides_text(maxima: Mapping[str, Decimal | None]) -> str:
+    """Overrides as a row keeps them and answers show them: other maxima by limit id, None for unlimited."""
+    limits = {name: {"max": None if most is None else plain(most)} for name, most in maxima.items()}
+    return json.dumps({"limits": limits}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def overridden(row: AccountRow) -> dict[str, Decimal | None]:
+    """The maxima that `row.overrides` says, by limit id."""
+    if row.overrides is None:
+        return {}
+    limits = json.loads(row.overrides).get("limits", {})
+    return {name: None if one["max"] is None else Decimal(one["max"]) for name, one in limits.items()}
+
+
+def _ruled(limit: Limit, counter: Counter, maxima: Mapping[str, Decimal | None]) -> RuledLimit:
+    if limit.id in maxima:
+        return RuledLimit(limit, counter, maxima[limit.id], "operator")
+    return RuledLimit(limit, counter, Decimal(limit.concurrent) if limit.concurrent else limit.max)
 
 
 def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> Rules:
@@ -244,8 +298,6 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
         for slot, (key, since) in enumerate(row.counters)
     )
     by_key = {counter.key: counter for counter in counters}
-    limits = tuple(
-        RuledLimit(limit, by_key[counter_key(limit)], Decimal(limit.concurrent) if limit.concurrent else limit.max)
-        for limit in plan.limits
-    )
+    maxima = overridden(row)
+    limits = tuple(_ruled(limit, by_key[counter_key(limit)], maxima) for limit in plan.limits)
     return Rules(row, plan, meters, counters, limits)

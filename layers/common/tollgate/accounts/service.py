@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tollgate.accounts.rules import AccountRow, Frozen, Rules, with_plan
+from tollgate.accounts.rules import AccountRow, Frozen, NextPlan, Rules, overridden, with_plan
 from tollgate.accounts.store import AccountTable, RulesTable, new_row, renewed
 from tollgate.catalog.store import CatalogTable
-from tollgate.errors import Busy, UnknownAccount
+from tollgate.errors import Busy, UnknownAccount, UnknownLimit
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.ports import GateDeps
-from tollgate.windows import zone
+from tollgate.windows import PERIOD, Calendar, window_at, zone
 
 TRIES = 10
 ABSENT = object()
@@ -47,7 +47,7 @@ def put_account(deps: AccountDeps, account: str, patch: AccountPatch) -> tuple[R
     for tried in range(TRIES):
         if tried:
             deps.gate.pause(tried)
-        row = deps.accounts.read(account)
+        row = deps.rules.row(account)
         if row is not None:
             changed = patched(deps, row, patch, now)
             # Unchanged is applied, too: an earlier try may have written the row and died before it reached the gate.
@@ -67,17 +67,57 @@ def patched(deps: AccountDeps, row: AccountRow, patch: AccountPatch, now: int) -
         plan = patch.plan if isinstance(patch.plan, str) else _default_plan(deps)
         if plan != row.plan:
             version = deps.catalog.current_version(plan)
-            row = with_plan(row, version.plan, version.meters, now)
+            row = with_plan(replace(row, next_plan=None), version.plan, version.meters, now)
     if patch.timezone is not ABSENT:
         timezone = patch.timezone if isinstance(patch.timezone, str) else "UTC"
         zone(timezone)
-        row = replace(row, calendar=row.calendar.moved(now, timezone) if now else type(row.calendar).of(timezone))
+        calendar = row.calendar.moved(now, timezone) if now else Calendar.of(timezone, row.calendar.period)
+        row = replace(row, calendar=calendar)
     simple = {
         field: value
         for field in ("stripe_customer_id", "email", "name", "overrides")
         if (value := getattr(patch, field)) is not ABSENT
     }
-    return replace(row, **simple)
+    row = replace(row, **simple)
+    if row.overrides is not None and patch.overrides is not ABSENT:
+        limits = deps.catalog.version(row.plan, row.plan_version).plan.limits
+        unknown = sorted(set(overridden(row)) - {limit.id for limit in limits})
+        if unknown:
+            raise UnknownLimit(unknown[0], row.plan)
+    return row
+
+
+def anchored(row: AccountRow, anchor_s: int, now: int) -> AccountRow:
+    """`row` once Stripe has told its subscription's `billing_cycle_anchor` (epoch seconds), same revision; `row` itself
+    where that is known. Any plan keeps it; billing periods of a plan anchored to the subscription follow it from the
+    end of the period that contains `now`. Raises ValueError for an instant outside 1970 to 9998.
+    """
+    if row.subscription_anchor == anchor_s:
+        return row
+    told = replace(row.calendar.period, anchor="subscription", at=anchor_s)
+    follows = row.calendar.period.anchor == "subscription"
+    calendar = row.calendar.moved(now, period=told) if follows else row.calendar
+    return replace(row, calendar=calendar, subscription_anchor=anchor_s)
+
+
+def change_plan(deps: AccountDeps, account: str, plan: str, *, at_period_end: bool = False) -> Rules:
+    """Move an account to the current version of `plan`, its own plan included: now, or with the next billing period.
+    The last word counts: it takes the place of a move that was to come. Raises UnknownPlan, UnknownAccount."""
+    version = deps.catalog.current_version(plan)
+    now = deps.gate.clock() // 1000
+    there = (plan, version.plan.version)
+
+    def moved(row: AccountRow) -> AccountRow:
+        stays = replace(row, next_plan=None)
+        if (row.plan, row.plan_version) == there:
+            return stays
+        if not at_period_end:
+            return with_plan(stays, version.plan, version.meters, now)
+        end = window_at(PERIOD, row.calendar, now).end
+        assert end is not None, "billing periods end"
+        return replace(row, next_plan=NextPlan(*there, end))
+
+    return _change(deps, account, moved)
 
 
 def freeze(deps: AccountDeps, account: str, reason: str) -> Rules:
@@ -94,7 +134,7 @@ def _change(deps: AccountDeps, account: str, change: Callable[[AccountRow], Acco
     for tried in range(TRIES):
         if tried:
             deps.gate.pause(tried)
-        row = deps.accounts.read(account)
+        row = deps.rules.row(account)
         if row is None:
             raise UnknownAccount(account)
         changed = change(row)

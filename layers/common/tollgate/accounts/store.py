@@ -14,10 +14,21 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.accounts.rules import AccountRow, CounterKey, Frozen, Rules, compile_rules, with_plan
+from tollgate.accounts.rules import (
+    AccountRow,
+    CounterKey,
+    Frozen,
+    NextPlan,
+    Rules,
+    compile_rules,
+    moved_on,
+    period_rule,
+    with_plan,
+)
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import Clock
 from tollgate.errors import CustomerInUse, UnknownAccount
+from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import Calendar, Segment
 
 LIST = "#accounts"
@@ -79,11 +90,6 @@ class AccountTable:
         after = answer.get("LastEvaluatedKey")
         return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
 
-    def account_of_customer(self, customer: str) -> str | None:
-        key = {"pk": dynamo.s(f"customer#{customer}"), "sk": dynamo.s("customer")}
-        found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-        return found["account"]["S"] if found else None
-
     def _customer(self, customer: str, account: str) -> dict[str, Any]:
         return self._put(
             dynamo.item({"pk": f"customer#{customer}", "sk": "customer", "account": account}),
@@ -123,15 +129,29 @@ class RulesTable:
 
     def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
         cached = self._cache.get(account)
-        if cached is not None and 0 <= self._clock() - cached[0] < CACHE_MS:
-            return cached[1]
-        row = self._accounts.read(account)
+        if cached is not None:
+            now, following = self._clock(), cached[1].row.next_plan
+            if 0 <= now - cached[0] < CACHE_MS and (following is None or now < following.at * 1000):
+                return cached[1]
+        row = self.row(account)
         if row is None:
             row = self._created(account, accept)
         return self.compiled(row)
 
-    def fresh(self, account: str) -> Rules:
+    def row(self, account: str) -> AccountRow | None:
+        """The rules row as it stands now (consistent read). A plan that is due is written first, by whoever comes
+        along: one conditional put, so that it happens once."""
         row = self._accounts.read(account)
+        while row is not None and row.next_plan is not None and row.next_plan.at * 1000 <= self._clock():
+            version = self._catalog.version(row.next_plan.plan, row.next_plan.version)
+            moved = renewed(moved_on(row, version.plan, version.meters))
+            if self._accounts.update(moved, row):
+                return moved
+            row = self._accounts.read(account)
+        return row
+
+    def fresh(self, account: str) -> Rules:
+        row = self.row(account)
         if row is None:
             raise UnknownAccount(account)
         return self.compiled(row)
@@ -167,7 +187,8 @@ class RulesTable:
 def new_row(account: str, catalog: CatalogTable, plan: str, now: int) -> AccountRow:
     """A new account's first rules row. Raises UnknownPlan. Its counters are kept from its beginning: `since` is 0."""
     version = catalog.current_version(plan)
-    empty = AccountRow(account, 1, plan, version.plan.version, now, Calendar.of("UTC"), (), ())
+    calendar = Calendar.of("UTC", period_rule(version.plan.period, now))
+    empty = AccountRow(account, 1, plan, version.plan.version, now, calendar, (), ())
     return with_plan(empty, version.plan, version.meters, 0)
 
 
@@ -181,7 +202,7 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "plan": row.plan,
             "pv": row.plan_version,
             "created": row.created_at,
-            "calendar": [[segment.since, segment.timezone] for segment in row.calendar.segments],
+            "calendar": [_segment_json(segment) for segment in row.calendar.segments],
             "counters": [_counter_json(key, since) for key, since in row.counters],
             "meters": list(row.meters),
             "frozen": None if frozen is None else {"reason": frozen.reason, "since": frozen.since},
@@ -189,6 +210,8 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "email": row.email,
             "name": row.name,
             "overrides": row.overrides,
+            "next": None if row.next_plan is None else list(row.next_plan),
+            "anchor": row.subscription_anchor,
         }
     )
 
@@ -202,7 +225,7 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         plan=row["plan"],
         plan_version=int(row["pv"]),
         created_at=int(row["created"]),
-        calendar=Calendar(tuple(Segment(int(since), zone) for since, zone in row["calendar"])),
+        calendar=Calendar(tuple(_segment_of(stored) for stored in row["calendar"])),
         counters=tuple(_counter_of(text) for text in row["counters"]),
         meters=tuple(row["meters"]),
         frozen=None if frozen is None else Frozen(frozen["reason"], int(frozen["since"])),
@@ -210,12 +233,39 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         email=row.get("email"),
         name=row.get("name"),
         overrides=row.get("overrides"),
+        next_plan=_next_plan_of(row["next"]) if "next" in row else None,
+        subscription_anchor=int(row["anchor"]) if "anchor" in row else None,
     )
 
 
 def renewed(row: AccountRow, **changes: Any) -> AccountRow:
     """`row` with changes and the next revision."""
     return replace(row, rev=row.rev + 1, **changes)
+
+
+def _next_plan_of(stored: list[Any]) -> NextPlan:
+    plan, version, at = stored
+    return NextPlan(plan, int(version), int(at))
+
+
+def _segment_json(segment: Segment) -> list[Any]:
+    """`[since, timezone]` for calendar months, which is what rows held before they knew other periods; else with the
+    rule: interval, count, anchor, and the anchor's instant if it has one."""
+    stored: list[Any] = [segment.since, segment.timezone]
+    rule = segment.period
+    if rule != CALENDAR_MONTH:
+        stored += [rule.interval, rule.count, rule.anchor]
+        if rule.at is not None:
+            stored.append(rule.at)
+    return stored
+
+
+def _segment_of(stored: list[Any]) -> Segment:
+    since, timezone, *rule = stored
+    if not rule:
+        return Segment(int(since), timezone)
+    interval, count, anchor, *at = rule
+    return Segment(int(since), timezone, PeriodRule(interval, int(count), anchor, int(at[0]) if at else None))
 
 
 def _counter_json(key: CounterKey, since: int) -> str:

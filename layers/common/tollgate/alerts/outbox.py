@@ -46,3 +46,17 @@ class Alert:
 class Outbox(Protocol):
     def put(self, alert: Alert) -> bool:
         """Put an alert, once for each id. Returns whether it is new."""
+
+
+class CountedOutbox:
+    """An outbox that counts what it is told in one run."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.told = 0
+        """Also what is not new: one alert speaks for all batches of a day that have the same trouble."""
+
+    def put(self, alert: Alert) -> bool:
+        new = self._outbox.put(alert)
+        self.told += 1
+        return new

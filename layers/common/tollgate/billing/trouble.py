@@ -18,14 +18,14 @@ _SUBJECTS = {
 }
 _TEXTS = {
     NO_CUSTOMER: "Set `stripe_customer_id` on the account and they are sent.",
-    REJECTED: "Remove the cause, then repair the batches.",
+    REJECTED: "Remove the cause, then repair the batches (tollgate batches).",
     EXPIRED: "It cannot be sent any more: invoice it by hand, or let it be.",
     UNCONFIRMED: "Compare with Stripe's totals, then repair the batches that did not arrive.",
 }
 
 
 def alert_of(batch: Batch) -> Alert:
-    """The alert of a parked batch. Equal trouble has one id on one UTC day: it is told again while it lasts."""
+    """The alert of a parked batch. Equal trouble has one id on one UTC day, so that it is told once a day."""
     reason = batch.reason or batch.state
     day = rfc3339(batch.state_at)[:10]
     state = batch.state if reason == batch.state else f"{batch.state}, {reason}"

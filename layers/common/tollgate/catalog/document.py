@@ -63,34 +63,42 @@ class TierEntry(_Entry):
     flat: Exact | None = Field(None, description='"0" if absent.')
 
 
-class PerUnitEntry(_Entry):
-    """Every unit at one price."""
+class _Priced(_Entry):
+    """What every price may have."""
 
     meter: Id
+    minimum: Exact | None = Field(None, description="Least that the meter comes to in a period, used or not.")
+    maximum: Exact | None = Field(None, description="Most that the meter comes to in a period.")
+    markup: Exact | None = Field(None, description='Per cent on top of the prices: "10" makes 1.00 into 1.10.')
+    included_per_seat: PositiveAmount | None = Field(
+        None, description="Units that each seat brings in a period; taken off before the tiers."
+    )
+
+
+class PerUnitEntry(_Priced):
+    """Every unit at one price."""
+
     scheme: Literal["per_unit"]
     unit_price: Exact
 
 
-class GraduatedEntry(_Entry):
+class GraduatedEntry(_Priced):
     """Each unit at the price of the tier that it falls in."""
 
-    meter: Id
     scheme: Literal["graduated"]
     tiers: list[TierEntry] = Field(min_length=1, max_length=100)
 
 
-class VolumeEntry(_Entry):
+class VolumeEntry(_Priced):
     """All units at the price of the tier that the period's total falls in."""
 
-    meter: Id
     scheme: Literal["volume"]
     tiers: list[TierEntry] = Field(min_length=1, max_length=100)
 
 
-class PackageEntry(_Entry):
+class PackageEntry(_Priced):
     """Units in packages of a size."""
 
-    meter: Id
     scheme: Literal["package"]
     package_size: PositiveAmount
     package_price: Exact
@@ -101,6 +109,14 @@ PriceEntry = Annotated[
     PerUnitEntry | GraduatedEntry | VolumeEntry | PackageEntry,
     Field(discriminator="scheme"),
 ]
+
+
+class SeatsEntry(_Entry):
+    """A price for each seat."""
+
+    unit_price: Exact = Field(description="Of one seat in one period.")
+    minimum: int = Field(0, ge=0, le=1_000_000, description="Fewest seats that are billed.")
+    pooled: bool = Field(True, description="Whether the units that seats bring are one pool for all of them.")
 
 
 class PeriodEntry(_Entry):
@@ -141,6 +157,7 @@ class PlanEntry(_Entry):
     order: int = Field(0, description="Place on the pricing page, lowest first.")
     public: bool = Field(True, description="Whether the pricing page shows it.")
     base_fee: Exact | None = Field(None, description='"0" if absent.')
+    seats: SeatsEntry | None = None
     period: PeriodEntry = PeriodEntry()
     prices: list[PriceEntry] = Field(default_factory=list, max_length=20)
     overage: OverageSwitch = "on"

@@ -23,6 +23,7 @@ from tollgate.catalog.model import (
     Multiplier,
     Plan,
     Price,
+    Seats,
     Tier,
     WeightRule,
     weighed_by,
@@ -30,8 +31,13 @@ from tollgate.catalog.model import (
 from tollgate.quantities import plain
 from tollgate.windows import WindowKind
 
-FORMAT = 1
-"""Raised by a release that adds a field which an older release must not ignore."""
+FORMAT = 2
+"""Raised by a release that adds a field which an older release must not ignore. A plan is written in the lowest format
+that holds it, so that the contents and the identity of other plans stay the same.
+
+2: `seats` of a plan; `minimum`, `maximum`, `markup`, `included_per_seat` of a price.
+"""
+_OF_FORMAT_2 = ("minimum", "maximum", "markup", "included_per_seat")
 
 _HASH_CHARACTERS = 32
 """128 bits of SHA-256 in hex."""
@@ -63,8 +69,8 @@ def content_hash(plan: Plan, meters: Iterable[Meter]) -> str:
 def plan_from_json(text: str) -> PlanVersion:
     """Read `plan_to_json` back. Raises ValueError for a format that this release does not know."""
     stored = json.loads(text, parse_float=_refuse_float)
-    if stored.get("format") != FORMAT:
-        raise ValueError(f"plan version of format {stored.get('format')!r}; this release reads format {FORMAT}")
+    if stored.get("format") not in range(1, FORMAT + 1):
+        raise ValueError(f"plan version of format {stored.get('format')!r}; this release reads 1 to {FORMAT}")
     meters = [_meter_from(entry) for entry in stored["meters"]]
     return PlanVersion(_plan_from(stored["plan"], stored["version"]), {meter.id: meter for meter in meters})
 
@@ -79,7 +85,9 @@ def _refuse_float(text: str) -> NoReturn:
 
 def _content(plan: Plan, meters: Iterable[Meter]) -> _Object:
     weighed = sorted((weighed_by(plan, meter) for meter in meters), key=lambda meter: meter.id)
-    return {"format": FORMAT, "plan": _plan(plan), "meters": [_meter(meter) for meter in weighed]}
+    content = _plan(plan)
+    grown = "seats" in content or any(name in price for price in content.get("prices", ()) for name in _OF_FORMAT_2)
+    return {"format": 2 if grown else 1, "plan": content, "meters": [_meter(meter) for meter in weighed]}
 
 
 def _sparse(**fields: Any) -> _Object:
@@ -154,6 +162,7 @@ def _plan(plan: Plan) -> _Object:
         hidden=None if plan.public else True,
         description=plan.description,
         order=plan.order or None,
+        seats=None if plan.seats is None else _seats(plan.seats),
     )
 
 
@@ -174,7 +183,16 @@ def _plan_from(stored: _Object, version: int) -> Plan:
         public=not stored.get("hidden", False),
         description=stored.get("description", ""),
         order=stored.get("order", 0),
+        seats=_seats_from(stored["seats"]) if "seats" in stored else None,
     )
+
+
+def _seats(seats: Seats) -> _Object:
+    return {"unit_price": plain(seats.unit_price), "minimum": seats.minimum, "pooled": seats.pooled}
+
+
+def _seats_from(stored: _Object) -> Seats:
+    return Seats(Decimal(stored["unit_price"]), stored["minimum"], stored["pooled"])
 
 
 def _price(price: Price) -> _Object:
@@ -189,6 +207,10 @@ def _price(price: Price) -> _Object:
         package_size=_optional(price.package_size),
         package_price=_optional(price.package_price),
         round=price.round if price.scheme == "package" else None,
+        minimum=_optional(price.minimum),
+        maximum=_optional(price.maximum),
+        markup=_optional(price.markup or None),
+        included_per_seat=_optional(price.included_per_seat or None),
     )
 
 
@@ -204,6 +226,10 @@ def _price_from(stored: _Object) -> Price:
         package_size=_decimal(stored, "package_size"),
         package_price=_decimal(stored, "package_price"),
         round=stored.get("round", "up"),
+        minimum=_decimal(stored, "minimum"),
+        maximum=_decimal(stored, "maximum"),
+        markup=_decimal(stored, "markup") or Decimal(0),
+        included_per_seat=_decimal(stored, "included_per_seat") or Decimal(0),
     )
 
 

@@ -103,6 +103,9 @@ class Price:
 
     `per_unit` has `unit_price`; `graduated` and `volume` have `tiers`, ascending, the last without end; `package` has
     `package_size`, `package_price` and `round` (whether an incomplete package counts: `up`, or not: `down`).
+    With every scheme: `markup` in per cent on top of the prices; `minimum` and `maximum`, in money, of what the meter
+    comes to in a period, markup included; `included_per_seat`, units that each seat brings and that are taken off
+    before the tiers.
     """
 
     meter: str
@@ -112,6 +115,21 @@ class Price:
     package_size: Decimal | None = None
     package_price: Decimal | None = None
     round: Literal["up", "down"] = "up"
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    markup: Decimal = Decimal(0)
+    included_per_seat: Decimal = Decimal(0)
+
+
+class Seats(NamedTuple):
+    """The price of a seat in each period, and the fewest seats that are billed.
+
+    `pooled`: the units that seats bring are one pool for all; otherwise each seat has its own.
+    """
+
+    unit_price: Decimal
+    minimum: int = 0
+    pooled: bool = True
 
 
 class BillingPeriod(NamedTuple):
@@ -153,6 +171,7 @@ class Plan:
     public: bool = True
     description: str = ""
     order: int = 0
+    seats: Seats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +229,12 @@ def units(meter: Meter, quantity: Decimal, dimensions: Mapping[str, str]) -> Dec
 
     Raises QuantityTooLarge from 10**18 units on, where sums would no longer fit the store's 38 digits.
     """
-    exact = _EXACT.multiply(quantity, weight_of(meter, dimensions))
+    return weighed(meter, quantity, weight_of(meter, dimensions))
+
+
+def weighed(meter: Meter, quantity: Decimal, weight: Decimal) -> Decimal:
+    """`units`, for a weight that is known."""
+    exact = _EXACT.multiply(quantity, weight)
     if abs(exact) >= MAX_UNITS:
         raise QuantityTooLarge()
     counted = quantize(exact, meter.scale)

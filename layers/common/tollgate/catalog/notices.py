@@ -18,10 +18,16 @@ def _of(plan: Plan, currency: str) -> Iterator[str]:
     if plan.base_fee:
         fee = plain(plan.base_fee)
         yield f"{at}.base_fee: {fee} {currency} is shown but not billed yet; add it to the customer's subscription."
-    if plan.period.anchor != "calendar":
-        yield f"{at}.period.anchor: `{plan.period.anchor}` is not followed yet; periods are calendar months."
-    if plan.period.interval != "month":
-        yield f"{at}.period.interval: `{plan.period.interval}` is not followed yet; periods are calendar months."
+    if plan.seats is not None:
+        fee = plain(plan.seats.unit_price)
+        yield f"{at}.seats: {fee} {currency} a seat is shown but not billed yet; add it to the customer's subscription."
+    for index, price in enumerate(plan.prices):
+        wished = {"minimum": price.minimum, "maximum": price.maximum, "markup": price.markup or None}
+        for name, value in (*wished.items(), ("included_per_seat", price.included_per_seat or None)):
+            if value is not None:
+                yield f"{at}.prices[{index}].{name}: {plain(value)} is shown but not billed yet."
+    if plan.period.anchor == "subscription":
+        yield f"{at}.period.anchor: `subscription` is not read from Stripe yet; periods begin as the account did."
     if plan.overage != "on":
         yield f"{at}.overage: `{plan.overage}` is not enforced yet; only `limits` stop usage beyond what is included."
     if plan.spend_cap is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
@@ -19,6 +20,7 @@ from tollgate.catalog.document import (
     Document,
     LimitEntry,
     MeterEntry,
+    PackageEntry,
     PerUnitEntry,
     PlanEntry,
     PriceEntry,
@@ -36,6 +38,7 @@ from tollgate.catalog.model import (
     Multiplier,
     Plan,
     Price,
+    Seats,
     Tier,
     WeightRule,
 )
@@ -225,21 +228,24 @@ def _plan(plan_id: str, entry: PlanEntry) -> Plan:
         public=entry.public,
         description=entry.description,
         order=entry.order,
+        seats=None if entry.seats is None else Seats(entry.seats.unit_price, entry.seats.minimum, entry.seats.pooled),
     )
 
 
 def _price(entry: PriceEntry) -> Price:
+    price = Price(
+        entry.meter,
+        entry.scheme,
+        minimum=entry.minimum,
+        maximum=entry.maximum,
+        markup=entry.markup or Decimal(0),
+        included_per_seat=entry.included_per_seat or Decimal(0),
+    )
     if isinstance(entry, PerUnitEntry):
-        return Price(entry.meter, entry.scheme, unit_price=entry.unit_price)
-    if entry.scheme == "package":
-        return Price(
-            entry.meter,
-            entry.scheme,
-            package_size=entry.package_size,
-            package_price=entry.package_price,
-            round=entry.round,
-        )
-    return Price(entry.meter, entry.scheme, tiers=tuple(_tier(tier) for tier in entry.tiers))
+        return replace(price, unit_price=entry.unit_price)
+    if isinstance(entry, PackageEntry):
+        return replace(price, package_size=entry.package_size, package_price=entry.package_price, round=entry.round)
+    return replace(price, tiers=tuple(_tier(tier) for tier in entry.tiers))
 
 
 def _tier(entry: TierEntry) -> Tier:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, Recounted, Step
-from tollgate.quantities import ZERO
 
 
 def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
@@ -60,8 +59,3 @@ def _counted(count: Count | None, write: CounterWrite) -> Count | None:
     if write.step is Step.ROLL:
         return Count(write.window, count.held + write.d_taken, count.held + write.d_held)
     return Count(count.window, count.taken + write.d_taken, count.held + write.d_held)
-
-
-def no_negative(gate: Gate) -> bool:
-    """Invariant of every gate: 0 <= held <= taken."""
-    return all(ZERO <= count.held <= count.taken for count in gate.counts.values())

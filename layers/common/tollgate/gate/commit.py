@@ -22,8 +22,9 @@ from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
-from tollgate.gate.recount import event_units, recount, with_counters
+from tollgate.gate.recount import event_units, recount
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, Void

@@ -20,8 +20,9 @@ from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
-from tollgate.gate.recount import recount, with_counters
+from tollgate.gate.recount import recount
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event

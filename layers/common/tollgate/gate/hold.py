@@ -1,4 +1,4 @@
-"""The packed hold: what a gate keeps for one open reservation, in about 32 bytes.
+"""The packed hold: what a gate keeps for one open reservation, in about 50 bytes (`make bench` prints them).
 
 A write costs one unit per started KB of the gate, so a hold is packed: a head (format, incarnation, expiry, body
 fingerprint, origin of the key), an optional mark (member gates), an optional range of ids (holds of `POST /v1/usage`),

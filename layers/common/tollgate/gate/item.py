@@ -1,8 +1,8 @@
 """The gate item as the domain sees it, and the one kind of write that changes it.
 
 A GateWrite is a pure description: conditions and new values, no DynamoDB. `gate/store.py` turns it into one
-UpdateItem; the planners in `gate/plan_*.py` make it. Everything a write must not overlook is asserted by it, so
-sending it twice, late, or after a crash can only fail, never apply twice.
+UpdateItem; `taking.py`, `ending.py`, `force.py` and others plan it. Everything a write must not overlook is
+asserted by it, so sending it twice, late, or after a crash can only fail, never apply twice.
 """
 
 from __future__ import annotations

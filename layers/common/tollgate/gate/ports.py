@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,6 +90,3 @@ class GateDeps:
 def subject_of(account: str, per: str, member: str | None) -> str:
     """The gate's key: `account`, or `account#member`. Ids hold no `#`."""
     return account if per == "account" else f"{account}#{member}"
-
-
-Incarnations = Mapping[str, bytes]

@@ -21,7 +21,7 @@ from tollgate.gate.hold import Hold
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import states
 from tollgate.gate.ports import GateDeps, subject_of
-from tollgate.gate.recount import with_counters
+from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
 from tollgate.ids import key_hash
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
@@ -224,6 +224,7 @@ def _row(rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: s
         cached=event.cached,
         provider_cost=event.provider_cost,
         metadata=event.metadata,
+        usage_id=event.id,
         token=token,
         fingerprint=event.fingerprint,
         call=call,

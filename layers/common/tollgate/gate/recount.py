@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, RuledLimit, Rules, windowed_end
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, Rules, windowed_end
 from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Recounted
-from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
+from tollgate.gate.ports import AnswerLost, GateDeps
 from tollgate.ids import uuid7_ms
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import Event, counts_for
@@ -103,23 +103,6 @@ def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
         else:
             deps.gates.write(GateWrite(rules.account, None if gate is None else gate.rev, rules.rev))
     raise Busy
-
-
-def with_counters(
-    deps: GateDeps, rules: Rules, gate: Gate | None, member: str | None, limits: Iterable[RuledLimit]
-) -> Gate | None:
-    """`gate` for an answer that shows `limits`: a counter that newer rules need there begins first, with what was used
-    before, and a recount under way is finished. Rules older than the gate's are left alone; they show their own
-    limits."""
-    needed = {ruled.counter.slot: ZERO for ruled in limits}
-    if gate is not None and abs(gate.rev) > rules.rev:
-        return gate
-    recounting = gate is not None and gate.rev < 0
-    if not recounting and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
-        return gate
-    subject = subject_of(rules.account, "account" if member is None else "member", member)
-    recount(deps, rules, subject, member, needed)
-    return deps.gates.read(subject)
 
 
 def true_counts(

@@ -11,8 +11,8 @@ from tollgate.gate.hold import incarnation_of, unpack
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps
-from tollgate.gate.recount import with_counters
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.shown import with_counters
 from tollgate.usage.outcome import ACCOUNT, Event, Void, counts_for
 
 

@@ -21,7 +21,8 @@ from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
-from tollgate.gate.recount import recount, with_counters
+from tollgate.gate.recount import recount
+from tollgate.gate.shown import with_counters
 from tollgate.gate.steps import UNSEEN, Seen, taken_now
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Void

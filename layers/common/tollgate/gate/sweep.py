@@ -1,13 +1,14 @@
 """The sweep: visits gates that nobody calls, ends their expired holds, and audits counters against events.
 
-Reads the gate table page by page; where it stopped is remembered, so that each run goes on from there and every gate
-is visited in turn. Repeating a page is harmless.
+Reads the gate table page by page and remembers each gate before it is visited: the next run goes on after it. So every
+gate is visited in turn, and one that fails, or whose audit outlasts the function, keeps no other from its turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tollgate.accounts.rules import Rules
 from tollgate.gate.item import Gate
@@ -25,6 +26,8 @@ class Swept:
     reclaimed: int = 0
     audited: int = 0
     repaired: list[Found] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    """What went wrong, one for each gate that failed; its subject stands in a note."""
 
 
 def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None:
@@ -66,20 +69,39 @@ def _equal(deps: GateDeps, rules: Rules, gate: Gate, member: str | None) -> bool
     return deps.gates.read(gate.subject) != gate
 
 
+class Cursor(Protocol):
+    """Where the sweep is."""
+
+    def read(self) -> str | None:
+        """The subject after which to go on; None: from the beginning."""
+
+    def write(self, after: str | None) -> None: ...
+
+
 def sweep(
     deps: GateDeps,
     page: Callable[[str | None], tuple[list[Gate], str | None]],
-    start: str | None,
+    cursor: Cursor,
     more: Callable[[], bool],
     *,
     audit: bool,
-) -> tuple[Swept, str | None]:
-    """Sweep gates from subject `start` on while `more()`; returns what was done and where to go on (None: all done)."""
+) -> tuple[Swept, bool]:
+    """Sweep gates from the cursor on while `more()`; returns what was done, and whether the last gate was reached.
+
+    A gate that fails is left for its next turn; what it raised stands in `failures`."""
     swept = Swept()
-    after = start
+    after = cursor.read()
     while True:
         gates, after = page(after)
         for gate in gates:
-            sweep_gate(deps, gate, swept, audit=audit)
-        if after is None or not more():
-            return swept, after
+            if not more():
+                return swept, False
+            cursor.write(gate.subject)
+            try:
+                sweep_gate(deps, gate, swept, audit=audit)
+            except Exception as error:  # noqa: BLE001 (told by the caller, once the others had their turn)
+                error.add_note(gate.subject)
+                swept.failures.append(error)
+        if after is None:
+            cursor.write(None)
+            return swept, True

@@ -10,4 +10,4 @@ from tollgate.usage.outcome import UsedItem
 def used_item(plan: Plan, item: Item) -> UsedItem:
     """Whether it is billed is decided here, by the plan it was weighed under, not by a later one."""
     priced = any(price.meter == item.meter for price in plan.prices)
-    return UsedItem(item.meter, item.quantity, item.units, item.dimensions, priced=priced)
+    return UsedItem(item.meter, item.quantity, item.units, item.dimensions, priced=priced, weight=item.weight)

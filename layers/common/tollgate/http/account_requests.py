@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from tollgate.http.requests import Body, Key
-
-MAX_OVERRIDES_BYTES = 8192
-
-
-def _overrides(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        size = len(json.dumps(value, default=str).encode())
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("overrides", "overrides are not storable as JSON") from None
-    if size > MAX_OVERRIDES_BYTES:
-        raise PydanticCustomError("too_large", "overrides have at most 8192 bytes as JSON")
-    return value
-
+from tollgate.http.requests import Amount, Body, Key
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}$")]
+
+
+class LimitOverride(Body):
+    """What takes the place of a limit's maximum, or of its number of open reservations."""
+
+    max: Annotated[Amount | None, Field(description="null: unlimited.")]
+
+
+class Overrides(Body):
+    """The operator's own terms for one account."""
+
+    limits: Annotated[
+        dict[Annotated[str, Field(strict=True, min_length=1, max_length=64)], LimitOverride],
+        Field(description="By the limit's id in the account's plan.", max_length=50),
+    ]
 
 
 class AccountIn(Body):
@@ -33,7 +33,7 @@ class AccountIn(Body):
     stripe_customer_id: CustomerId | None = None
     email: Text | None = None
     name: Text | None = None
-    overrides: Annotated[dict[str, Any], AfterValidator(_overrides)] | None = None
+    overrides: Overrides | None = None
     idempotency_key: Key | None = None
 
 
@@ -48,7 +48,7 @@ class UnfreezeIn(Body):
 
 class PlanIn(Body):
     plan: Text
-    when: Literal["now"] = "now"
+    when: Literal["now", "period_end"] = "now"
     idempotency_key: Key | None = None
 
 

@@ -89,7 +89,8 @@ def _resolve(found: Denied) -> str:
     if state is None or found.resets_at is None:
         return "upgrade"
     if state.ruled.maximum is not None and found.requested > state.ruled.maximum:
-        return "upgrade"  # waiting never helps: it is more than a whole window allows
+        # Waiting never helps: it is more than a whole window allows.
+        return "contact" if state.ruled.source == "operator" else "upgrade"
     return "wait"
 
 
@@ -104,7 +105,7 @@ def _message(found: Denied) -> str:
     limit, maximum = found.state.ruled.limit, found.state.ruled.maximum
     assert maximum is not None
     if limit.concurrent is not None:
-        return f"{limit.concurrent} reservations are open, which is the most allowed at once."
+        return f"{plain(maximum)} reservations are open, which is the most allowed at once."
     used = plain(maximum - found.remaining)
     unit = ", ".join(found.rules.meters[meter].name for meter in limit.meters)
     window = "" if limit.window is None else _WINDOWS.get(limit.window.name, "")
@@ -145,10 +146,12 @@ def events(event: Event) -> list[dict[str, Any]]:
     return [
         {
             "id": event_id,
+            "usage_id": event.usage_id,
             "account": event.at.account,
             "member": event.member,
             "meter": item.meter,
             "quantity": plain(item.quantity),
+            "weight": plain(item.weight),
             "units": plain(item.units),
             "credit_funded": plain(item.credit_funded),
             "waived": plain(item.waived),

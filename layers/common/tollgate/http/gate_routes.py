@@ -330,7 +330,9 @@ def post_usage(deps: GateApiDeps, request: Request) -> Response:
         except TollgateError as error:
             event_id = one.get("id") if isinstance(one, dict) and isinstance(one.get("id"), str) else None
             results[index] = _rejected(event_id, error)
-    with once(deps.idempotency, "*", "usage", key, raw, now_ms // 1000):
+    named = {event.account for event in reported}
+    scope = named.pop() if len(named) == 1 else "*"  # a key of a batch over several accounts belongs to none of them
+    with once(deps.idempotency, scope, "usage", key, raw, now_ms // 1000):
         for index, found in zip(places, record(deps.gate, reported), strict=True):
             results[index] = _recorded(found)
     return Response(200, {"results": [results[index] for index in range(len(body.events))]})

@@ -1,4 +1,4 @@
-"""Account administration, reads of usage and events, keys, plans. Every other path ends here, too, as a 404."""
+"""Account administration, reads of usage and events, keys. Every other path ends here, too, as a 404."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tollgate.accounts.key_store import ApiKey, KeyTable
-from tollgate.accounts.rules import Rules
-from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, freeze, put_account, unfreeze
-from tollgate.catalog.frozen import PlanVersion
+from tollgate.accounts.rules import NextPlan, Rules, overrides_text
+from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
 from tollgate.gate.limits import states
-from tollgate.gate.ports import subject_of
-from tollgate.http import answers
+from tollgate.gate.shown import member_states
+from tollgate.http import answers, plans_routes
 from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.idempotency import digest, once
 from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
@@ -44,8 +43,8 @@ class KeyAlreadyMade(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key has made a key, whose secret was shown once. If it is lost, revoke that key (GET "
-            "/v1/keys) and create another under a new Idempotency-Key."
+            "A key was asked for under this Idempotency-Key, and its secret is shown once. If it is lost, revoke that "
+            "key (GET /v1/keys lists them) and create another under a new Idempotency-Key."
         )
 
 
@@ -70,11 +69,12 @@ def put(deps: ManageApiDeps, request: Request) -> Response:
     body = parse(AccountIn, raw)
     sent = {name: getattr(body, name) for name in AccountIn.model_fields if name in body.model_fields_set}
     sent.pop("idempotency_key", None)
-    if isinstance(sent.get("overrides"), dict):
-        sent["overrides"] = json.dumps(sent["overrides"], sort_keys=True, separators=(",", ":"), default=str)
+    if body.overrides is not None:
+        sent["overrides"] = overrides_text({name: one.max for name, one in body.overrides.limits.items()})
     patch = AccountPatch(**{name: sent.get(name, ABSENT) for name in AccountPatch.__slots__})
     with _once(deps, request, account, "put", body, raw):
         rules, _ = put_account(deps.accounts, account, patch)
+    # A crash here leaves batches without their customer: each comes due, and seal releases it.
     if rules.row.stripe_customer_id is not None and patch.stripe_customer_id is not ABSENT:
         deps.customer_mapped(rules)
     return Response(200, _account(rules))
@@ -110,7 +110,7 @@ def post_plan(deps: ManageApiDeps, request: Request) -> Response:
     body = parse(PlanIn, raw)
     _known(deps, request)
     with _once(deps, request, account, "plan", body, raw):
-        rules, _ = put_account(deps.accounts, account, AccountPatch(plan=body.plan))
+        rules = change_plan(deps.accounts, account, body.plan, at_period_end=body.when == "period_end")
     return Response(200, _account(rules))
 
 
@@ -130,6 +130,7 @@ def _account(rules: Rules) -> dict[str, Any]:
     return {
         "id": row.account,
         "plan": _plan_name(rules),
+        "next_plan": _next_plan(row.next_plan),
         "timezone": row.calendar.timezone,
         "stripe_customer_id": row.stripe_customer_id,
         "email": row.email,
@@ -139,6 +140,12 @@ def _account(rules: Rules) -> dict[str, Any]:
         "created_at": rfc3339(row.created_at),
         "rev": row.rev,
     }
+
+
+def _next_plan(following: NextPlan | None) -> dict[str, Any] | None:
+    if following is None:
+        return None
+    return {"id": following.plan, "version": following.version, "at": rfc3339(following.at)}
 
 
 def _plan_name(rules: Rules) -> dict[str, Any]:
@@ -180,8 +187,7 @@ def get_usage(deps: ManageApiDeps, request: Request) -> Response:
     account_limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
     limits = states(rules, account_limits, gate, None, now)
     if member is not None:
-        member_limits = [ruled for ruled in rules.limits if ruled.limit.per == "member"]
-        limits += states(rules, member_limits, gates.read(subject_of(rules.account, "member", member)), member, now)
+        limits += member_states(deps.accounts.gate, rules, member)
     frozen = rules.row.frozen
     return Response(
         200,
@@ -284,7 +290,9 @@ def post_key(deps: ManageApiDeps, request: Request) -> Response:
 def _claim_key(deps: ManageApiDeps, named: str, raw: Any) -> None:
     """A repeated creation must neither make a second key nor can it show the first one's secret again: it is refused.
 
-    Two claims: the first tells another body from the same one; the second, tied to nothing, tells a repeat.
+    Two claims: the first tells another body from the same one; the second, tied to nothing, tells a repeat. A crash
+    after them leaves a name that has made no key, or one that nobody knows the secret of: the repeat is refused, and
+    says to look and to take another name.
     """
     now = deps.accounts.gate.clock() // 1000
     deps.idempotency.claim("*", "keys", named, digest(raw, 16), now)
@@ -318,37 +326,6 @@ def _key(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def get_plans(deps: ManageApiDeps, request: Request) -> Response:
-    catalog = deps.accounts.catalog
-    current = catalog.current()
-    versions = [] if current is None else [catalog.version(*named) for named in current.versions.items()]
-    public = sorted((v for v in versions if v.plan.public), key=lambda v: (v.plan.order, v.plan.id))
-    answer = {"currency": None if current is None else current.currency, "data": [_plan(v) for v in public]}
-    return Response(200, {**answer, "next_cursor": None}, {"cache-control": "public, max-age=60"})
-
-
-def _plan(version: PlanVersion) -> dict[str, Any]:
-    plan = version.plan
-    return {
-        "id": plan.id,
-        "version": plan.version,
-        "name": plan.name,
-        "description": plan.description,
-        "base_fee": plain(plan.base_fee),
-        "features": dict(plan.features),
-        "limits": [
-            {
-                "id": limit.id,
-                "per": limit.per,
-                "meters": list(limit.meters),
-                "window": "concurrent" if limit.window is None else limit.window.text,
-                "max": str(limit.concurrent) if limit.max is None else plain(limit.max),
-            }
-            for limit in plan.limits
-        ],
-    }
-
-
 def get_health(deps: ManageApiDeps, request: Request) -> Response:
     return Response(200, {"status": "ok"})
 
@@ -369,7 +346,7 @@ ROUTES = (
     Route("POST", "/v1/keys", ("admin",), post_key, "createKey"),
     Route("GET", "/v1/keys", ("admin",), list_keys, "listKeys"),
     Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
-    Route("GET", "/v1/plans", (), get_plans, "listPlans"),
+    *plans_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),
 )

@@ -30,6 +30,9 @@ VERSION = "0.1.0"
 _REF = "#/components/schemas/{model}"
 WITHOUT_STORE = frozenset({"getHealth", "getOpenapi"})
 """They answer whatever state DynamoDB is in."""
+_HEADERS = {"ETag": "ETag", "CacheControl": "Cache-Control"}
+"""By their names below `components.headers`."""
+NOT_MODIFIED = 304
 _TAGS = {
     "Reservations": "At request time: may this call run?",
     "Usage": "What was used, and where an account stands.",
@@ -72,6 +75,8 @@ def document() -> dict[str, Any]:
                     "schema": {"type": "integer", "minimum": 1},
                 },
                 "WwwAuthenticate": {"schema": {"type": "string", "const": "Bearer"}},
+                "ETag": {"schema": {"type": "string"}},
+                "CacheControl": {"schema": {"type": "string"}},
             },
             "responses": {"Throttled": _throttled()},
             "examples": _problem_examples(routes),
@@ -123,7 +128,13 @@ def _responses(route: Route, described: Operation) -> dict[str, Any]:
     for status, (models, text) in described.answers.items():
         schemas = [_ref(model) for model in models]
         schema = {"anyOf": schemas} if len(schemas) > 1 else schemas[0] if schemas else {"type": "object"}
-        found[str(status)] = {"description": text, "content": {"application/json": {"schema": schema}}}
+        found[str(status)] = {"description": text}
+        if status != NOT_MODIFIED:
+            found[str(status)]["content"] = {"application/json": {"schema": schema}}
+        if described.headers:
+            found[str(status)]["headers"] = {
+                _HEADERS[name]: {"$ref": f"#/components/headers/{name}"} for name in described.headers
+            }
     if described.links:
         first = found[str(next(iter(described.answers)))]
         first["links"] = {

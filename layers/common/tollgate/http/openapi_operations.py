@@ -21,6 +21,7 @@ from tollgate.errors import (
     ReservationTooLarge,
     TollgateError,
     UnknownAccount,
+    UnknownLimit,
     UnknownMeter,
     UnknownPlan,
     UnknownReservation,
@@ -57,6 +58,8 @@ class Operation:
     query: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
     """From the first of the answers."""
+    headers: tuple[str, ...] = ()
+    """Of every answer; their names below `components.headers`."""
 
 
 _ID = {"id": "$response.body#/id"}
@@ -180,6 +183,7 @@ OPERATIONS: Mapping[str, Operation] = {
             CustomerInUse("cus_Alice1"),
             _BAD_FIELD,
             UnknownPlan("gold"),
+            UnknownLimit("dayly", "free"),
             UnknownTimezone("Mars/Olympus"),
         ),
         links=tuple(
@@ -223,9 +227,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "changePlan": Operation(
         tag="Accounts",
         summary="Move an account to the current version of a plan",
-        description="Never refills a cap: counters stay.",
+        description="Now, or with the next billing period; a later call takes the place of one that was to come. Never "
+        "refills a cap: counters stay.",
         body=PlanIn,
-        examples={"now": {"plan": "pro", "when": "now"}},
+        examples={"now": {"plan": "pro", "when": "now"}, "cancel": {"plan": "free", "when": "period_end"}},
         answers={200: ((schemas.Account,), "The account now.")},
         problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, UnknownPlan("gold")),
     ),
@@ -275,7 +280,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "listPlans": Operation(
         tag="Catalogue",
         summary="The public plans, in the catalogue's order",
-        answers={200: ((schemas.PlanList,), "The plans that accounts can join now.")},
+        description=(
+            "All that a pricing page needs, worked examples included. Send the ETag back as If-None-Match to learn "
+            "whether anything changed."
+        ),
+        answers={
+            200: ((schemas.PlanList,), "The plans that accounts can join now."),
+            304: ((), "As the copy that If-None-Match names; no body."),
+        },
+        headers=("ETag", "CacheControl"),
     ),
     "getHealth": Operation(
         tag="Service",

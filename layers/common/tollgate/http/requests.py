@@ -142,7 +142,7 @@ def _dimensions(value: dict[str, str]) -> dict[str, str]:
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     try:
         found = {name: _storable(inner) for name, inner in value.items()}
-        size = len(json.dumps(found, separators=(",", ":"), allow_nan=False).encode())
+        size = len(json.dumps(found, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode())
     except (ValueError, RecursionError):
         raise PydanticCustomError("metadata", "metadata is not storable as JSON") from None
     if size > MAX_METADATA_BYTES:
@@ -151,7 +151,7 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _storable(value: Any) -> Any:
-    """Metadata is kept, never counted: its numbers may go through the JSON encoder's own types."""
+    """Metadata is kept, never counted: whole numbers stay numbers, others become their text, which loses no digit."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and value.adjusted() < 18 else str(value)
     if isinstance(value, Mapping):
@@ -206,7 +206,10 @@ _DIMENSIONS_SCHEMA = {
     "description": "At most 10 strings; names of 1 to 40, values of at most 64 characters.",
     "examples": [{"model": "small-1"}],
 }
-_METADATA_SCHEMA = {"type": "object", "description": "Kept with the event, at most 2048 bytes as JSON."}
+_METADATA_SCHEMA = {
+    "type": "object",
+    "description": "Kept with the event, at most 2048 bytes as JSON; numbers with a fraction are kept as strings.",
+}
 _KEY_SCHEMA = {
     "type": "string",
     "pattern": r"^[\x21-\x7e]{1,255}$",

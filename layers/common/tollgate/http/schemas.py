@@ -225,11 +225,20 @@ class Frozen(Answer):
     since: Time
 
 
+class NextPlan(Answer):
+    """The plan that begins with the next billing period."""
+
+    id: str
+    version: int
+    at: Time
+
+
 class Account(Answer):
     """`rev` grows with every change of what binds the account."""
 
     id: str
     plan: PlanName
+    next_plan: NextPlan | None
     timezone: str
     stripe_customer_id: str | None
     email: str | None
@@ -282,10 +291,12 @@ class Event(Answer):
     """One usage event, immutable."""
 
     id: Annotated[str, Field(pattern=r"^evt_[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.[0-9]$")]
+    usage_id: Annotated[str | None, Field(description="The caller's id (`POST /v1/usage`); null for a reservation.")]
     account: str
     member: str | None
     meter: str
     quantity: Decimal
+    weight: Annotated[Decimal, Field(description="Units for each quantity, by the plan version.")]
     units: Decimal
     credit_funded: Decimal
     waived: Decimal
@@ -333,10 +344,96 @@ class KeyRevoked(Answer):
     revoked: Literal[True]
 
 
+class PlanPeriod(Answer):
+    interval: Literal["month", "year"]
+    anchor: Literal["calendar", "signup", "subscription"]
+
+
+class PlanSeats(Answer):
+    """`pooled`: the units that seats bring are one pool; otherwise each seat has its own."""
+
+    unit_price: Decimal
+    minimum: Annotated[int, Field(ge=0, description="Fewest seats that are billed.")]
+    pooled: bool
+
+
+class PlanMeter(Answer):
+    """A meter that the plan's prices, credits or limits name."""
+
+    id: str
+    name: str
+    unit: Annotated[str, Field(description="One of what is counted.")]
+
+
+class PlanTier(Answer):
+    up_to: Annotated[Decimal | None, Field(description="Inclusive; null: without end.")]
+    unit_price: Decimal
+    flat: Decimal
+
+
+class PlanPrice(Answer):
+    """`unit_price` with scheme `per_unit`, `tiers` with `graduated` and `volume`, the rest with `package`."""
+
+    meter: str
+    scheme: Literal["per_unit", "graduated", "volume", "package"]
+    unit_price: Decimal | None = None
+    tiers: list[PlanTier] | None = None
+    package_size: Decimal | None = None
+    package_price: Decimal | None = None
+    round: Literal["up", "down"] | None = None
+    markup: Annotated[Decimal, Field(description="Per cent on top of these prices.")]
+    minimum: Annotated[Decimal | None, Field(description="Least that the meter comes to in a period.")]
+    maximum: Annotated[Decimal | None, Field(description="Most that the meter comes to in a period.")]
+    included: Annotated[Decimal | None, Field(description="Units that the tiers give for nothing; null: all.")]
+    included_per_seat: Decimal
+
+
+class PlanGrant(Answer):
+    """Prepaid units that the plan gives by itself."""
+
+    meter: str
+    units: Decimal
+    every: Literal["once", "day", "week", "month", "period", "year"]
+    rollover_max: Decimal | None
+
+
+class PlanExampleUsage(Answer):
+    meter: str
+    units: Decimal
+    credit_funded: Decimal
+
+
+class PlanExampleLine(Answer):
+    """`amount` = ((`packages` or `quantity`) × `unit_price` + `flat`) × (1 + `markup` %), rounded."""
+
+    kind: Literal["base_fee", "seats", "usage", "minimum", "maximum"]
+    meter: str | None
+    quantity: Decimal
+    tier: Annotated[int | None, Field(ge=1)]
+    packages: Decimal | None
+    unit_price: Decimal
+    flat: Decimal
+    markup: Decimal
+    amount: Decimal
+
+
+class PlanExample(Answer):
+    """One period's bill for this usage, as the customer would get it. `capped`: the spend cap stopped usage there."""
+
+    name: Literal["light", "medium", "heavy"]
+    text: Annotated[str, Field(examples=["200 messages: $5/month"])]
+    seats: int | None
+    usage: list[PlanExampleUsage]
+    lines: list[PlanExampleLine]
+    total: Decimal
+    capped: bool
+
+
 class PlanLimit(Answer):
     id: str
     per: Literal["account", "member"]
     meters: list[str]
+    where: dict[str, str | list[str]] | None = None
     window: str
     max: Decimal
 
@@ -346,9 +443,24 @@ class Plan(Answer):
     version: Annotated[int, Field(ge=1)]
     name: str
     description: str
+    sentence: Annotated[
+        str,
+        Field(
+            description="The price in one sentence.",
+            examples=["First 100 messages free, then $0.02 each, capped at $20/month"],
+        ),
+    ]
+    period: PlanPeriod
     base_fee: Decimal
-    features: dict[str, str | int | bool]
+    seats: PlanSeats | None
+    meters: list[PlanMeter]
+    prices: list[PlanPrice]
+    overage: Literal["on", "off", "opt_in"]
+    spend_cap: Annotated[Decimal | None, Field(description="Most usage charges in a period, base fee and seats apart.")]
+    grants: list[PlanGrant]
     limits: list[PlanLimit]
+    features: dict[str, str | int | bool]
+    examples: Annotated[list[PlanExample], Field(description="Empty where the plan sells neither usage nor seats.")]
 
 
 class PlanList(Answer):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tollgate.quantities import EXACT, ZERO
+from tollgate.quantities import EXACT, ONE, ZERO
 
 ACCOUNT = "account"
 MEMBER = "member"
@@ -38,6 +38,8 @@ class UsedItem:
     waived: Decimal = ZERO
     priced: bool = True
     """Whether the plan it was recorded under has a price for the meter: a later change of plan bills nothing of it."""
+    weight: Decimal = ONE
+    """Units for each quantity, by the plan version; `units` are 0 all the same where the app's cache answered."""
 
     @property
     def billable(self) -> Decimal:
@@ -62,6 +64,8 @@ class Event:
     cached: bool = False
     provider_cost: Decimal | None = None
     metadata: Mapping[str, Any] | None = None
+    usage_id: str | None = None
+    """The caller's own id of a usage event; None: it came of a reservation."""
     token: str | None = None
     """Key hash of the usage batch's hold that counts this row; None: the hold of the row's own key."""
     fingerprint: bytes = b""

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tollgate import dynamo
 from tollgate.errors import Busy
 from tollgate.gate.item import GateWrite
+from tollgate.quantities import ONE
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Outcome, OutcomeKey, UsedItem, Void
 
 _FIELD = {ACCOUNT: "ia", MEMBER: "im"}
@@ -212,7 +213,10 @@ def event_item(event: Event) -> dynamo.Item:
             "occ": event.occurred_ms,
             "cached": event.cached or None,
             "cost": event.provider_cost,
-            "meta": None if event.metadata is None else json.dumps(event.metadata, separators=(",", ":")),
+            "meta": None
+            if event.metadata is None
+            else json.dumps(event.metadata, separators=(",", ":"), ensure_ascii=False),
+            "uid": event.usage_id,
             "tok": event.token,
             "fp": event.fingerprint or None,
             "ck": event.commit_key,
@@ -233,6 +237,8 @@ def _item_fields(item: UsedItem) -> dict[str, Any]:
         fields["wv"] = item.waived
     if not item.priced:
         fields["np"] = True
+    if item.weight != ONE:
+        fields["w"] = item.weight
     return fields
 
 
@@ -262,6 +268,7 @@ def event_of(raw: dynamo.Item) -> Event:
                 credit_funded=one.get("cf", zero),
                 waived=one.get("wv", zero),
                 priced=not one.get("np", False),
+                weight=one.get("w", ONE),
             )
             for one in row["items"]
         ),
@@ -272,6 +279,7 @@ def event_of(raw: dynamo.Item) -> Event:
         cached=row.get("cached", False),
         provider_cost=row.get("cost"),
         metadata=None if meta is None else json.loads(meta),
+        usage_id=row.get("uid"),
         token=row.get("tok"),
         fingerprint=row.get("fp", b""),
         commit_key=row.get("ck"),
