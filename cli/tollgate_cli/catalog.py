@@ -27,7 +27,7 @@ CatalogFile = Annotated[
 @app.command()
 def check(file: CatalogFile = Path("catalog.yaml")) -> None:
     """Read a catalogue and say every mistake in it, or what it holds. Changes nothing."""
-    catalog = _read(file)
+    catalog = read(file)
     _show(catalog)
     note(f"{file} is fine. `tollgate catalog load` publishes it.")
 
@@ -40,7 +40,7 @@ def load(
     region: Region = None,
 ) -> None:
     """Publish a catalogue. A plan whose content changed gets a new version; accounts keep theirs until they move."""
-    catalog = _read(file)
+    catalog = read(file)
     with connected(stack, profile, region) as target, err().status(f"Publishing {file} to {target.name}…"):
         published = wiring.catalog_table(target.env).publish(catalog)
     rows = [
@@ -58,7 +58,7 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
-def _read(file: Path) -> Catalog:
+def read(file: Path) -> Catalog:
     """The catalogue, or its mistakes and exit code 2."""
     try:
         return load_catalog(file)

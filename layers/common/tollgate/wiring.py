@@ -1,6 +1,6 @@
 """Puts the parts together once per process: stores from table names, services from stores, the clock and randomness.
 
-The only module that reads the environment on behalf of the functions. A missing name fails the function's start.
+Stores take their names from the environment that a function hands in; a missing name fails the function's start.
 """
 
 from __future__ import annotations

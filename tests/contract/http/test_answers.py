@@ -233,6 +233,10 @@ def test_keys(surface: Surface) -> None:
     listed = surface.call("GET", "/v1/keys").body["data"]
     assert next(key for key in listed if key["id"] == made.body["id"])["revoked_at"] is None
     assert "secret" not in listed[0]
+    page = surface.call("GET", "/v1/keys?limit=1").body
+    rest = surface.call("GET", f"/v1/keys?limit=100&cursor={page['next_cursor']}").body
+    assert ([*page["data"], *rest["data"]], rest["next_cursor"]) == (listed, None)
+    assert surface.call("GET", "/v1/keys?limit=0").status == 422
     for _ in range(2):
         assert surface.call("DELETE", f"/v1/keys/{made.body['id']}").body == {"id": made.body["id"], "revoked": True}
 

@@ -224,7 +224,8 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         call(name, method, path, json=body, key=None)
         call(name, method, path, json=body, headers={"Idempotency-Key": "directed"})
         call(name, method, path, json=_other(name, body), headers={"Idempotency-Key": "directed"})
-        gone = path.replace("bad", "nobody") if "accounts" in path else re.sub("rsv_[^/]+", "rsv_x", path)
+        nobody = "made-by-put" if name == "putAccount" else "never-made"
+        gone = path.replace("bad", nobody) if "accounts" in path else re.sub("rsv_[^/]+", "rsv_x", path)
         call(name, method, gone, json=body)
     committed = opened()
     stack.api("POST", f"/v1/reservations/{committed}/commit", {})
@@ -238,7 +239,7 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         call(name, method, path, key=None)
         if name != "getReservation":
             call(name, method, path, key=keys[lacking(name)])
-        call(name, method, path.replace("/bad", "/nobody").replace(committed, "rsv_x"))
+        call(name, method, path.replace("/bad", "/never-made").replace(committed, "rsv_x"))
         call(name, method, path.replace("/bad", "/..%20") + "?limit=0")
     call("revokeKey", "DELETE", "/v1/keys/key_0123456789abcdef", headers={"Idempotency-Key": "two words"})
 

@@ -206,6 +206,16 @@ def test_an_account(cli: Cli) -> None:
     assert re.search(r"jobs +│ member u-1 ", found.stdout), found.stdout
 
 
+def test_what_a_catalogue_would_change(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "next.yaml"
+    file.write_text(Path(CATALOG).read_text().replace("window: day, max: 10}", "window: day, max: 12}"))
+    assert "│ new " in cli.done("plans", "diff", str(file)).stdout
+    cli.done("catalog", "load", CATALOG)
+    shown = cli.done("plans", "diff", str(file))
+    assert re.search(r"free +│ 1 → 2 +│ limits\[daily\]\.max +│ \"10\" +│ \"12\"", shown.stdout), shown.stdout
+    assert "changes no plan" in cli.done("plans", "diff", CATALOG).stderr
+
+
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 

@@ -81,14 +81,14 @@ class KeyTable:
         return key, shown
 
     def list(self) -> list[ApiKey]:
-        """All keys, newest first."""
+        """All keys, newest first; of one millisecond, by id."""
         rows = dynamo.query(
             self._table,
             KeyConditionExpression="pk = :pk",
             ExpressionAttributeValues={":pk": dynamo.s("keys")},
             ConsistentRead=True,
         )
-        return sorted((_key_of(raw) for raw in rows), key=lambda key: key.created_ms, reverse=True)
+        return sorted((_key_of(raw) for raw in rows), key=lambda key: (key.created_ms, key.id), reverse=True)
 
     def revoke(self, key_id: str) -> None:
         """Revoke by id; repeating is harmless. Raises NotFound. The key's own row first: it is what binds."""

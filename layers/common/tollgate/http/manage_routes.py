@@ -303,7 +303,16 @@ def _claim_key(deps: ManageApiDeps, named: str, raw: Any) -> None:
 
 
 def list_keys(deps: ManageApiDeps, request: Request) -> Response:
-    return Response(200, {"data": [_key(key) for key in deps.keys.list()], "next_cursor": None})
+    limit, before = _page(request, re.compile(r"\d{13}#key_[0-9a-f]{16}"))
+    found = [key for key in deps.keys.list() if before is None or _place(key) < before]
+    after = _place(found[limit - 1]) if len(found) > limit else None
+    data = [_key(key) for key in found[:limit]]
+    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+
+
+def _place(key: ApiKey) -> str:
+    """Where a key stands in the list."""
+    return f"{key.created_ms:013d}#{key.id}"
 
 
 def delete_key(deps: ManageApiDeps, request: Request) -> Response:

@@ -268,7 +268,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "listKeys": Operation(
         tag="Keys",
         summary="All keys, newest first",
-        answers={200: ((schemas.KeyList,), "Every key, revoked ones included.")},
+        answers={200: ((schemas.KeyList,), "A page; revoked keys are included.")},
+        query=("limit", "cursor"),
+        problems=(_BAD_QUERY,),
     ),
     "revokeKey": Operation(
         tag="Keys",
