@@ -58,8 +58,9 @@ def test_it_goes_on_where_time_ran_out(visited: list[str]) -> None:
     left = iter([True, True, True, False])
     _, complete = sweep(world(daily_plan(5)).deps(), page, cursor, lambda: next(left), audit=True)
     assert (complete, visited) == (False, ["acme0", "acme1", "acme2"])
-    sweep(world(daily_plan(5)).deps(), page, cursor, lambda: True, audit=True)
-    assert visited[3:] == ["acme3", "acme4"]
+    _, complete = sweep(world(daily_plan(5)).deps(), page, cursor, lambda: True, audit=True)
+    assert visited[3:] == ["acme3", "acme4", "acme0", "acme1", "acme2"], "once round"
+    assert (complete, cursor.after) == (True, None)
 
 
 def test_a_gate_that_outlasts_the_function_is_passed_over_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +73,7 @@ def test_a_gate_that_outlasts_the_function_is_passed_over_by_the_next_run(monkey
 
     monkeypatch.setattr(module, "sweep_gate", visit)
     cursor = Cursor()
-    with pytest.raises(Killed):
-        sweep(world(daily_plan(5)).deps(), page, cursor, lambda: True, audit=True)
-    assert cursor.after == "acme1"
-    assert sweep(world(daily_plan(5)).deps(), page, cursor, lambda: True, audit=True)[1]
+    for _ in range(2):  # each run does all the others before it comes to that gate again
+        with pytest.raises(Killed):
+            sweep(world(daily_plan(5)).deps(), page, cursor, lambda: True, audit=True)
+        assert cursor.after == "acme1"

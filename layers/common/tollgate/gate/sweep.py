@@ -86,11 +86,12 @@ def sweep(
     *,
     audit: bool,
 ) -> tuple[Swept, bool]:
-    """Sweep gates from the cursor on while `more()`; returns what was done, and whether the last gate was reached.
+    """Sweep gates from the cursor on, once round, while `more()`; returns what was done, and whether all had a turn.
 
     A gate that fails is left for its next turn; what it raised stands in `failures`."""
     swept = Swept()
-    after = cursor.read()
+    start = after = cursor.read()
+    last_round = start is None
     while True:
         gates, after = page(after)
         for gate in gates:
@@ -102,6 +103,10 @@ def sweep(
             except Exception as error:  # noqa: BLE001 (told by the caller, once the others had their turn)
                 error.add_note(gate.subject)
                 swept.failures.append(error)
-        if after is None:
+            if last_round and gate.subject == start:
+                after = None
+                break
+        if after is None and last_round:
             cursor.write(None)
             return swept, True
+        last_round = last_round or after is None
