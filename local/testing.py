@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from local.lifeline import PARENT_VARIABLE
 from local.settings import HOST, LOCAL_API_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,9 +95,13 @@ class StackProcess:
         self.lines: list[str] = []
         self._ready = threading.Event()
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TOLLGATE_", "STRIPE_"))}
-        given = {"TOLLGATE_PORT": str(self.port), "TOLLGATE_LOCAL_DIR": str(state)}
+        given = {
+            "TOLLGATE_PORT": str(self.port),
+            "TOLLGATE_LOCAL_DIR": str(state),
+            PARENT_VARIABLE: str(os.getpid()),
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local"],
+            [sys.executable, "-m", "local.lifeline", "local"],  # no stack outlives its tests, however those end
             cwd=ROOT,
             env={**clean, **given, **(environment or {})},
             stdin=subprocess.DEVNULL,

@@ -333,6 +333,19 @@ def test_the_runners_death_is_the_death_of_all(toy_environment: dict[str, str], 
     wait_until(lambda: not still_running(pids), 5)
 
 
+def test_a_stack_ends_with_the_tests_that_started_it(toy_environment: dict[str, str], tmp_path: Path) -> None:
+    """Also where they are killed and can stop nothing."""
+    script = (
+        "import os, pathlib, sys; from local.testing import StackProcess\n"
+        f"stack = StackProcess(pathlib.Path({str(tmp_path)!r}), {toy_environment!r})\n"
+        "stack.wait_ready()\n"
+        "print(stack.process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    tests = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    pid = int(tests.stdout)
+    wait_until(lambda: not still_running({pid}), 10)
+
+
 def test_the_end_of_a_double_ends_the_stack(toy_environment: dict[str, str], tmp_path: Path) -> None:
     running = StackProcess(tmp_path, toy_environment).wait_ready()
     doubles = descendants(running.process.pid)
