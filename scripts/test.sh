@@ -11,6 +11,7 @@ trap '[ -z "$lane" ] || kill "$lane" 2>/dev/null; rm -f "$proofs"' EXIT
 lane=$!
 failed=0
 "$py" -m pytest -m "not build" tests/unit tests/infra tests/bench tests/contract tests/race tests/e2e || failed=1
+"$py" -m pytest tests/killed || failed=1
 echo "The suites have ended; the proofs (interleavings, model, crashes) may take some minutes more."
 wait "$lane" || failed=1
 lane=""

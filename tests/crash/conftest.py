@@ -13,8 +13,6 @@ from tests.support.crash_world import crash_world
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 _SUITES: list[Suite] = []
-KILLED: list[str] = []
-"""Functions that were killed with -9 in the running stack."""
 
 
 @pytest.fixture(scope="package")
@@ -26,15 +24,8 @@ def suite() -> Iterator[Suite]:
         yield found
 
 
-@pytest.fixture
-def killed() -> list[str]:
-    return KILLED
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for suite in _SUITES:
         terminalreporter.section("crash suite")
         for line in suite.report():
             terminalreporter.write_line(line)
-    if KILLED:
-        terminalreporter.write_line(f"killed with -9 in the running stack: {', '.join(sorted(KILLED))}")

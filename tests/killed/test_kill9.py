@@ -47,7 +47,7 @@ def _killed_at_work(stack: StackProcess, function: str, work: Callable[[], Any])
         thread.join()
         if met:
             return
-    raise AssertionError(f"{function} was never met at work")
+    raise AssertionError(f"{function} was never met at work: {stack.functions()[function]}, {stack.queues()}")
 
 
 @pytest.mark.parametrize("function", ["gate", "manage", "seal", "flush", "sweep"])
