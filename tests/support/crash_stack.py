@@ -138,12 +138,18 @@ def kill_busy(stack: StackProcess, function: str, seconds: float = 20) -> bool:
             os.kill(row["busy_pids"][0], signal.SIGKILL)
         except ProcessLookupError:
             continue
-        try:
-            wait_until(lambda before=failures: stack.functions()[function]["failures"] > before, 3)  # type: ignore[misc]
-        except AssertionError:
-            continue  # it had just finished
-        return True
+        if _died(stack, function, failures):
+            return True
     return False
+
+
+def _died(stack: StackProcess, function: str, failures_before: int) -> bool:
+    """Whether an invocation ended with the process; else it had just finished."""
+    try:
+        wait_until(lambda: stack.functions()[function]["failures"] > failures_before, 3)
+    except AssertionError:
+        return False
+    return True
 
 
 def month(text: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ Minutes and hours are elapsed time from the anchor (`calendar`: from 1970-01-01 
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -126,13 +127,7 @@ def _months_on(day: date, months: int) -> date | None:
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     if year > date.max.year:
         return None
-    return date(year, month + 1, min(day.day, _days_in(year, month + 1)))
-
-
-def _days_in(year: int, month: int) -> int:
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 # --- local clocks ----------------------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def test_a_plan_can_begin_with_the_next_period() -> None:
     put_account(deps, "later", AccountPatch(plan="team"))
     before = other.rules.get("later", lambda rules: None)
     asked = change_plan(deps, "later", "free", at_period_end=True)
-    assert (asked.plan.id, asked.row.next_plan) == ("team", NextPlan("free", asked.row.next_plan.version, DECEMBER))  # type: ignore[union-attr]
+    current = deps.catalog.current_version("free").plan.version
+    assert (asked.plan.id, asked.row.next_plan) == ("team", NextPlan("free", current, DECEMBER))
     clock.ms = DECEMBER * 1000 - 1
     assert other.rules.fresh("later").plan.id == "team"
     clock.ms += 1

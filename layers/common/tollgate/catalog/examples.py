@@ -105,7 +105,7 @@ def _round_number(value: Decimal) -> Decimal:
 
 def _granted(plan: Plan, price: Price) -> Decimal:
     """Credits for the price's meter that the plan gives in every period."""
-    return sum((units for units in _grants(plan, price)), ZERO)
+    return sum(_grants(plan, price), ZERO)
 
 
 def _grants(plan: Plan, price: Price) -> Iterator[Decimal]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from tollgate.errors import QuantityTooLarge
-from tollgate.quantities import MAX_UNITS, quantize
+from tollgate.quantities import MAX_UNITS, ONE, quantize
 from tollgate.windows import WindowKind
 
 Per = Literal["account", "member"]
@@ -32,7 +32,6 @@ MAX_MULTIPLIERS: Final = 16
 
 _EXACT: Final = Context(prec=700)
 """Holds quantity x weight x 16 factors without rounding (each factor has at most 30 digits, a quantity at most 60)."""
-_ONE: Final = Decimal(1)
 
 
 def condition(when: Mapping[str, str | tuple[str, ...] | list[str]]) -> Condition:
@@ -217,7 +216,7 @@ def _fits(pattern: str, value: str) -> bool:
 
 def weight_of(meter: Meter, dimensions: Mapping[str, str]) -> Decimal:
     """Units for each quantity: the first weight that matches (else 1) times every factor that matches, exact."""
-    weight = next((rule.weight for rule in meter.weights if matches(rule.when, dimensions)), _ONE)
+    weight = next((rule.weight for rule in meter.weights if matches(rule.when, dimensions)), ONE)
     for multiplier in meter.multipliers:
         if matches(multiplier.when, dimensions):
             weight = _EXACT.multiply(weight, multiplier.factor)

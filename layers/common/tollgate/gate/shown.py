@@ -20,9 +20,9 @@ def with_counters(
     """`gate` for an answer that shows `limits`: a counter that newer rules need there begins first, with what was used
     before, and a recount under way is finished. Rules older than the gate's are left alone; they show their own
     limits."""
-    needed = {ruled.counter.slot: ZERO for ruled in limits}
     if gate is not None and abs(gate.rev) > rules.rev:
         return gate
+    needed = {ruled.counter.slot: ZERO for ruled in limits}
     recounting = gate is not None and gate.rev < 0
     if not recounting and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
         return gate

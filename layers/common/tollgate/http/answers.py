@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tollgate.accounts.rules import Item
+from tollgate.catalog.model import Limit
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.commit import Committed
 from tollgate.gate.limits import LimitState
@@ -19,15 +20,21 @@ def time_or_null(seconds: int | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
+def limit_scope(limit: Limit) -> dict[str, Any]:
+    """What a limit counts, and in which window."""
+    answer: dict[str, Any] = {"meters": list(limit.meters)}
+    if limit.where:
+        answer["where"] = {name: values[0] if len(values) == 1 else list(values) for name, values in limit.where}
+    answer["window"] = "concurrent" if limit.window is None else limit.window.text
+    return answer
+
+
 def limit_state(state: LimitState) -> dict[str, Any]:
     ruled, limit = state.ruled, state.ruled.limit
     answer: dict[str, Any] = {"id": limit.id, "source": ruled.source, "per": limit.per}
     if state.member is not None:
         answer["member"] = state.member
-    answer["meters"] = list(limit.meters)
-    if limit.where:
-        answer["where"] = {name: values[0] if len(values) == 1 else list(values) for name, values in limit.where}
-    answer["window"] = "concurrent" if limit.window is None else limit.window.text
+    answer |= limit_scope(limit)
     answer["window_start"] = time_or_null(state.window_start)
     answer["resets_at"] = time_or_null(state.resets_at)
     answer["max"] = None if ruled.maximum is None else plain(ruled.maximum)

@@ -13,6 +13,7 @@ from tollgate.catalog.frozen import PlanVersion
 from tollgate.catalog.model import Limit, Meter, Price
 from tollgate.catalog.page import sentence
 from tollgate.catalog.store import CatalogTable
+from tollgate.http.answers import limit_scope
 from tollgate.http.routing import Request, Response, Route
 from tollgate.quantities import plain
 from tollgate.rating.charge import included
@@ -132,12 +133,8 @@ def _price(price: Price) -> dict[str, Any]:
 
 
 def _limit(limit: Limit) -> dict[str, Any]:
-    answer: dict[str, Any] = {"id": limit.id, "per": limit.per, "meters": list(limit.meters)}
-    if limit.where:
-        answer["where"] = {name: values[0] if len(values) == 1 else list(values) for name, values in limit.where}
-    answer["window"] = "concurrent" if limit.window is None else limit.window.text
-    answer["max"] = str(limit.concurrent) if limit.max is None else plain(limit.max)
-    return answer
+    most = str(limit.concurrent) if limit.max is None else plain(limit.max)
+    return {"id": limit.id, "per": limit.per, **limit_scope(limit), "max": most}
 
 
 def _example(example: Example) -> dict[str, Any]:

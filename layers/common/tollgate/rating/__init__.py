@@ -1,1 +1,1 @@
-"""What usage costs, in exact Decimals: no storage, no clock, no edge. The gate imports it, so it stays light."""
+"""What usage costs, in exact Decimals: no storage, no clock, no edge. Light, so that the gate can import it."""

@@ -11,12 +11,11 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from tollgate.catalog.model import Price, Seats
-from tollgate.quantities import ZERO
+from tollgate.quantities import ONE, ZERO
 from tollgate.rating.charge import bounded, part_charge, parts
 from tollgate.rating.currency import EXACT, rounded
 
 Kind = Literal["base_fee", "seats", "usage", "minimum", "maximum"]
-ONE = Decimal(1)
 
 
 class Line(NamedTuple):
