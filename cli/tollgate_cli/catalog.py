@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tollgate import wiring
-from tollgate.catalog.model import Catalog, Limit, Plan, Price
+from tollgate.catalog.model import Catalog, Condition, Limit, Plan, Price
 from tollgate.catalog.schema import CatalogError, json_schema, load_catalog, notices
 from tollgate.quantities import plain
 from tollgate_cli.output import WRONG, err, note, out, table
@@ -24,10 +26,16 @@ CatalogFile = Annotated[
 ]
 
 
+Day = Annotated[
+    datetime | None,
+    typer.Option("--on", formats=["%Y-%m-%d"], help="The day whose rates are shown; today's (UTC) if absent."),
+]
+
+
 @app.command()
-def check(file: CatalogFile = Path("catalog.yaml")) -> None:
+def check(file: CatalogFile = Path("catalog.yaml"), on: Day = None) -> None:
     """Read a catalogue and say every mistake in it, or what it holds. Changes nothing."""
-    catalog = read(file)
+    catalog = read(file, None if on is None else on.date())
     _show(catalog)
     note(f"{file} is fine. `tollgate catalog load` publishes it.")
 
@@ -49,6 +57,10 @@ def load(
     ]
     out().print(table(f"Plans of {target.name}", ("plan", "name", "version", ""), rows))
     _notices(catalog)
+    for day in sorted({change.on for change in catalog.rate_changes}):
+        count = sum(change.on == day for change in catalog.rate_changes)
+        what = "rate changes" if count == 1 else "rates change"
+        note(f"From {day} on {count} {what}: load the catalogue again then. `tollgate catalog check` shows them.")
     note(f"New accounts start on `{catalog.default_plan}`; the functions see it within seconds.")
 
 
@@ -58,10 +70,10 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
-def read(file: Path) -> Catalog:
-    """The catalogue, or its mistakes and exit code 2."""
+def read(file: Path, today: date | None = None) -> Catalog:
+    """The catalogue with the rates of a day (without it: of today), or its mistakes and exit code 2."""
     try:
-        return load_catalog(file)
+        return load_catalog(file, today)
     except CatalogError as error:
         rows = [
             (problem.file if problem.line is None else f"{problem.file}:{problem.line}", problem.path, problem.reason)
@@ -85,13 +97,33 @@ def _show(catalog: Catalog) -> None:
         for plan in catalog.plans.values()
     ]
     out().print(table("Plans", ("plan", "name", "base fee", "prices"), plans))
-    rows = [row for plan in catalog.plans.values() for row in _limits(plan)]
+    rows = [row for plan in catalog.plans.values() for row in _limits(plan, catalog)]
     out().print(table("Limits", ("plan", "limit", "per", "meters", "window", "where", "max"), rows))
+    packs = [
+        (
+            plan.id,
+            pack.id,
+            f"{plain(pack.units)} {pack.meter}",
+            f"{plain(pack.price)} {currency}",
+            None if pack.expires_days is None else f"{pack.expires_days} days",
+        )
+        for plan in catalog.plans.values()
+        for pack in plan.packs
+    ]
+    if packs:
+        out().print(table("Packs", ("plan", "pack", "units", "price", "expires after"), packs))
+    rates = [
+        (change.meter, change.on, _condition(change.when), _rate(change.before), _rate(change.after))
+        for change in catalog.rate_changes
+    ]
+    if rates:
+        out().print(table("Rates that change", ("meter", "from", "for", "now", "then"), rates))
+        note("They change nothing by themselves: `tollgate catalog load` takes the rates of the day on which it runs.")
     _notices(catalog)
 
 
-def _limits(plan: Plan) -> Iterator[tuple[object, ...]]:
-    if not plan.limits:
+def _limits(plan: Plan, catalog: Catalog) -> Iterator[tuple[object, ...]]:
+    if not plan.limits and not plan.shared_limits:
         yield (plan.id, None, None, None, None, None, "unlimited" if plan.unlimited else None)
     for limit in plan.limits:
         yield (
@@ -99,24 +131,42 @@ def _limits(plan: Plan) -> Iterator[tuple[object, ...]]:
             limit.id,
             limit.per,
             ", ".join(limit.meters) or "any",
-            _window(limit),
-            _where(limit),
-            _max(limit),
+            _window(limit, catalog),
+            _condition(limit.where),
+            _max(limit, catalog.currency),
+        )
+    for shared in plan.shared_limits:
+        yield (
+            plan.id,
+            shared.id,
+            shared.per,
+            ", ".join(shared.meters),
+            f"{shared.window.text}, UTC",
+            _condition(shared.where),
+            plain(shared.max),
         )
 
 
-def _window(limit: Limit) -> str:
-    if limit.window is None:
+def _window(limit: Limit, catalog: Catalog) -> str:
+    if limit.amount is not None:
+        return "period"
+    if limit.window is None or any(catalog.meters[meter].kind == "level" for meter in limit.meters):
         return "at once"
     return limit.window.text if limit.window.hours is None else f"{limit.window.hours} h from first use"
 
 
-def _where(limit: Limit) -> str | None:
-    return ", ".join(f"{dimension}={'|'.join(values)}" for dimension, values in limit.where) or None
+def _condition(when: Condition) -> str | None:
+    return ", ".join(f"{dimension}={'|'.join(values)}" for dimension, values in when) or None
 
 
-def _max(limit: Limit) -> str:
+def _max(limit: Limit, currency: str) -> str:
+    if limit.amount is not None:
+        return f"{plain(limit.amount)} {currency.upper()}"
     return f"{limit.concurrent} open" if limit.max is None else plain(limit.max)
+
+
+def _rate(weight: Decimal | None) -> str | None:
+    return None if weight is None else plain(weight)
 
 
 def _price(price: Price, currency: str) -> str:

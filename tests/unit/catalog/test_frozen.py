@@ -21,15 +21,17 @@ from tollgate.catalog.model import (
     Limit,
     Meter,
     Multiplier,
+    Pack,
     Plan,
     Price,
     Seats,
+    SharedLimit,
     Tier,
     WeightRule,
     condition,
     units,
 )
-from tollgate.windows import CALENDAR_KINDS, DAY, WindowKind
+from tollgate.windows import CALENDAR_KINDS, DAY, LIFETIME, WindowKind
 
 METER = Meter(
     "ai_credits",
@@ -67,6 +69,7 @@ FULL = Plan(
         Limit("daily", ("ai_credits", "b"), "member", DAY, None, condition({"model": "x*"}), Decimal(10)),
         Limit("burst", ("ai_credits",), "account", WindowKind.first_use(5), None, (), Decimal(0)),
         Limit("jobs", (), "member", None, 3, (), None),
+        Limit("money", (), "member", None, None, (), None, Decimal("20.5")),
     ),
     features={"private_mode": True, "sso": False, "seats": 0, "support": "fast"},
     unlimited=True,
@@ -74,6 +77,15 @@ FULL = Plan(
     description="For professionals.",
     order=2,
     seats=Seats(Decimal("20.5"), 3, pooled=False),
+    currency="eur",
+    packs=(
+        Pack("small", "Small", "ai_credits", Decimal("500.5"), Decimal("9.25"), 20, 365),
+        Pack("large", "large", "b", Decimal(5000), Decimal(80)),
+    ),
+    shared_limits=(
+        SharedLimit("all", ("ai_credits", "b"), LIFETIME, condition({"model": "x*"}), Decimal(10)),
+        SharedLimit("address", ("b",), DAY, (), Decimal(0), "ip"),
+    ),
 )
 
 GROWN = (
@@ -130,6 +142,13 @@ def test_equal_contents_have_one_identity() -> None:
         replace(FULL, unlimited=False),
         replace(FULL, seats=None),
         replace(FULL, seats=Seats(Decimal("20.5"), 3)),
+        replace(FULL, currency="usd"),
+        replace(FULL, packs=FULL.packs[1:]),
+        replace(FULL, packs=(FULL.packs[0]._replace(expires_days=None), FULL.packs[1])),
+        replace(FULL, packs=(FULL.packs[0]._replace(priority=50), FULL.packs[1])),
+        replace(FULL, shared_limits=FULL.shared_limits[1:]),
+        replace(FULL, shared_limits=(FULL.shared_limits[0], FULL.shared_limits[1]._replace(dimension=None))),
+        replace(FULL, limits=(*FULL.limits[:3], replace(FULL.limits[3], amount=Decimal(21)))),
         *(replace(FULL, prices=(price, *FULL.prices[1:])) for price in GROWN),
     ],
 )
@@ -140,6 +159,7 @@ def test_another_content_has_another_identity(changed: Plan) -> None:
 def test_a_changed_meter_is_another_version() -> None:
     assert content_hash(FULL, [replace(METER, scale=2)]) != content_hash(FULL, [METER])
     assert content_hash(FULL, [replace(METER, weights=())]) != content_hash(FULL, [METER])
+    assert content_hash(FULL, [replace(METER, kind="level")]) != content_hash(FULL, [METER])
 
 
 def test_the_identity_of_stored_plans_does_not_change_between_releases() -> None:
@@ -167,8 +187,8 @@ def test_no_float_is_written_or_read() -> None:
 
 
 def test_a_format_of_a_later_release_is_refused() -> None:
-    text = plan_to_json(FULL, [METER]).replace('"format":2', '"format":3')
-    with pytest.raises(ValueError, match="format 3"):
+    text = plan_to_json(FULL, [METER]).replace('"format":3', '"format":4')
+    with pytest.raises(ValueError, match="format 4"):
         plan_from_json(text)
 
 
@@ -199,6 +219,23 @@ def test_what_an_older_release_must_not_ignore_is_format_2(grown: Plan) -> None:
     assert plan_from_json(text).plan == grown
 
 
+@pytest.mark.parametrize(
+    ("grown", "meter"),
+    [
+        (Plan("p", 1, "P", currency="eur"), METER),
+        (Plan("p", 1, "P", packs=FULL.packs[:1]), METER),
+        (Plan("p", 1, "P", shared_limits=FULL.shared_limits[:1]), METER),
+        (Plan("p", 1, "P", limits=FULL.limits[3:]), METER),
+        (Plan("p", 1, "P"), Meter("storage", "Storage", "GB", kind="level")),
+    ],
+)
+def test_what_format_2_does_not_know_is_format_3(grown: Plan, meter: Meter) -> None:
+    text = plan_to_json(grown, [meter])
+    assert json.loads(text)["format"] == 3
+    version = plan_from_json(text)
+    assert (version.plan, version.meters) == (grown, {meter.id: meter})
+
+
 decimals = st.decimals(min_value=0, max_value=10**17, allow_nan=False, places=12)
 words = st.text('abc_.-ü"\\', min_size=1, max_size=8)
 conditions: st.SearchStrategy[Condition] = st.dictionaries(
@@ -217,7 +254,20 @@ limits = st.one_of(
         decimals,
     ),
     st.builds(Limit, words, st.just(()), st.just("member"), st.none(), st.integers(1, 500), st.just(()), st.none()),
+    st.builds(
+        Limit, words, st.just(()), st.just("member"), st.none(), st.none(), st.just(()), st.none(), amount=decimals
+    ),
 )
+shared_limits = st.builds(
+    SharedLimit,
+    words,
+    st.lists(words, min_size=1, max_size=3).map(lambda meters: tuple(sorted(meters))),
+    st.sampled_from(CALENDAR_KINDS),
+    conditions,
+    decimals,
+    st.none() | words,
+)
+packs = st.builds(Pack, words, words, words, decimals, decimals, st.integers(0, 100), st.none() | st.integers(1, 3650))
 meters = st.builds(
     Meter,
     words,
@@ -227,12 +277,22 @@ meters = st.builds(
     st.none() | words,
     st.lists(st.builds(WeightRule, conditions, decimals), max_size=3).map(tuple),
     st.lists(st.builds(Multiplier, conditions, decimals), max_size=3).map(tuple),
+    st.sampled_from(["sum", "level"]),
+)
+plans = st.builds(
+    Plan,
+    st.just("p"),
+    st.just(1),
+    words,
+    limits=st.lists(limits, max_size=4).map(tuple),
+    shared_limits=st.lists(shared_limits, max_size=2).map(tuple),
+    packs=st.lists(packs, max_size=2).map(tuple),
+    currency=st.sampled_from(["usd", "jpy"]),
 )
 
 
-@given(st.lists(limits, max_size=4), st.lists(meters, max_size=3, unique_by=lambda meter: meter.id))
-def test_any_limits_and_meters_read_back(some_limits: list[Limit], some_meters: list[Meter]) -> None:
-    plan = Plan("p", 1, "P", limits=tuple(some_limits))
+@given(plans, st.lists(meters, max_size=3, unique_by=lambda meter: meter.id))
+def test_any_limits_packs_and_meters_read_back(plan: Plan, some_meters: list[Meter]) -> None:
     text = plan_to_json(plan, some_meters)
     version = plan_from_json(text)
     assert version.plan == plan

@@ -21,6 +21,7 @@ METERS = """
   c: {name: AI credits, unit: credit, stripe_event_name: c}
   i: {name: Input tokens, unit: token, stripe_event_name: i}
   o: {name: Output tokens, unit: token, stripe_event_name: o}
+  d: {name: Storage, unit: GB, kind: level, stripe_event_name: d}
 """
 FREE_100 = (
     'prices: [{meter: m, scheme: graduated, tiers: [{up_to: 100, unit_price: "0"}, {up_to: inf, unit_price: "0.02"}]}]'
@@ -147,6 +148,50 @@ def worked(plan: str, currency: str = "usd") -> list[Example]:
         ("unlimited: true", "Free, unlimited"),
         ("unlimited: false", "Free"),
         ('base_fee: "290"\nperiod: {interval: year}', "$290/year"),
+        # packs
+        (
+            "overage: off\nlimits: [{id: a, meter: c, window: day, max: 10}]\n"
+            'prices: [{meter: c, scheme: per_unit, unit_price: "1"}]\n'
+            'packs: [{id: a, meter: c, units: 500, price: "9.50"}, {id: b, meter: c, units: 2000, price: "30"}]',
+            "Packs of 500 credits for $9.50 and of 2,000 credits for $30, up to 10 credits a day",
+        ),
+        (
+            'packs: [{id: a, meter: c, units: 1, price: "1"}, {id: b, meter: m, units: 2, price: "2"}, '
+            '{id: d, meter: c, units: 3, price: "3"}]',
+            "Free, extra packs of 1 credit for $1, of 2 messages for $2 and of 3 credits for $3",
+        ),
+        (
+            'base_fee: "15"\noverage: off\nprices: [{meter: c, scheme: per_unit, unit_price: "1"}]\n'
+            'grants: [{meter: c, units: 500, every: month}]\npacks: [{id: a, meter: c, units: 500, price: "20"}]',
+            "$15/month, plus 500 credits each month, extra packs of 500 credits for $20",
+        ),
+        (
+            'overage: off\nprices: [{meter: c, scheme: per_unit, unit_price: "1"}]\n'
+            'grants: [{meter: c, units: 5, every: month}]\npacks: [{id: a, meter: c, units: 500, price: "20"}]',
+            "Free, plus 5 credits each month, extra packs of 500 credits for $20",
+        ),
+        (
+            'prices: [{meter: i, scheme: per_unit, unit_price: "1"}, {meter: o, scheme: per_unit, unit_price: "2"}]\n'
+            'packs: [{id: a, meter: i, units: 500, price: "20"}]\nspend_cap: "50"',
+            "$1 each for input tokens; $2 each for output tokens; capped at $50/month; "
+            "extra packs of 500 tokens for $20",
+        ),
+        # a member's money
+        (
+            FREE_100 + '\nspend_cap: "2000"\nlimits: [{id: a, per: member, amount: "75.00"}]',
+            "First 100 messages free, then $0.02 each, capped at $2,000/month and $75/month per member",
+        ),
+        (
+            'base_fee: "5"\nperiod: {interval: year}\nlimits: [{id: a, per: member, amount: "7.50"}]\n' + FREE_100,
+            "$5/year with 100 messages included, then $0.02 each, usage capped at $7.50/year per member",
+        ),
+        # levels, and limits that are no part of what one account buys
+        ("limits: [{id: a, meter: d, max: 50}]", "Free, up to 50 GB at any time"),
+        ('prices: [{meter: d, scheme: per_unit, unit_price: "0.1"}]', "$0.10 per GB"),
+        (
+            "limits: [{id: a, meter: c, window: day, max: 10}, {id: b, meter: c, per: plan, window: day, max: 99}]",
+            "Free, up to 10 credits a day",
+        ),
     ],
 )
 def test_sentence(plan: str, expected: str) -> None:
@@ -219,6 +264,19 @@ def test_other_currencies() -> None:
             ["2 seats: $40/month", "6 seats: $120/month", "20 seats: $400/month"],
         ),
         ('base_fee: "9"', []),
+        (
+            'overage: off\nprices: [{meter: m, scheme: per_unit, unit_price: "1"}]\n'
+            'packs: [{id: a, meter: m, units: 500, price: "20"}]',
+            [],
+        ),
+        (
+            'seats: {unit_price: "20"}\npacks: [{id: a, meter: m, units: 500, price: "20"}]',
+            ["1 seat: $20/month", "3 seats: $60/month", "10 seats: $200/month"],
+        ),
+        (
+            'prices: [{meter: d, scheme: per_unit, unit_price: "0.1"}]\nlimits: [{id: a, meter: d, max: 60}]',
+            ["10 GB: $1/month", "50 GB: $5/month", "60 GB: $6/month"],
+        ),
     ],
 )
 def test_examples(plan: str, texts: list[str]) -> None:

@@ -390,7 +390,8 @@ ONE_CENT = 'prices: [{meter: m, scheme: per_unit, unit_price: "0.01", %s}]'
         ("limits: [{id: a, concurrent: 1, where: {x: y}}]", "limits[0].where", "remove it"),
         ("limits: [{id: a, concurrent: 0}]", "limits[0].concurrent", "greater than or equal to 1"),
         ('limits: [{id: a, concurrent: "3"}]', "limits[0].concurrent", "whole number"),
-        ("limits: [{id: a, meter: m, per: seat, window: day, max: 1}]", "limits[0].per", "'account' or 'member'"),
+        ("limits: [{id: a, meter: m, per: seat, window: day, max: 1}]", "limits[0].per", "account, member, plan or"),
+        ("limits: [{id: a, meter: m, per: 5, window: day, max: 1}]", "limits[0].per", "write it in quotes"),
         ("limits: [{id: A, concurrent: 1}]", "limits[0].id", "an id has 1 to 64 characters"),
         ("limits: [{concurrent: 1}]", "limits[0].id", "is required"),
         ("limits: [{id: 5, concurrent: 1}]", "limits[0].id", "write it in quotes"),
@@ -558,16 +559,12 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_what_is_not_enforced_yet_is_said() -> None:
     assert notices(parse_catalog(DESIGNED)) == [
         "plans.pro.base_fee: 29 usd is shown but not billed yet; add it to the customer's subscription.",
-        "plans.pro.spend_cap: 60 usd is not enforced yet; only `limits` stop usage.",
-        "plans.pro.grants[0]: 1500 units of `ai_credits` are not granted yet.",
     ]
 
 
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        ("overage: off", "plans.p.overage: `off` is not enforced yet; only `limits` stop usage"),
-        ("overage: opt_in", "plans.p.overage: `opt_in` is not enforced yet;"),
         ("period: {anchor: subscription}", "plans.p.period.anchor: `subscription` is not read from Stripe yet;"),
         ('seats: {unit_price: "9"}', "plans.p.seats: 9 usd a seat is shown but not billed yet;"),
         (ONE_CENT % 'minimum: "5"', "plans.p.prices[0].minimum: 5 is shown but not billed yet."),
@@ -580,7 +577,15 @@ def test_other_notices(plan: str, said: str) -> None:
 
 
 def test_nothing_is_said_where_everything_is_enforced() -> None:
-    assert notices(parse_catalog(catalogue("limits: [{id: a, meter: m, window: day, max: 1}]"))) == []
+    text = catalogue(
+        """
+        overage: opt_in
+        spend_cap: "5"
+        prices: [{meter: m, scheme: per_unit, unit_price: "1"}]
+        limits: [{id: a, meter: m, window: day, max: 1}, {id: b, per: member, amount: "2"}]
+        """
+    )
+    assert notices(parse_catalog(text)) == []
 
 
 # --- JSON Schema -----------------------------------------------------------------------------------------------------
@@ -613,6 +618,11 @@ def test_the_catalogue_names_its_schema_on_its_first_line() -> None:
     [
         "base_fee: 29.5",
         "colour: red",
+        "limits: [{id: a, meter: m, per: seat, window: day, max: 1}]",
+        "limits: [{id: a, meter: m, per: 'dimension:', window: day, max: 1}]",
+        "limits: [{id: a, per: member, amount: 20}]",
+        'packs: [{id: a, meter: m, units: 0, price: "1"}]',
+        'packs: [{id: a, meter: m, units: 1, price: "1", expires_days: 0}]',
         "overage: maybe",
         "limits: [{id: a, meter: m, window: noon, max: 1}]",
         "limits: [{id: a, meter: m, window: day, max: 0.5}]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollgate.catalog.model import (
+    _MAX_KNOWN,
     MAX_MULTIPLIERS,
     Meter,
     Multiplier,
@@ -20,6 +22,7 @@ from tollgate.catalog.model import (
     matches,
     units,
     weighed_by,
+    weight_of,
 )
 from tollgate.errors import QuantityTooLarge
 
@@ -84,6 +87,36 @@ def test_the_largest_quantity_is_below_ten_to_the_eighteen() -> None:
     for quantity in ("1e18", "999999999999999999.9999995", "1e400"):
         with pytest.raises(QuantityTooLarge):
             units(meter, Decimal(quantity), {})
+
+
+values = st.sampled_from(["image", "chat", "small-1", "hd", "fast", "fastest", "other"])
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["operation", "model", "quality", "speed", "user"]), values)))
+def test_a_remembered_weight_is_the_one_that_trying_finds(calls: list[dict[str, str]]) -> None:
+    meter = replace(CREDITS)
+    for dimensions in [*calls, *calls]:
+        assert weight_of(meter, dimensions) == weight_of(replace(CREDITS), dimensions)
+
+
+def test_callers_do_not_choose_how_much_is_remembered() -> None:
+    meter = replace(CREDITS)
+    for number in range(10_000):
+        weight_of(meter, {"operation": "chat", "model": f"m-{number}", "user": f"u-{number}"})
+        assert len(meter._known) <= _MAX_KNOWN
+    assert weight_of(meter, {"operation": "chat", "model": "small-1"}) == Decimal("0.001")
+    users = replace(CREDITS)
+    for number in range(100):
+        weight_of(users, {"operation": "image", "user": f"u-{number}"})
+    assert users._known == {(None, "image", None, None): Decimal(5)}
+
+
+def test_what_is_remembered_is_no_part_of_a_meter() -> None:
+    meter = replace(CREDITS)
+    weight_of(meter, {"operation": "image"})
+    assert meter == CREDITS
+    assert hash(meter) == hash(CREDITS)
+    assert weight_of(replace(meter, weights=()), {"operation": "image"}) == 1
 
 
 def test_a_plan_asks_its_own_weights_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,16 @@ from tests.support.memory import World
 from tollgate.catalog.frozen import PlanVersion, plan_from_json, plan_to_json
 from tollgate.catalog.model import Catalog, units
 from tollgate.catalog.schema import load_catalog
+from tollgate.gate.grants import give
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
 from tollgate.ids import fingerprint, key_hash
 from tollgate.rating.bill import Bill, Used, bill
+from tollgate.usage.grant import FOREVER, GrantRow
 
 FOLDER = Path(__file__).parents[3] / "examples" / "catalogs"
 IMAGES, AGENT, RESELLER = "image-app", "coding-agent", "llm-reseller"
+TODAY = date(2026, 11, 21)
+"""The day of `NOON`, whose rates hold."""
 
 Call = tuple[str, int | str, Mapping[str, str]]
 """(meter, quantity, dimensions) of one measured thing."""
@@ -26,7 +31,7 @@ Call = tuple[str, int | str, Mapping[str, str]]
 
 @cache
 def catalog(name: str) -> Catalog:
-    return load_catalog(FOLDER / f"{name}.yaml")
+    return load_catalog(FOLDER / f"{name}.yaml", TODAY)
 
 
 @cache
@@ -40,6 +45,18 @@ def client(name: str, plan: str) -> Client:
     """A client of one account on that plan, at Saturday 2026-11-21 12:00 UTC."""
     found = version(name, plan)
     return Client(World(NOON, found.meters, found.plan))
+
+
+def buy(of: Client, plan: str, pack: str, name: str) -> None:
+    """The credits of a pack that the account bought."""
+    rules = of.world.rules(of.account)
+    found = next(one for one in version(IMAGES, plan).plan.packs if one.id == pack)
+    now = of.deps.clock()
+    ends = FOREVER if found.expires_days is None else now // 1000 + found.expires_days * 86_400
+    row = GrantRow(
+        of.account, 0, found.meter, found.units, "pack", name, found.priority, now // 1000, ends, created_ms=now
+    )
+    assert give(of.deps, rules, row)[1]
 
 
 def together(of: Client, key: str, *calls: Call) -> Granted | Denied:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from tests.support.gate import NOON, Client
-from tests.unit.examples.shelf import AGENT, IMAGES, RESELLER, client, refused_by, together
+from tests.unit.examples.shelf import AGENT, IMAGES, RESELLER, buy, client, refused_by, together
 from tollgate.errors import MemberRequired
 from tollgate.gate.reserve import Denied, Granted
 
@@ -26,13 +26,69 @@ def pass_time(of: Client, seconds: int) -> None:
 # --- the image app ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", ["creator", "creator_yearly", "pack_500"])
+@pytest.mark.parametrize("plan", ["creator", "creator_yearly", "casual"])
 def test_a_fourth_image_at_once_waits_until_one_is_done(plan: str) -> None:
     app = client(IMAGES, plan)
+    if plan == "casual":
+        buy(app, plan, "pack_200", "order-1")
     first, *_ = [app.granted(1, meter="credits") for _ in range(3)]
     assert refused_by(app.reserve(1, meter="credits")) == "jobs"
     app.commit(first)
     assert isinstance(app.reserve(1, meter="credits"), Granted)
+    app.check()
+
+
+@pytest.mark.parametrize(("plan", "welcome"), [("creator", 100), ("creator_yearly", 300)])
+def test_without_credits_it_stops(plan: str, welcome: int) -> None:
+    app = client(IMAGES, plan)
+    for credits in (400, 100 + welcome - 1):  # at most 400 a day
+        app.commit(app.granted(credits, meter="credits"))
+        pass_time(app, 24 * HOUR)
+    refused = app.reserve(1, meter="credits", dimensions=HD)
+    assert isinstance(refused, Denied)
+    assert (refused.code, refused.requested, refused.remaining) == ("credits_exhausted", D(2), D(1))
+    buy(app, plan, "pack_200", "order-1")
+    app.commit(app.granted(100, meter="credits", dimensions=HD))
+    app.commit(app.granted(1, meter="credits"))
+    assert isinstance(app.reserve(1, meter="credits"), Denied)
+    app.check()
+
+
+@pytest.mark.parametrize("plan", ["creator", "creator_yearly"])
+def test_credits_of_a_month_roll_over_up_to_a_thousand(plan: str) -> None:
+    app = client(IMAGES, plan)
+    app.commit(app.granted(1, meter="credits"))
+    used = 0
+    for _ in range(3):  # in the fourth month: 500 of its own, 1,000 of the 1,499 before
+        pass_time(app, 31 * 24 * HOUR)
+        app.commit(app.granted("0.5", meter="credits"))
+    for credits in (400, 400, 400, 300):
+        pass_time(app, 24 * HOUR)
+        used += credits
+        app.commit(app.granted(credits, meter="credits"))
+    assert used == 1_500
+    app.check()
+
+
+def test_without_a_subscription_packs_are_all_that_can_be_used() -> None:
+    app = client(IMAGES, "casual")
+    refused = app.reserve(1, meter="credits")
+    assert isinstance(refused, Denied)
+    assert refused.code == "credits_exhausted"
+    assert refused.remaining == 0
+    buy(app, "casual", "pack_200", "order-1")
+    app.commit(app.granted(199, meter="credits"))
+    pass_time(app, 365 * 24 * HOUR)  # a pack lasts a year
+    assert isinstance(app.reserve(1, meter="credits"), Denied)
+    app.check()
+
+
+def test_a_studio_goes_on_up_to_its_cap() -> None:
+    app = client(IMAGES, "studio")
+    app.commit(app.granted(7_500, meter="credits", member="ann"))  # 2,500 credits, then $100
+    refused = app.reserve(1, meter="credits", member="bob")
+    assert isinstance(refused, Denied)
+    assert (refused.code, refused.remaining) == ("spend_cap", D(0))
     app.check()
 
 
@@ -126,10 +182,31 @@ def test_a_seat_stops_at_its_own_cap_of_money() -> None:
             pass_time(app, 5 * HOUR)
     pass_time(app, 5 * 24 * HOUR)
     app.commit(app.granted(500_000, meter="model_use", member="ann", dimensions=STEADY))
-    assert app.taken("seat_month", member="ann") == 7_500
-    pass_time(app, 5 * HOUR)
-    assert refused_by(app.reserve(1, meter="model_use", member="ann", dimensions=STEADY)) == "seat_month"
-    assert isinstance(app.reserve(1, meter="model_use", member="bob", dimensions=STEADY), Granted)
+    pass_time(app, 5 * HOUR)  # 7,500 cents in all
+    refused = app.reserve(1, meter="model_use", member="ann", dimensions=STEADY)
+    assert isinstance(refused, Denied)
+    assert (refused.code, refused.per, refused.remaining) == ("spend_cap", "member", D(0))
+    assert refused.resets_at == NOON_S + 40 * 24 * HOUR + 12 * HOUR  # the first of January
+    app.commit(app.granted(1, meter="model_use", member="bob", dimensions=STEADY))
+    app.check()
+    app.world.now_ms = refused.resets_at * 1000
+    assert isinstance(app.reserve(1, meter="model_use", member="ann", dimensions=STEADY), Granted)
+    app.check()
+
+
+def test_nothing_beyond_what_is_included_until_the_customer_switches_it_on() -> None:
+    app = client(AGENT, "pro")
+    for _ in range(3):  # 1,198.5 cents in this week, 799 in the next: 1,997.5 of 2,000
+        app.commit(app.granted(266_333, meter="model_use", dimensions=STEADY))
+        pass_time(app, 5 * HOUR)
+    pass_time(app, 2 * 24 * HOUR)
+    for _ in range(2):
+        app.commit(app.granted(266_333, meter="model_use", dimensions=STEADY))
+        pass_time(app, 5 * HOUR)
+    refused = app.reserve(2_000, meter="model_use", dimensions=STEADY)  # 3 cents
+    assert isinstance(refused, Denied)
+    assert (refused.code, refused.requested, refused.remaining) == ("overage_blocked", D(3), D("2.5025"))
+    assert isinstance(app.reserve(1_000, meter="model_use", dimensions=STEADY), Granted)
     app.check()
 
 
@@ -174,6 +251,20 @@ def test_a_call_that_fits_its_requests_but_not_its_money_takes_neither() -> None
     assert refused_by(ask(app, "dear", "aster-mini", output=800_000)) == "trial"
     assert isinstance(ask(app, "fits", "aster-mini", output=799_980), Granted)
     assert (app.taken("rpm"), app.taken("trial")) == (D(1), D(1_000_000))
+    app.check()
+
+
+def test_the_cap_on_spend_has_the_fee_in_it() -> None:
+    app = client(RESELLER, "pay_as_you_go")
+    prompt = {"model": "lumen-ultra", "direction": "input"}  # $20 for a million tokens, $21 with the fee
+    for millions in (10, 10):
+        app.commit(app.granted(millions * 1_000_000, meter="model_use", dimensions=prompt))
+        pass_time(app, 24 * HOUR)
+    app.commit(app.granted(3_800_000, meter="model_use", dimensions=prompt))  # $499.80 of $500
+    refused = app.reserve(10_000, meter="model_use", dimensions=prompt)  # $0.21
+    assert isinstance(refused, Denied)
+    assert refused.code == "spend_cap"
+    assert isinstance(app.reserve(9_000, meter="model_use", dimensions=prompt), Granted)
     app.check()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import date
 from decimal import Decimal
 
 import pytest
 
-from tests.unit.examples.shelf import AGENT, IMAGES, RESELLER, Call, catalog, counted
+from tests.unit.examples.shelf import AGENT, FOLDER, IMAGES, RESELLER, Call, catalog, counted
+from tollgate.catalog.model import weight_of
+from tollgate.catalog.schema import load_catalog
 
 D = Decimal
 
@@ -37,20 +40,41 @@ def test_cents_of_an_agents_turn() -> None:
     assert counted(AGENT, "pro", *turn) == {"model_use": D("9.300008")}
 
 
-def test_the_reseller_has_three_rates_for_each_of_sixty_models() -> None:
-    rates: dict[str, dict[str, Decimal]] = defaultdict(dict)
+def test_the_reseller_has_three_rates_for_each_of_sixty_models_and_three_makers_three_more_for_long_prompts() -> None:
+    rates: dict[str, dict[tuple[str, str], Decimal]] = defaultdict(dict)
     *listed, otherwise = catalog(RESELLER).meters["model_use"].weights
     for rule in listed:
-        when = dict(rule.when)
-        (model,), (direction,) = when["model"], when["direction"]
-        assert direction not in rates[model], f"{model} has two rates for {direction}"
-        rates[model][direction] = rule.weight
+        when = {dimension: value for dimension, (value,) in rule.when}
+        key = (when.get("context", ""), when["direction"])
+        assert key not in rates[when["model"]], f"{when['model']} has two rates for {key}"
+        rates[when["model"]][key] = rule.weight
     assert len(rates) == 60
+    dear = {"aster", "birch", "lumen"}
     for model, of in rates.items():
-        assert sorted(of) == ["cached_input", "input", "output"], model
-        assert 0 < of["cached_input"] < of["input"] < of["output"], model
+        contexts = ["", "long"] if model.partition("-")[0] in dear else [""]
+        assert sorted(of) == [(each, kind) for each in contexts for kind in ("cached_input", "input", "output")], model
+        for each in contexts:
+            assert 0 < of[each, "cached_input"] < of[each, "input"] < of[each, "output"], model
+        for each in contexts[1:]:
+            assert all(of[each, kind] > of["", kind] for kind in ("cached_input", "input", "output")), model
     assert otherwise.when == ()
     assert otherwise.weight == max(rate for of in rates.values() for rate in of.values())
+
+
+def test_rates_change_on_their_days() -> None:
+    def output(day: date, model: str) -> Decimal:
+        meter = load_catalog(FOLDER / f"{RESELLER}.yaml", day).meters["model_use"]
+        return weight_of(meter, {"model": model, "direction": "output"})
+
+    assert [output(date(2026, 8, 31), "aster-pro"), output(date(2026, 9, 1), "aster-pro")] == [D("17.5"), D(15)]
+    assert [output(date(2026, 12, 31), "birch-pro"), output(date(2027, 1, 1), "birch-pro")] == [D(10), D(8)]
+    later = catalog(RESELLER).rate_changes
+    assert sorted({(change.on, dict(change.when)["model"]) for change in later}) == [
+        (date(2027, 1, 1), ("birch-pro",)),
+        (date(2027, 2, 1), ("lumen-ultra",)),
+    ]
+    assert len(later) == 12
+    assert all(change.after is not None and change.before > change.after for change in later if change.before)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +89,8 @@ def test_the_reseller_has_three_rates_for_each_of_sixty_models() -> None:
         ({"model": "aster-pro", "direction": "output", "context": "long", "service": "batch"}, "11.25"),
         ({"model": "ember-pro", "direction": "input", "context": "long"}, "1.2"),  # this maker asks no more
         ({"model": "kelp-nano", "direction": "cached_input"}, "0.003"),
-        ({"model": "nobody-knows-it", "direction": "input"}, "100"),
-        ({"model": "aster-pro"}, "100"),
+        ({"model": "nobody-knows-it", "direction": "input"}, "150"),
+        ({"model": "aster-pro"}, "150"),
     ],
 )
 def test_dollars_for_a_million_tokens(dimensions: dict[str, str], rate: str) -> None:

@@ -1,51 +1,84 @@
-"""What the fields of a catalogue mean together: references, unique ids, tiers, limits of one kind or the other."""
+"""What the fields of a catalogue mean together: references, unique ids, rates, prices and money. Limits are in
+`limit_checks`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from tollgate.catalog.document import (
     GraduatedEntry,
-    LimitEntry,
     MeterEntry,
     PackageEntry,
     PerUnitEntry,
     PlanEntry,
     PriceEntry,
+    RatesEntry,
     TierEntry,
     VolumeEntry,
 )
 from tollgate.catalog.errors import Path
+from tollgate.catalog.limit_checks import Mistake, check_limits, repeated
+from tollgate.catalog.model import Condition, condition
+from tollgate.catalog.rates import SINCE
 from tollgate.quantities import plain, quantize
 from tollgate.rating.charge import with_markup
 from tollgate.rating.currency import is_chargeable, minor_places
 
-Mistake = tuple[Path, str]
-
 STRIPE_PLACES = 12
 """Decimal places of a unit price in the currency's smallest units (Stripe's `unit_amount_decimal`)."""
+_SET_AS_IT_IS = "a level is set as it is, not weighed: remove it"
 
 
 def check_meters(meters: Mapping[str, MeterEntry]) -> Iterator[Mistake]:
     """Stripe has one active meter for each event name, so two meters under one name would be added up."""
     owner: dict[str, str] = {}
     for meter_id, meter in meters.items():
+        at: Path = ("meters", meter_id)
         name = meter.stripe_event_name
         if name is not None and owner.setdefault(name, meter_id) != meter_id:
-            path = ("meters", meter_id, "stripe_event_name")
-            yield path, f"meter `{owner[name]}` already sends its events as `{name}`"
+            yield (*at, "stripe_event_name"), f"meter `{owner[name]}` already sends its events as `{name}`"
+        if meter.kind == "level":
+            for field in ("weights", "rates", "multipliers"):
+                if getattr(meter, field):
+                    yield (*at, field), _SET_AS_IT_IS
+        elif meter.rates is not None:
+            yield from _check_rates((*at, "rates"), meter.rates)
+            if all(rule.when for rule in meter.weights):
+                yield (*at, "rates"), "what the file does not name would count 1: end `weights` with one for all"
+
+
+def _check_rates(at: Path, rates: RatesEntry) -> Iterator[Mistake]:
+    yield from repeated((*at, "dimensions"), None, rates.dimensions)
+    for index, dimension in enumerate(rates.dimensions):
+        if dimension == SINCE or dimension in rates.columns:
+            yield (*at, "dimensions", index), f"column `{dimension}` has another meaning already"
+    meanings: dict[Condition, str] = {}
+    for column, when in rates.columns.items():
+        if column == SINCE:
+            yield (*at, "columns", column), f"column `{column}` holds the day from which a line holds"
+        for dimension in when:
+            if dimension in rates.dimensions:
+                yield (*at, "columns", column, dimension), "a column of `dimensions` says this already"
+        first = meanings.setdefault(condition(when), column)
+        if first != column:
+            yield (*at, "columns", column), f"is for the same as column `{first}`"
 
 
 def check_plan(plan_id: str, plan: PlanEntry, meters: Mapping[str, Any], currency: str | None) -> Iterator[Mistake]:
     """The mistakes of one plan. `meters` are those that the file names: the values may be entries that failed."""
     at: Path = ("plans", plan_id)
+    levels = frozenset(
+        name for name, meter in meters.items() if isinstance(meter, MeterEntry) and meter.kind == "level"
+    )
     yield from _check_references(at, plan, meters)
     yield from _check_prices((*at, "prices"), plan, meters)
-    yield from _repeated((*at, "limits"), "id", [limit.id for limit in plan.limits])
-    for index, limit in enumerate(plan.limits):
-        yield from _check_limit((*at, "limits", index), limit)
+    yield from check_limits((*at, "limits"), plan, levels)
+    yield from repeated((*at, "packs"), "id", [pack.id for pack in plan.packs])
+    yield from _check_credits(at, plan, meters)
+    for meter in sorted(levels & plan.weights.keys()):
+        yield (*at, "weights", meter), _SET_AS_IT_IS
     for index, grant in enumerate(plan.grants):
         if grant.rollover_max is not None and grant.every == "once":
             yield (*at, "grants", index, "rollover_max"), "a grant given once rolls nothing over: remove it"
@@ -57,6 +90,7 @@ def _check_references(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> I
     named: list[tuple[Path, str]] = []
     named += [((*at, "prices", index, "meter"), price.meter) for index, price in enumerate(plan.prices)]
     named += [((*at, "grants", index, "meter"), grant.meter) for index, grant in enumerate(plan.grants)]
+    named += [((*at, "packs", index, "meter"), pack.meter) for index, pack in enumerate(plan.packs)]
     named += [((*at, "weights", meter), meter) for meter in plan.weights]
     for index, limit in enumerate(plan.limits):
         if limit.meter is not None:
@@ -69,7 +103,7 @@ def _check_references(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> I
 
 
 def _check_prices(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> Iterator[Mistake]:
-    yield from _repeated(at, "meter", [price.meter for price in plan.prices])
+    yield from repeated(at, "meter", [price.meter for price in plan.prices])
     for index, price in enumerate(plan.prices):
         meter = meters.get(price.meter)
         if isinstance(meter, MeterEntry):
@@ -84,9 +118,30 @@ def _check_prices(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> Itera
             yield (*at, index, "included_per_seat"), "the plan has no `seats` to bring these units"
 
 
+def _check_credits(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> Iterator[Mistake]:
+    given: list[tuple[Path, str, Decimal]] = []
+    given += [((*at, "grants", index), grant.meter, grant.units) for index, grant in enumerate(plan.grants)]
+    given += [((*at, "packs", index), pack.meter, pack.units) for index, pack in enumerate(plan.packs)]
+    for path, name, units in given:
+        meter = meters.get(name)
+        if not isinstance(meter, MeterEntry):
+            continue
+        if meter.kind == "level":
+            yield (*path, "meter"), f"meter `{name}` is a level: nothing of it is used up that credits could pay for"
+        if quantize(units, meter.scale) != units:
+            yield (*path, "units"), f"meter `{name}` counts {meter.scale} decimal places (its `scale`)"
+
+
 def _check_money(at: Path, plan: PlanEntry, currency: str) -> Iterator[Mistake]:
     """Amounts that stand on an invoice as they are must be whole in its currency; unit prices may be finer."""
     yield from _check_amount((*at, "base_fee"), plan.base_fee, currency)
+    for index, pack in enumerate(plan.packs):
+        path = (*at, "packs", index, "price")
+        if pack.price == 0:
+            yield path, "must be above 0: what costs nothing is a grant"
+        yield from _check_amount(path, pack.price, currency)
+    for index, limit in enumerate(plan.limits):
+        yield from _check_amount((*at, "limits", index, "amount"), limit.amount, currency)
     for index, price in enumerate(plan.prices):
         yield from _check_amount((*at, "prices", index, "minimum"), price.minimum, currency)
         yield from _check_amount((*at, "prices", index, "maximum"), price.maximum, currency)
@@ -144,29 +199,3 @@ def _check_tiers(at: Path, tiers: list[TierEntry]) -> Iterator[Mistake]:
         if last:
             yield (*at, index, "up_to"), "the last tier goes up to inf"
         reached = max(reached, tier.up_to)
-
-
-def _check_limit(at: Path, limit: LimitEntry) -> Iterator[Mistake]:
-    if (limit.window is None) == (limit.concurrent is None):
-        yield at, "give exactly one of `window` (with `max`) and `concurrent`"
-        return
-    if limit.concurrent is not None:
-        for field in ("meter", "meters", "max"):
-            if getattr(limit, field) is not None:
-                yield (*at, field), "a `concurrent` limit counts open reservations of every meter: remove it"
-        if limit.where:
-            yield (*at, "where"), "a `concurrent` limit counts every open reservation: remove it"
-        return
-    if limit.max is None:
-        yield (*at, "max"), "is required with `window`"
-    if (limit.meter is None) == (limit.meters is None):
-        yield at, "give exactly one of `meter` and `meters`"
-    yield from _repeated((*at, "meters"), None, limit.meters or ())
-
-
-def _repeated(at: Path, field: str | None, values: Iterable[str]) -> Iterator[Mistake]:
-    first: dict[str, int] = {}
-    for index, value in enumerate(values):
-        if first.setdefault(value, index) != index:
-            path = (*at, index) if field is None else (*at, index, field)
-            yield path, f"`{value}` is given twice, first at [{first[value]}]"

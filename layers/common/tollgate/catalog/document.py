@@ -10,10 +10,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from tollgate.catalog.fields import (
+    MAX_DIMENSIONS,
     Amount,
+    DimensionName,
     Exact,
     FeatureValue,
+    FileName,
     Id,
+    LimitPer,
     OverageSwitch,
     PositiveAmount,
     Text,
@@ -21,7 +25,10 @@ from tollgate.catalog.fields import (
     When,
     Window,
 )
-from tollgate.catalog.model import DEFAULT_SCALE, MAX_MULTIPLIERS, Anchor, Every, Interval, Per
+from tollgate.catalog.model import DEFAULT_SCALE, MAX_MULTIPLIERS, Anchor, Every, Interval, MeterKind
+
+WEIGHT_COLUMN = "weight"
+"""The column of a rates file that holds the rates, unless `columns` names others."""
 
 
 class _Entry(BaseModel):
@@ -42,9 +49,31 @@ class MultiplierEntry(_Entry):
     factor: Exact
 
 
+def _one_column() -> dict[str, dict[str, tuple[str, ...]]]:
+    return {WEIGHT_COLUMN: {}}
+
+
+class RatesEntry(_Entry):
+    """A CSV file of weights beside the catalogue, each with the day from which it holds (`effective_from`)."""
+
+    file: FileName
+    dimensions: list[DimensionName] = Field(
+        min_length=1,
+        max_length=MAX_DIMENSIONS,
+        description="Columns that say what a dimension must be; `*` stands for any characters, an empty cell for all.",
+    )
+    columns: dict[DimensionName, When] = Field(
+        default_factory=_one_column,
+        min_length=1,
+        max_length=50,
+        description="Columns that hold weights, and for what besides the row's dimensions.",
+    )
+
+
 class MeterEntry(_Entry):
     """What is counted."""
 
+    kind: MeterKind = Field("sum", description="Usage is added up; a level is set, such as gigabytes stored.")
     name: Text | None = Field(None, description="For people; the id if absent.")
     unit: Text = Field("unit", description="One of what is counted, in the singular.")
     scale: int = Field(DEFAULT_SCALE, ge=0, le=12, description="Decimal places of this meter's units.")
@@ -52,6 +81,7 @@ class MeterEntry(_Entry):
         None, description="Stripe's name for the meter's events; absent: never sent to Stripe, and not to be priced."
     )
     weights: list[WeightEntry] = Field(default_factory=list, max_length=500)
+    rates: RatesEntry | None = Field(None, description="More weights, in a file; asked before `weights`.")
     multipliers: list[MultiplierEntry] = Field(default_factory=list, max_length=MAX_MULTIPLIERS)
 
 
@@ -136,17 +166,36 @@ class GrantEntry(_Entry):
     priority: int = Field(50, ge=0, le=100, description="Lower burns first.")
 
 
+class PackEntry(_Entry):
+    """Prepaid units that customers buy once."""
+
+    id: Id
+    name: Text | None = Field(None, description="For people; the id if absent.")
+    meter: Id
+    units: PositiveAmount
+    price: Exact
+    priority: int = Field(50, ge=0, le=100, description="Lower burns first.")
+    expires_days: int | None = Field(None, ge=1, le=3650, description="Days from the purchase; for good if absent.")
+
+
 class LimitEntry(_Entry):
-    """Either a cap of units (`meter` or `meters`, `window`, `max`) or of open reservations (`concurrent`)."""
+    """A cap of units (`meter` or `meters`, `window`, `max`; on a level meter no `window`), of open reservations
+    (`concurrent`), or of a member's money (`amount`)."""
 
     id: Id
     meter: Id | None = None
     meters: list[Id] | None = Field(None, min_length=1, max_length=20)
-    per: Per = "account"
+    per: LimitPer = "account"
     window: Window | None = None
     max: Amount | None = None
     concurrent: int | None = Field(None, ge=1, le=500)
+    amount: Exact | None = Field(None, description="What a member's own usage of a period may come to, in money.")
     where: When = Field(default_factory=dict)
+
+    @property
+    def named(self) -> list[str]:
+        """The meters, however they are written."""
+        return [self.meter] if self.meter is not None else self.meters or []
 
 
 class PlanEntry(_Entry):
@@ -163,6 +212,7 @@ class PlanEntry(_Entry):
     overage: OverageSwitch = "on"
     spend_cap: Exact | None = Field(None, description="Most usage charges in a period, without base fee and tax.")
     grants: list[GrantEntry] = Field(default_factory=list, max_length=20)
+    packs: list[PackEntry] = Field(default_factory=list, max_length=20)
     limits: list[LimitEntry] = Field(default_factory=list, max_length=50)
     weights: dict[Id, list[WeightEntry]] = Field(
         default_factory=dict, description="By meter: rules asked before the meter's own."

@@ -32,12 +32,13 @@ class Problem:
 
 
 class CatalogError(Invalid):
-    """The catalogue cannot be used. `problems` holds every mistake found, in the order of the file."""
+    """The catalogue cannot be used. `problems` holds every mistake found, file by file, in the order of the lines."""
 
     code, title = "catalog_invalid", "Invalid catalogue"
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line or 0))
+        files = list(dict.fromkeys(problem.file for problem in problems))
+        self.problems = tuple(sorted(problems, key=lambda problem: (files.index(problem.file), problem.line or 0)))
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "".join(f"\n  {problem}" for problem in self.problems)
         super().__init__(

@@ -41,10 +41,13 @@ class Example(NamedTuple):
 
 
 def examples(plan: Plan, meters: Mapping[str, Meter], currency: str) -> list[Example]:
-    """One example for each level; none for a plan that prices neither usage nor seats."""
+    """One example for each level; none for a plan that prices neither usage nor seats, or whose usage only packs pay
+    for: how many of them a customer buys, no plan says."""
     if not plan.prices and plan.seats is None:
         return []
-    return [_example(plan, meters, currency, level) for level in range(len(LEVELS))]
+    found = [_example(plan, meters, currency, level) for level in range(len(LEVELS))]
+    shown = any(example.seats or any(used.units for used in example.used.values()) for example in found)
+    return found if shown or not plan.packs else []
 
 
 def _example(plan: Plan, meters: Mapping[str, Meter], currency: str, level: int) -> Example:
@@ -55,7 +58,7 @@ def _example(plan: Plan, meters: Mapping[str, Meter], currency: str, level: int)
     scales = [(price, meters[price.meter].scale) for price in plan.prices]
     cap = None if plan.spend_cap is None else usable(plan.spend_cap, scales, currency)
     for price, scale in scales:
-        units = _allowed(plan, price, _units(plan, price, scale, currency, seats, level), seats)
+        units = _allowed(plan, price, _units(plan, price, scale, currency, seats, level), seats, meters[price.meter])
         found = _funded(plan, price, units, scale, seats)
         paid = paid_units(plan, price, found, seats)
         if cap is not None:
@@ -125,14 +128,16 @@ def _funded(plan: Plan, price: Price, units: Decimal, scale: int, seats: int) ->
     return Used(units, credit_funded=min(_granted(plan, price), beyond), by_seat=by_seat)
 
 
-def _allowed(plan: Plan, price: Price, units: Decimal, seats: int) -> Decimal:
+def _allowed(plan: Plan, price: Price, units: Decimal, seats: int, meter: Meter) -> Decimal:
     """The units that limits and a blocked overage leave of those wished for."""
     first = included(price)
     if plan.overage == "off" and first is not None:
         brought = EXACT.multiply(price.included_per_seat, Decimal(seats))
         units = min(units, EXACT.add(EXACT.add(first, brought), _granted(plan, price)))
     for limit in plan.limits:
-        period = limit.window is not None and limit.window.name in ("period", plan.period.interval)
+        period = meter.kind == "level" or (
+            limit.window is not None and limit.window.name in ("period", plan.period.interval)
+        )
         if period and limit.per == "account" and limit.meters == (price.meter,) and not limit.where and limit.max:
             units = min(units, limit.max)
     return units

@@ -22,13 +22,20 @@ MAX_DIMENSIONS: Final = 10
 MAX_DIMENSION_NAME: Final = 40
 MAX_PATTERN: Final = 128
 MAX_PATTERNS: Final = 50
+MAX_FILE: Final = 200
 
 _DECIMAL_PATTERN: Final = r"^(0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?$"
 _DECIMAL: Final = re.compile(_DECIMAL_PATTERN[:-1] + r"\Z", re.ASCII)
 _INFINITY: Final = "inf"
+_FILE_PATTERN: Final = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"
+_FILE: Final = re.compile(_FILE_PATTERN[:-1] + r"\Z", re.ASCII)
+
+DIMENSION: Final = "dimension:"
+"""What stands before a dimension's name in `per`."""
 
 
-def _read(text: str) -> Decimal:
+def read_decimal(text: str) -> Decimal:
+    """A decimal as the catalogue writes it. Raises ValueError with the reason."""
     if not _DECIMAL.match(text):
         raise ValueError(
             f"{text!r} is not a plain decimal: at most {MAX_WHOLE_DIGITS} digits, then at most {MAX_PLACES} places, "
@@ -40,7 +47,7 @@ def _read(text: str) -> Decimal:
 def _exact(value: Any) -> Decimal:
     """A decimal string and nothing else."""
     if isinstance(value, str):
-        return _read(value)
+        return read_decimal(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError(f'write it as a string, in quotes: "{value}"')
     raise ValueError('write it as a decimal string, such as "0.5"')
@@ -49,7 +56,7 @@ def _exact(value: Any) -> Decimal:
 def _amount(value: Any) -> Decimal:
     """An integer or a decimal string."""
     if isinstance(value, str):
-        return _read(value)
+        return read_decimal(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < 10**MAX_WHOLE_DIGITS:
             raise ValueError(f"must be from 0 to below 10^{MAX_WHOLE_DIGITS}")
@@ -82,9 +89,35 @@ def _patterns(value: Any) -> tuple[str, ...]:
         if not isinstance(entry, str):
             shown = "off or no" if entry is False else "on or yes" if entry is True else repr(entry)
             raise ValueError(f"dimension values are strings: write it in quotes (YAML read {shown})")
-        if not 1 <= len(entry) <= MAX_PATTERN:
-            raise ValueError(f"a dimension value has 1 to {MAX_PATTERN} characters")
+        check_pattern(entry)
     return tuple(sorted(set(values)))
+
+
+def check_pattern(text: str) -> None:
+    """Raises ValueError where a dimension value or pattern has no allowed length."""
+    if not 1 <= len(text) <= MAX_PATTERN:
+        raise ValueError(f"a dimension value has 1 to {MAX_PATTERN} characters")
+
+
+def _per(value: Any) -> str:
+    if value in ("account", "member", "plan"):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a string: write it in quotes")
+    if value.startswith(DIMENSION) and 1 <= len(value) - len(DIMENSION) <= MAX_DIMENSION_NAME:
+        return value
+    raise ValueError(
+        f"must be account, member, plan or {DIMENSION}<name>, the name with at most {MAX_DIMENSION_NAME} characters"
+    )
+
+
+def _file(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_FILE or not _FILE.match(value) or ".." in value.split("/"):
+        raise ValueError(
+            "must name a file beside the catalogue, such as rates.csv or prices/rates.csv: letters, digits, `.`, `_`, "
+            "`-`, and no way out of the folder"
+        )
+    return value
 
 
 def _window(value: Any) -> WindowKind:
@@ -148,11 +181,28 @@ Patterns = Annotated[
         }
     ),
 ]
+DimensionName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIMENSION_NAME)]
 When = Annotated[
-    dict[Annotated[str, StringConstraints(min_length=1, max_length=MAX_DIMENSION_NAME)], Patterns],
+    dict[DimensionName, Patterns],
     Field(max_length=MAX_DIMENSIONS),
 ]
 """Dimensions and what they must be; a string with `*` is a pattern, a list means any of its values."""
+LimitPer = Annotated[
+    str,
+    PlainValidator(_per),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["account", "member", "plan"]},
+                {"type": "string", "pattern": f"^{DIMENSION}.{{1,{MAX_DIMENSION_NAME}}}$"},
+            ]
+        }
+    ),
+]
+"""Whose units a limit counts; those of `plan` and `dimension:<name>` are shared by accounts."""
+FileName = Annotated[
+    str, PlainValidator(_file), WithJsonSchema({"type": "string", "pattern": _FILE_PATTERN, "maxLength": MAX_FILE})
+]
 Window = Annotated[
     WindowKind,
     PlainValidator(_window),

@@ -21,9 +21,11 @@ from tollgate.catalog.model import (
     Limit,
     Meter,
     Multiplier,
+    Pack,
     Plan,
     Price,
     Seats,
+    SharedLimit,
     Tier,
     WeightRule,
     weighed_by,
@@ -31,13 +33,15 @@ from tollgate.catalog.model import (
 from tollgate.quantities import plain
 from tollgate.windows import WindowKind
 
-FORMAT = 2
+FORMAT = 3
 """Raised by a release that adds a field which an older release must not ignore. A plan is written in the lowest format
 that holds it, so that the contents and the identity of other plans stay the same.
 
 2: `seats` of a plan; `minimum`, `maximum`, `markup`, `included_per_seat` of a price.
+3: `currency` other than usd, `packs`, `shared_limits` of a plan; `amount` of a limit; `kind` of a meter.
 """
 _OF_FORMAT_2 = ("minimum", "maximum", "markup", "included_per_seat")
+_OF_FORMAT_3 = ("currency", "packs", "shared_limits")
 
 _HASH_CHARACTERS = 32
 """128 bits of SHA-256 in hex."""
@@ -85,9 +89,21 @@ def _refuse_float(text: str) -> NoReturn:
 
 def _content(plan: Plan, meters: Iterable[Meter]) -> _Object:
     weighed = sorted((weighed_by(plan, meter) for meter in meters), key=lambda meter: meter.id)
-    content = _plan(plan)
-    grown = "seats" in content or any(name in price for price in content.get("prices", ()) for name in _OF_FORMAT_2)
-    return {"format": 2 if grown else 1, "plan": content, "meters": [_meter(meter) for meter in weighed]}
+    written, counted = _plan(plan), [_meter(meter) for meter in weighed]
+    return {"format": _format(written, counted), "plan": written, "meters": counted}
+
+
+def _format(plan: _Object, meters: Iterable[_Object]) -> int:
+    """The lowest format that holds these contents."""
+    if (
+        any(name in plan for name in _OF_FORMAT_3)
+        or any("amount" in limit for limit in plan.get("limits", ()))
+        or any("kind" in meter for meter in meters)
+    ):
+        return 3
+    if "seats" in plan or any(name in price for price in plan.get("prices", ()) for name in _OF_FORMAT_2):
+        return 2
+    return 1
 
 
 def _sparse(**fields: Any) -> _Object:
@@ -123,6 +139,7 @@ def _meter(meter: Meter) -> _Object:
         stripe_event_name=meter.stripe_event_name,
         weights=[{"when": _when(rule.when), "weight": plain(rule.weight)} for rule in meter.weights],
         multipliers=[{"when": _when(rule.when), "factor": plain(rule.factor)} for rule in meter.multipliers],
+        kind=None if meter.kind == "sum" else meter.kind,
     )
 
 
@@ -139,6 +156,7 @@ def _meter_from(stored: _Object) -> Meter:
         multipliers=tuple(
             Multiplier(_when_from(rule["when"]), Decimal(rule["factor"])) for rule in stored.get("multipliers", ())
         ),
+        kind=stored.get("kind", "sum"),
     )
 
 
@@ -163,6 +181,9 @@ def _plan(plan: Plan) -> _Object:
         description=plan.description,
         order=plan.order or None,
         seats=None if plan.seats is None else _seats(plan.seats),
+        currency=None if plan.currency == "usd" else plan.currency,
+        packs=[_pack(pack) for pack in plan.packs],
+        shared_limits=[_shared(limit) for limit in plan.shared_limits],
     )
 
 
@@ -184,6 +205,9 @@ def _plan_from(stored: _Object, version: int) -> Plan:
         description=stored.get("description", ""),
         order=stored.get("order", 0),
         seats=_seats_from(stored["seats"]) if "seats" in stored else None,
+        currency=stored.get("currency", "usd"),
+        packs=tuple(_pack_from(pack) for pack in stored.get("packs", ())),
+        shared_limits=tuple(_shared_from(limit) for limit in stored.get("shared_limits", ())),
     )
 
 
@@ -253,6 +277,30 @@ def _grant_from(stored: _Object) -> GrantRule:
     )
 
 
+def _pack(pack: Pack) -> _Object:
+    return _sparse(
+        id=pack.id,
+        name=pack.name,
+        meter=pack.meter,
+        units=plain(pack.units),
+        price=plain(pack.price),
+        priority=pack.priority,
+        expires_days=pack.expires_days,
+    )
+
+
+def _pack_from(stored: _Object) -> Pack:
+    return Pack(
+        id=stored["id"],
+        name=stored["name"],
+        meter=stored["meter"],
+        units=Decimal(stored["units"]),
+        price=Decimal(stored["price"]),
+        priority=stored["priority"],
+        expires_days=stored.get("expires_days"),
+    )
+
+
 def _limit(limit: Limit) -> _Object:
     return _sparse(
         id=limit.id,
@@ -262,6 +310,7 @@ def _limit(limit: Limit) -> _Object:
         concurrent=limit.concurrent,
         where=_when(limit.where),
         max=_optional(limit.max),
+        amount=_optional(limit.amount),
     )
 
 
@@ -274,4 +323,27 @@ def _limit_from(stored: _Object) -> Limit:
         concurrent=stored.get("concurrent"),
         where=_when_from(stored.get("where", {})),
         max=_decimal(stored, "max"),
+        amount=_decimal(stored, "amount"),
+    )
+
+
+def _shared(limit: SharedLimit) -> _Object:
+    return _sparse(
+        id=limit.id,
+        meters=list(limit.meters),
+        dimension=limit.dimension,
+        window=limit.window.text,
+        where=_when(limit.where),
+        max=plain(limit.max),
+    )
+
+
+def _shared_from(stored: _Object) -> SharedLimit:
+    return SharedLimit(
+        id=stored["id"],
+        meters=tuple(stored["meters"]),
+        window=WindowKind.parse(stored["window"]),
+        where=_when_from(stored.get("where", {})),
+        max=Decimal(stored["max"]),
+        dimension=stored.get("dimension"),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
@@ -16,6 +17,7 @@ from tollgate.quantities import MAX_UNITS, ONE, quantize
 from tollgate.windows import WindowKind
 
 Per = Literal["account", "member"]
+MeterKind = Literal["sum", "level"]
 Scheme = Literal["per_unit", "graduated", "volume", "package"]
 Overage = Literal["on", "off", "opt_in"]
 Interval = Literal["month", "year"]
@@ -30,6 +32,7 @@ DEFAULT_SCALE: Final = 6
 MAX_MULTIPLIERS: Final = 16
 """Per meter: keeps a product of weight and factors inside `_EXACT`."""
 
+_MAX_KNOWN: Final = 4096
 _EXACT: Final = Context(prec=700)
 """Holds quantity x weight x 16 factors without rounding (each factor has at most 30 digits, a quantity at most 60)."""
 
@@ -60,7 +63,8 @@ class Multiplier(NamedTuple):
 class Meter:
     """What is counted. `scale` is the number of decimal places of its units.
 
-    `stripe_event_name` is None for a meter whose usage is never sent to Stripe.
+    `stripe_event_name` is None for a meter whose usage is never sent to Stripe. `kind`: usage is added up (`sum`), or
+    the meter has a level that is set (`level`: gigabytes stored), which neither weights nor multipliers change.
     """
 
     id: str
@@ -70,6 +74,16 @@ class Meter:
     stripe_event_name: str | None = None
     weights: tuple[WeightRule, ...] = ()
     multipliers: tuple[Multiplier, ...] = ()
+    kind: MeterKind = "sum"
+    _asked: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    """The dimensions that its rules ask for."""
+    _known: dict[tuple[str | None, ...], Decimal] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Weights found before, by the values of these dimensions: a price list of hundreds of rules is slow to try."""
+
+    def __post_init__(self) -> None:
+        conditions = [rule.when for rule in self.weights] + [rule.when for rule in self.multipliers]
+        asked = {dimension for when in conditions for dimension, _ in when}
+        object.__setattr__(self, "_asked", tuple(sorted(asked)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,7 @@ class Limit:
     """A cap: of units of `meters` in a window (`window` and `max` set), or of open reservations (`concurrent` set).
 
     `meters` is sorted, and empty for `concurrent`; `where` restricts the limit to matching usage, empty means all.
+    The limit of a level meter has the window `lifetime`: a level never begins anew.
     """
 
     id: str
@@ -86,6 +101,26 @@ class Limit:
     concurrent: int | None
     where: Condition
     max: Decimal | None
+    amount: Decimal | None = None
+    """A member's money limit: what the member's own units of the billing period may come to. No meters, no window."""
+
+
+class SharedLimit(NamedTuple):
+    """A cap that accounts share, in windows of UTC: all accounts of the plan together (`dimension` None), or all usage
+    on the plan that has the same value of a dimension, such as `ip`. Usage without that dimension is not limited.
+    """
+
+    id: str
+    meters: tuple[str, ...]
+    window: WindowKind
+    where: Condition
+    max: Decimal
+    dimension: str | None = None
+
+    @property
+    def per(self) -> str:
+        """As the catalogue writes it: `plan` or `dimension:<name>`."""
+        return "plan" if self.dimension is None else f"dimension:{self.dimension}"
 
 
 class Tier(NamedTuple):
@@ -146,6 +181,18 @@ class GrantRule(NamedTuple):
     priority: int = 50
 
 
+class Pack(NamedTuple):
+    """Credits that customers buy once for `price`. `expires_days` counts from the purchase; None: they stay."""
+
+    id: str
+    name: str
+    meter: str
+    units: Decimal
+    price: Decimal
+    priority: int = 50
+    expires_days: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One version of a plan. `version` counts from 1; 0 is a plan that was never published.
@@ -171,17 +218,40 @@ class Plan:
     description: str = ""
     order: int = 0
     seats: Seats | None = None
+    currency: str = "usd"
+    """Of all its money: lower-case ISO 4217."""
+    packs: tuple[Pack, ...] = ()
+    shared_limits: tuple[SharedLimit, ...] = ()
+
+
+class RateChange(NamedTuple):
+    """A weight that a rates file changes at the beginning of `on` (UTC). None: no rate of its own before or after."""
+
+    meter: str
+    on: date
+    when: Condition
+    before: Decimal | None
+    after: Decimal | None
+
+
+def credited(plan: Plan) -> frozenset[str]:
+    """The meters that a plan gives or sells credits of."""
+    return frozenset([rule.meter for rule in plan.grants] + [pack.meter for pack in plan.packs])
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A whole catalogue; `meters` and `plans` by id, in the file's order. `currency` is lower-case ISO 4217."""
+    """A whole catalogue; `meters` and `plans` by id, in the file's order. `currency` is lower-case ISO 4217.
+
+    `rate_changes` come later than the day that the catalogue was read for, by day; its meters do not know them.
+    """
 
     currency: str
     default_plan: str
     auto_create_accounts: bool
     meters: Mapping[str, Meter]
     plans: Mapping[str, Plan]
+    rate_changes: tuple[RateChange, ...] = ()
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:
@@ -216,10 +286,17 @@ def _fits(pattern: str, value: str) -> bool:
 
 def weight_of(meter: Meter, dimensions: Mapping[str, str]) -> Decimal:
     """Units for each quantity: the first weight that matches (else 1) times every factor that matches, exact."""
+    values = tuple(map(dimensions.get, meter._asked))
+    known = meter._known.get(values)
+    if known is not None:
+        return known
     weight = next((rule.weight for rule in meter.weights if matches(rule.when, dimensions)), ONE)
     for multiplier in meter.multipliers:
         if matches(multiplier.when, dimensions):
             weight = _EXACT.multiply(weight, multiplier.factor)
+    if len(meter._known) >= _MAX_KNOWN:  # callers choose the values, so they must not choose how many are kept
+        meter._known.clear()
+    meter._known[values] = weight
     return weight
 
 

@@ -10,7 +10,12 @@ from tollgate.quantities import plain
 
 def notices(catalog: Catalog) -> list[str]:
     """One sentence for each such wish, in the order of the file; empty where everything is enforced."""
-    return [notice for plan in catalog.plans.values() for notice in _of(plan, catalog.currency)]
+    levels = [
+        f"meters.{meter.id}.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset."
+        for meter in catalog.meters.values()
+        if meter.kind == "level"
+    ]
+    return levels + [notice for plan in catalog.plans.values() for notice in _of(plan, catalog.currency)]
 
 
 def _of(plan: Plan, currency: str) -> Iterator[str]:
@@ -23,16 +28,16 @@ def _of(plan: Plan, currency: str) -> Iterator[str]:
         yield f"{at}.seats: {fee} {currency} a seat is shown but not billed yet; add it to the customer's subscription."
     for index, price in enumerate(plan.prices):
         wished = {"minimum": price.minimum, "maximum": price.maximum, "markup": price.markup or None}
-        for name, value in (*wished.items(), ("included_per_seat", price.included_per_seat or None)):
+        for name, value in wished.items():
             if value is not None:
                 yield f"{at}.prices[{index}].{name}: {plain(value)} is shown but not billed yet."
+        if price.included_per_seat:
+            brought = plain(price.included_per_seat)
+            yield f"{at}.prices[{index}].included_per_seat: {brought} is shown but neither given nor billed yet."
     if plan.period.anchor == "subscription":
         yield f"{at}.period.anchor: `subscription` is not read from Stripe yet; periods begin as the account did."
-    if plan.overage != "on":
-        yield f"{at}.overage: `{plan.overage}` is not enforced yet; only `limits` stop usage beyond what is included."
-    if plan.spend_cap is not None:
-        cap = plain(plan.spend_cap)
-        yield f"{at}.spend_cap: {cap} {currency} is not enforced yet; only `limits` stop usage."
-    for index, grant in enumerate(plan.grants):
-        units = plain(grant.units)
-        yield f"{at}.grants[{index}]: {units} units of `{grant.meter}` are not granted yet."
+    for index, pack in enumerate(plan.packs):
+        asked = plain(pack.price)
+        yield f"{at}.packs[{index}]: {plain(pack.units)} units for {asked} {currency} are shown but not sold yet."
+    for shared in plan.shared_limits:
+        yield f"{at}.limits[{shared.id}]: `per: {shared.per}` is not enforced yet."

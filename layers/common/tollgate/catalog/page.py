@@ -2,8 +2,9 @@
 
     First 100 messages free, then $0.02 each, capped at $20/month
 
-Everything that decides what is paid is in it: base fee, seats, tiers, credits, minimum, maximum and cap; limits only
-where nothing is charged by usage. Prices are what the customer pays: a markup is in them.
+Everything that decides what is paid is in it: base fee, seats, tiers, credits, packs, minimum, maximum and caps; limits
+only where nothing is charged by usage. Prices are what the customer pays: a markup is in them. Limits that accounts
+share guard against abuse and are no part of what one of them buys.
 """
 
 from __future__ import annotations
@@ -29,15 +30,38 @@ def sentence(plan: Plan, meters: Mapping[str, Meter], currency: str) -> str:
     mark = ";" if len(clauses) > 1 else ","
     if clauses and text:
         text += " with " if clauses[0].split(", ")[0].endswith(" included") else " plus "
-    text = (text + "; ".join(clauses)) or "Free"
+    text += "; ".join(clauses)
+    packs = _packs(plan, meters, currency)
+    if not text and packs and plan.overage == "off" and plan.prices and not plan.grants:
+        text, packs = packs, ""  # nothing else can be used
+    text = text or "Free"
     if not clauses:
         text += _limits(plan, meters)
     for grant in plan.grants:
         text += f"{mark} plus {_grant(plan, grant, meters)}"
-    if plan.spend_cap is not None and clauses:
-        what = "capped" if free == "free" else "usage capped"
-        text += f"{mark} {what} at {money(plan.spend_cap, currency)}/{plan.period.interval}"
+    caps = _caps(plan, currency)
+    if caps and clauses:
+        text += f"{mark} {'capped' if free == 'free' else 'usage capped'} at {caps}"
+    if packs:
+        text += f"{mark} extra {packs}"
     return text[:1].upper() + text[1:]
+
+
+def _caps(plan: Plan, currency: str) -> str:
+    caps = [money(plan.spend_cap, currency) + f"/{plan.period.interval}"] if plan.spend_cap is not None else []
+    for limit in plan.limits:
+        if limit.amount is not None:
+            caps.append(f"{money(limit.amount, currency)}/{plan.period.interval} per member")
+    return " and ".join(caps)
+
+
+def _packs(plan: Plan, meters: Mapping[str, Meter], currency: str) -> str:
+    shown = [meters[pack.meter] for pack in plan.packs]
+    each = [
+        f"of {noun(meters[pack.meter], shown).counted(pack.units)} for {money(pack.price, currency)}"
+        for pack in plan.packs
+    ]
+    return "packs " + " and ".join([", ".join(each[:-1]), each[-1]] if each[1:] else each) if each else ""
 
 
 def _head(plan: Plan, currency: str) -> str:
@@ -181,7 +205,9 @@ def _limits(plan: Plan, meters: Mapping[str, Meter]) -> str:
             what = noun(meters[limit.meters[0]], ()).counted(limit.max)
         else:
             what = f"{number(limit.max)} {what}"
-        found.append(f"{what}{' per member' if limit.per == 'member' else ''} {_window(limit, plan)}")
+        level = any(meters[meter].kind == "level" for meter in limit.meters)
+        when = "at any time" if level else _window(limit, plan)
+        found.append(f"{what}{' per member' if limit.per == 'member' else ''} {when}")
     if found:
         return f", up to {' and '.join(found)}"
     return ", unlimited" if plan.unlimited else ""

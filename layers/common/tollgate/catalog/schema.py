@@ -6,51 +6,31 @@ A file is refused whole, with every mistake found in it, each with its path, lin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import replace
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path as FilePath
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tollgate.catalog import checks, source
-from tollgate.catalog.document import (
-    Document,
-    LimitEntry,
-    MeterEntry,
-    PackageEntry,
-    PerUnitEntry,
-    PlanEntry,
-    PriceEntry,
-    TierEntry,
-    WeightEntry,
-)
+from tollgate.catalog.document import Document, MeterEntry, PlanEntry
 from tollgate.catalog.errors import CatalogError, Path, Problem, dotted
-from tollgate.catalog.model import (
-    BillingPeriod,
-    Catalog,
-    Condition,
-    GrantRule,
-    Limit,
-    Meter,
-    Multiplier,
-    Plan,
-    Price,
-    Seats,
-    Tier,
-    WeightRule,
-)
+from tollgate.catalog.model import Catalog
 from tollgate.catalog.notices import notices
+from tollgate.catalog.rates import Rates, read_rates
+from tollgate.catalog.values import catalog
+from tollgate.clock import system_clock
 
-__all__ = ["CatalogError", "Problem", "json_schema", "load_catalog", "notices", "parse_catalog"]
+__all__ = ["Beside", "CatalogError", "Problem", "json_schema", "load_catalog", "notices", "parse_catalog"]
 
 IGNORED_PREFIX: Final = "x-"
 """Top-level keys with it are a place for YAML anchors."""
 
 Entry = TypeVar("Entry", MeterEntry, PlanEntry)
 
+_DAY_MS: Final = 86_400_000
 _SCHEMES: Final = frozenset({"per_unit", "graduated", "volume", "package"})
 _REASONS: Final = {
     "extra_forbidden": "unknown field",
@@ -71,18 +51,46 @@ _PATTERN_REASONS: Final = {
 }
 
 
-def load_catalog(path: str | os.PathLike[str]) -> Catalog:
-    """Read a catalogue file. Raises CatalogError with every mistake."""
+class Beside(NamedTuple):
+    """What a catalogue needs besides its text: the UTC day whose rates hold, and the text of a file in its folder
+    (raises ValueError with the reason where that cannot be read)."""
+
+    today: date
+    read: Callable[[str], str]
+
+
+def load_catalog(path: str | os.PathLike[str], today: date | None = None) -> Catalog:
+    """Read a catalogue file and the rates files that it names. Raises CatalogError with every mistake.
+
+    `today`: the day whose rates hold; without it the one that it is now, in UTC.
+    """
     try:
-        text = FilePath(path).read_text(encoding="utf-8")
+        text = _read(FilePath(path))
+    except ValueError as error:
+        raise CatalogError([Problem(str(path), "", None, str(error))]) from error
+    folder = FilePath(path).parent
+    beside = Beside(_now() if today is None else today, lambda name: _read(folder / name))
+    return parse_catalog(text, str(path), beside)
+
+
+def _now() -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + system_clock() // _DAY_MS)
+
+
+def _read(path: FilePath) -> str:
+    """The text of a file, without the mark that some programs begin UTF-8 with. Raises ValueError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise CatalogError([Problem(str(path), "", None, f"cannot be read: {reason}")]) from error
-    return parse_catalog(text, str(path))
+        raise ValueError(f"cannot be read: {reason}") from error
 
 
-def parse_catalog(text: str, file: str = "catalog.yaml") -> Catalog:
-    """Read a catalogue from its text; `file` names it in messages. Raises CatalogError with every mistake."""
+def parse_catalog(text: str, file: str = "catalog.yaml", beside: Beside | None = None) -> Catalog:
+    """Read a catalogue from its text; `file` names it in messages. Raises CatalogError with every mistake.
+
+    Without `beside` it cannot have rates files.
+    """
     parsed = source.read(text)
     problems = [Problem(file, dotted(path), line, reason) for path, line, reason in parsed.mistakes]
     if parsed.data is None and problems:
@@ -97,11 +105,34 @@ def parse_catalog(text: str, file: str = "catalog.yaml") -> Catalog:
         document = Document.model_validate(data)
     except ValidationError as error:
         mistakes += [_mistake(details) for details in error.errors(include_url=False)]
-    mistakes += _check(data, document)
+    meters = _meters(data, document)
+    mistakes += _check(data, document, meters)
+    rates = _rates(meters, mistakes, beside)
     problems += [Problem(file, dotted(path), parsed.line(path), reason) for path, reason in mistakes]
+    for name, found in rates.items():
+        place = str(FilePath(file).parent / meters[name].rates.file)
+        problems += [Problem(place, column, line, reason) for line, column, reason in found.mistakes]
     if problems or document is None:
         raise CatalogError(problems)
-    return _catalog(document)
+    return catalog(document, rates)
+
+
+def _rates(meters: Mapping[str, Any], mistakes: list[tuple[Path, str]], beside: Beside | None) -> dict[str, Rates]:
+    """The rates of the meters whose entries have no mistake in this part; adds the mistake of a file not read."""
+    wrong = {path[1] for path, _ in mistakes if path[:1] == ("meters",) and path[2:3] == ("rates",)}
+    found: dict[str, Rates] = {}
+    for name, meter in meters.items():
+        if not isinstance(meter, MeterEntry) or meter.rates is None or name in wrong:
+            continue
+        try:
+            if beside is None:
+                raise ValueError("cannot be read: this text stands in no folder")
+            text = beside.read(meter.rates.file)
+        except ValueError as error:
+            mistakes.append((("meters", name, "rates", "file"), str(error)))
+            continue
+        found[name] = read_rates(text, meter.rates.dimensions, meter.rates.columns, beside.today)
+    return found
 
 
 def json_schema() -> dict[str, Any]:
@@ -118,14 +149,20 @@ def json_schema() -> dict[str, Any]:
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
-def _check(data: dict[Any, Any], document: Document | None) -> Iterator[tuple[Path, str]]:
-    """The checks across fields, on every part of the file that is well-formed by itself."""
+def _meters(data: dict[Any, Any], document: Document | None) -> dict[str, Any]:
+    """The meters that the file names; None in the place of one with mistakes of its own."""
     if document is not None:
-        meters: dict[str, Any] = dict(document.meters)
-        plans: dict[str, PlanEntry] = dict(document.plans)
-        currency: str | None = document.currency
+        return dict(document.meters)
+    return {name: _entry(MeterEntry, raw) for name, raw in _mapping(data.get("meters")).items()}
+
+
+def _check(data: dict[Any, Any], document: Document | None, meters: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The checks across fields, on every part of the file that is well-formed by itself."""
+    plans: dict[str, PlanEntry]
+    currency: str | None
+    if document is not None:
+        plans, currency = dict(document.plans), document.currency
     else:
-        meters = {name: _entry(MeterEntry, raw) for name, raw in _mapping(data.get("meters")).items()}
         plans = {
             name: entry
             for name, raw in _mapping(data.get("plans")).items()
@@ -172,94 +209,3 @@ def _reason(details: ErrorDetails) -> str:
     if details["type"] == "string_type" and details["loc"][-1] == "[key]":
         return f"a name must be a string: write it in quotes (YAML read {details['input']!r})"
     return _REASONS.get(details["type"]) or details["msg"][:1].lower() + details["msg"][1:]
-
-
-# --- from the file's entries to the domain's values ------------------------------------------------------------------
-
-
-def _catalog(document: Document) -> Catalog:
-    return Catalog(
-        currency=document.currency,
-        default_plan=document.default_plan,
-        auto_create_accounts=document.auto_create_accounts,
-        meters={meter_id: _meter(meter_id, entry) for meter_id, entry in document.meters.items()},
-        plans={plan_id: _plan(plan_id, entry) for plan_id, entry in document.plans.items()},
-    )
-
-
-def _when(entry: dict[str, tuple[str, ...]]) -> Condition:
-    return tuple(sorted(entry.items()))
-
-
-def _weights(entries: list[WeightEntry]) -> tuple[WeightRule, ...]:
-    return tuple(WeightRule(_when(entry.when), entry.weight) for entry in entries)
-
-
-def _meter(meter_id: str, entry: MeterEntry) -> Meter:
-    return Meter(
-        id=meter_id,
-        name=entry.name or meter_id,
-        unit=entry.unit,
-        scale=entry.scale,
-        stripe_event_name=entry.stripe_event_name,
-        weights=_weights(entry.weights),
-        multipliers=tuple(Multiplier(_when(rule.when), rule.factor) for rule in entry.multipliers),
-    )
-
-
-def _plan(plan_id: str, entry: PlanEntry) -> Plan:
-    return Plan(
-        id=plan_id,
-        version=0,
-        name=entry.name or plan_id,
-        base_fee=entry.base_fee or Decimal(0),
-        period=BillingPeriod(entry.period.interval, entry.period.anchor),
-        prices=tuple(_price(price) for price in entry.prices),
-        overage=entry.overage,
-        spend_cap=entry.spend_cap,
-        grants=tuple(
-            GrantRule(grant.meter, grant.units, grant.every, grant.rollover_max, grant.priority)
-            for grant in entry.grants
-        ),
-        limits=tuple(_limit(limit) for limit in entry.limits),
-        weights=tuple((meter, _weights(rules)) for meter, rules in sorted(entry.weights.items())),
-        features=dict(entry.features),
-        unlimited=entry.unlimited,
-        public=entry.public,
-        description=entry.description,
-        order=entry.order,
-        seats=None if entry.seats is None else Seats(entry.seats.unit_price, entry.seats.minimum, entry.seats.pooled),
-    )
-
-
-def _price(entry: PriceEntry) -> Price:
-    price = Price(
-        entry.meter,
-        entry.scheme,
-        minimum=entry.minimum,
-        maximum=entry.maximum,
-        markup=entry.markup or Decimal(0),
-        included_per_seat=entry.included_per_seat or Decimal(0),
-    )
-    if isinstance(entry, PerUnitEntry):
-        return replace(price, unit_price=entry.unit_price)
-    if isinstance(entry, PackageEntry):
-        return replace(price, package_size=entry.package_size, package_price=entry.package_price, round=entry.round)
-    return replace(price, tiers=tuple(_tier(tier) for tier in entry.tiers))
-
-
-def _tier(entry: TierEntry) -> Tier:
-    return Tier(entry.up_to, entry.unit_price, entry.flat or Decimal(0))
-
-
-def _limit(entry: LimitEntry) -> Limit:
-    meters = [entry.meter] if entry.meter is not None else entry.meters or []
-    return Limit(
-        id=entry.id,
-        meters=tuple(sorted(meters)),
-        per=entry.per,
-        window=entry.window,
-        concurrent=entry.concurrent,
-        where=_when(entry.where),
-        max=entry.max,
-    )
