@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import TypeVar
 
-from tests.support.memory import MemoryGates, MemoryMarkers, MemoryOutcomes, MemoryRules, World
+from tests.support.memory import MemoryGates, MemoryGrants, MemoryMarkers, MemoryOutcomes, MemoryRules, World
 from tests.support.scheduler import Fault, Scheduler, Touches
 from tollgate.accounts.rules import Rules
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
@@ -39,6 +39,7 @@ def faulty(world: World, scheduler: Scheduler, process: int, skew_ms: int, rules
         incarnate=lambda now_ms: uuid7(now_ms, (next(made) << 8 | process).to_bytes(10, "big")),
         nonce=lambda: (next(made) << 8 | process).to_bytes(4, "big"),
         pause=lambda tried: None,
+        grants=MemoryGrants(world),
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.interleave import faults
 from tests.support import memory
 from tollgate.accounts.rules import Counter, Group, Rules
-from tollgate.gate import apply, commit, ending, extend, reclaim, recount, release, reserve, steps, taking
+from tollgate.gate import apply, commit, ending, extend, funding, reclaim, recount, release, reserve, steps, taking
 from tollgate.gate.hold import Hold, unpack
 from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, HoldWrite, Recounted, Step
 from tollgate.gate.ports import GateDeps
@@ -113,8 +113,10 @@ def settle_without_hold_assertion(patch: Patch) -> None:
     """Ending a hold changes the counters whether or not the hold is still there."""
     original = ending.plan_end
 
-    def plan_end(*args: Any) -> GateWrite:
+    def plan_end(*args: Any) -> GateWrite | funding.Look:
         write = original(*args)
+        if isinstance(write, funding.Look):
+            return write
         return changed(write, holds=tuple(changed(hold, expect=ANY_HOLD) for hold in write.holds))
 
     patch.setattr(ending, "plan_end", plan_end)
@@ -152,10 +154,12 @@ def renew_without_caps(patch: Patch) -> None:
     """An expired hold is renewed as if it still granted its units."""
     original = taking.plan_take
 
-    def plan_take(rules: Rules, wanted: taking.Wanted, seen: Seen, now: int) -> taking.Plan:
+    def plan_take(
+        rules: Rules, wanted: taking.Wanted, seen: Seen, now: int, recalled: Gate | None = None
+    ) -> taking.Plan:
         if isinstance(seen, Gate) and wanted.key in seen.holds:
             wanted = changed(wanted, forced=True)
-        return original(rules, wanted, seen, now)
+        return original(rules, wanted, seen, now, recalled)
 
     patch.setattr(taking, "plan_take", plan_take)
 
@@ -178,12 +182,12 @@ def late_commit_without_void_assertion(patch: Patch) -> None:
 
 def late_commit_beside_own_hold(patch: Patch) -> None:
     """A late commit counts its usage beside its own hold, where that is still there."""
-    original = ending.plan_end
 
     def plan_end(
-        rules: Rules, subject: str, per: str, key: str, raw: bytes, groups: Any, events: Any, seen: Seen
+        rules: Rules, subject: str, per: str, key: str, raw: bytes, events: Sequence[Event], gate: Gate, now: int
     ) -> GateWrite:
-        return changed(original(rules, subject, per, key, b"", (), events, seen), holds=())
+        write = ending.plan_late(rules, subject, per, key, events[0], gate, funding.Taking())
+        return changed(write, holds=())
 
     patch.setattr(commit, "plan_end", plan_end)
 
@@ -192,10 +196,12 @@ def stale_rules_accepted(patch: Patch) -> None:
     """A gate that has seen newer rules is written under the cached ones."""
     original = taking.plan_take
 
-    def plan_take(rules: Rules, wanted: taking.Wanted, seen: Seen, now: int) -> taking.Plan:
+    def plan_take(
+        rules: Rules, wanted: taking.Wanted, seen: Seen, now: int, recalled: Gate | None = None
+    ) -> taking.Plan:
         if isinstance(seen, Gate) and seen.rev > rules.rev:
             rules = changed(rules, row=changed(rules.row, rev=seen.rev))
-        return original(rules, wanted, seen, now)
+        return original(rules, wanted, seen, now, recalled)
 
     patch.setattr(taking, "plan_take", plan_take)
 
@@ -209,8 +215,8 @@ def recount_without_freeze(patch: Patch) -> None:
         gate = deps.gates.read(subject) or Gate(subject, rules.rev, {}, {})
         rules = deps.rules.fresh(rules.account) if gate.rev > rules.rev else rules
         per = "account" if member is None else "member"
-        counts, holds = recount.true_counts(deps, rules, gate, per, member, deps.clock() // 1000)
-        deps.gates.finish_recount(Recounted(subject, gate.rev, "", rules.rev, counts, holds))
+        counts, holds, paid = recount.true_counts(deps, rules, gate, per, member, deps.clock() // 1000)
+        deps.gates.finish_recount(Recounted(subject, gate.rev, "", rules.rev, counts, holds, paid))
         return recount.Found(subject, {})
 
     def recounted(gate: Gate | None, write: Recounted) -> Gate:
@@ -302,12 +308,14 @@ def reclaim_of_renewed_hold(patch: Patch) -> None:
     """A reclaim removes the hold that it finds, not the one that it saw expired."""
     original = reclaim._give_back
 
-    def give_back(deps: GateDeps, rules: Rules, gate: Gate, free: Sequence[tuple[str, bytes]]) -> Gate | None:
+    def give_back(
+        deps: GateDeps, rules: Rules, gate: Gate, free: Sequence[tuple[str, bytes]], member: str | None
+    ) -> Gate | None:
         now = deps.gates.read(gate.subject)
         if now is None or now.rev < 0:
             return now
         there = [(key, now.holds[key]) for key, raw in free if key in now.holds and now.holds[key][1:17] == raw[1:17]]
-        return original(deps, rules, now, there)
+        return original(deps, rules, now, there, member)
 
     patch.setattr(reclaim, "_give_back", give_back)
 
@@ -331,14 +339,16 @@ def renewal_lowers_hold(patch: Patch) -> None:
     """Renewing an expired hold for its first, smaller request gives back what its commit may have used."""
     original = taking.plan_take
 
-    def plan_take(rules: Rules, wanted: taking.Wanted, seen: Seen, now: int) -> taking.Plan:
-        plan = original(rules, wanted, seen, now)
+    def plan_take(
+        rules: Rules, wanted: taking.Wanted, seen: Seen, now: int, recalled: Gate | None = None
+    ) -> taking.Plan:
+        plan = original(rules, wanted, seen, now, recalled)
         if not isinstance(plan, taking.Reclaim) or plan.keys != (wanted.key,) or not isinstance(seen, Gate):
             return plan
         old = seen.holds[wanted.key]
         found = unpack(old)
         hold = changed(wanted.hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
-        return taking.Send(taking._write(rules, wanted, seen, hold, found.units(), old, now), hold)
+        return taking.Send(taking._write(rules, wanted, seen, hold, found.units(), old, now, funding.Taking()), hold)
 
     patch.setattr(taking, "plan_take", plan_take)
 

@@ -42,6 +42,7 @@ def copy_of(world: World) -> World:
         dict(world.gates),
         dict(world.outcomes),
         dict(world.origins),
+        {account: list(rows) for account, rows in world.grants.items()},
         dict(world.rows),
         dict(world.plans),
         world.compiled,

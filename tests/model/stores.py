@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.model.rows import ROWS
-from tests.support.memory import MemoryGates, MemoryMarkers, MemoryOutcomes, World
+from tests.support.memory import MemoryGates, MemoryGrants, MemoryMarkers, MemoryOutcomes, World
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules
 from tollgate.catalog.model import Meter
 from tollgate.gate.item import GateWrite
@@ -139,6 +139,7 @@ class Process:
             incarnate=world.incarnate,
             nonce=world.nonce,
             pause=lambda tried: None,
+            grants=MemoryGrants(world),
         )
 
     @property

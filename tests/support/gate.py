@@ -155,9 +155,12 @@ def assert_consistent(of: World, account: str) -> None:
                 continue
             assert gate.rev > 0, "a gate was left frozen"
             per = "member" if member else "account"
-            counts, _ = true_counts(of.deps(), rules, gate, per, member or None, of.now_ms // 1000)
+            truth = true_counts(of.deps(), rules, gate, per, member or None, of.now_ms // 1000)
             for slot, count in gate.counts.items():
-                assert counts[slot] == count, f"{subject} slot {slot}: gate {count}, events and holds {counts[slot]}"
+                true = truth.counts[slot]
+                assert true == count, f"{subject} slot {slot}: gate {count}, events and holds {true}"
+            if gate.rev == rules.rev:
+                assert truth.money == gate.money, f"{subject}: gate {gate.money}, events and holds {truth.money}"
     finally:
         of.step = step
 

@@ -15,6 +15,7 @@ from tollgate.gate.apply import applied, recounted
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import GateDeps
 from tollgate.ids import uuid7
+from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
 from tollgate.windows import Calendar
 
@@ -35,6 +36,8 @@ class World:
     gates: dict[str, Gate] = field(default_factory=dict)
     outcomes: dict[tuple[str, int, str], Outcome] = field(default_factory=dict)
     origins: dict[tuple[str, str], int] = field(default_factory=dict)
+    grants: dict[str, list[GrantRow]] = field(default_factory=dict)
+    """By account, in the order of their numbers."""
     rows: dict[str, AccountRow] = field(default_factory=dict)
     plans: dict[int, Plan] = field(default_factory=dict)
     compiled: dict[int, tuple[AccountRow, Rules]] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class World:
             incarnate=self.incarnate,
             nonce=self.nonce,
             pause=lambda tried: None,
+            grants=MemoryGrants(self),
         )
 
     def incarnate(self, now_ms: int) -> bytes:
@@ -100,6 +104,7 @@ class World:
 class MemoryGates:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._last: dict[str, Gate] = {}
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         self._world.called("gate.write")
@@ -110,13 +115,21 @@ class MemoryGates:
         before = self._world.gates.get(write.subject)
         after = applied(before, write)
         if after is None:
-            return Written(False, before)
+            return Written(False, self._remember(before))
         self._world.gates[write.subject] = after
-        return Written(True, after)
+        return Written(True, self._remember(after))
 
     def read(self, subject: str) -> Gate | None:
         self._world.called("gate.read")
-        return self._world.gates.get(subject)
+        return self._remember(self._world.gates.get(subject))
+
+    def recall(self, subject: str) -> Gate | None:
+        return self._last.get(subject)
+
+    def _remember(self, gate: Gate | None) -> Gate | None:
+        if gate is not None and (gate.money is not None or gate.grants):
+            self._last[gate.subject] = replace(gate, counts={}, holds={})
+        return gate
 
     def finish_recount(self, write: Recounted) -> bool:
         self._world.called("gate.finish_recount")
@@ -196,6 +209,65 @@ class MemoryOutcomes:
     def _put(self, outcome: Outcome) -> None:
         at = outcome.at
         self._world.outcomes[at.account, at.origin_ms, at.key] = outcome
+
+
+class MemoryGrants:
+    """Grant rows; the same rules as the table's conditions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def open(self, row: GrantRow) -> GrantRow:
+        self._world.called("grants.open")
+        there = self._by_source(row.account, row.source, row.source_id)
+        if there is not None:
+            return there
+        rows = self._world.grants.setdefault(row.account, [])
+        rows.append(replace(row, number=len(rows)))
+        return rows[-1]
+
+    def rows(self, account: str) -> list[GrantRow]:
+        self._world.called("grants.rows")
+        return list(self._world.grants.get(account, ()))
+
+    def get(self, account: str, number: int) -> GrantRow | None:
+        self._world.called("grants.get")
+        rows = self._world.grants.get(account, [])
+        return rows[number] if number < len(rows) else None
+
+    def by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
+        self._world.called("grants.by_source")
+        return self._by_source(account, source, source_id)
+
+    def begin_clawback(self, row: GrantRow, pending: Pending) -> bool:
+        self._world.called("grants.begin_clawback")
+        now = self._now(row)
+        if now.pending is not None or len(now.clawbacks) != len(row.clawbacks):
+            return False
+        self._put(replace(now, pending=pending))
+        return True
+
+    def end_clawback(self, row: GrantRow, done: Clawback) -> bool:
+        self._world.called("grants.end_clawback")
+        now = self._now(row)
+        if now.pending is None or now.pending.source_id != done.source_id or len(now.clawbacks) != len(row.clawbacks):
+            return False
+        self._put(replace(now, pending=None, clawbacks=(*now.clawbacks, done)))
+        return True
+
+    def end(self, row: GrantRow, ended: Ended) -> None:
+        self._world.called("grants.end")
+        self._put(replace(self._now(row), ended=ended))
+
+    def _by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
+        rows = self._world.grants.get(account, ())
+        return next((row for row in rows if (row.source, row.source_id) == (source, source_id)), None)
+
+    def _now(self, row: GrantRow) -> GrantRow:
+        return self._world.grants[row.account][row.number]
+
+    def _put(self, row: GrantRow) -> None:
+        self._world.grants[row.account][row.number] = row
 
 
 class MemoryMarkers:

@@ -113,6 +113,24 @@ class CustomerInUse(Conflict):
         super().__init__(f"Stripe customer `{customer}` is mapped to another account; unmap it there first.")
 
 
+class CurrencyMismatch(Conflict):
+    code = "currency_mismatch"
+
+    def __init__(self, plan: str, wanted: str, current: str) -> None:
+        super().__init__(
+            f"The plan `{plan}` is in {wanted}, this billing period in {current}; move with the next period "
+            "(`when: period_end`).",
+            (FieldError("plan", "currency_mismatch"),),
+        )
+
+
+class TooManyGrants(Conflict):
+    code = "too_many_grants"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} grants of this account are open, the most there can be; use or take back some.")
+
+
 class BodyTooLarge(TollgateError):
     code, status, title = "body_too_large", 413, "Body too large"
 
@@ -156,6 +174,26 @@ class UnknownPlan(Invalid):
 
     def __init__(self, plan: str) -> None:
         super().__init__(f"No plan `{plan}`; GET /v1/plans lists them.", (FieldError("plan", "unknown_plan"),))
+
+
+class IdempotencyKeyRequired(Invalid):
+    code = "idempotency_key_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send an `Idempotency-Key`: credits must not be given twice.",
+            (FieldError("idempotency_key", "missing"),),
+        )
+
+
+class UnknownGrant(Invalid):
+    code = "unknown_grant"
+
+    def __init__(self, source_id: str) -> None:
+        super().__init__(
+            f"No credits were given under `{source_id}` by this source; GET …/ledger lists what was.",
+            (FieldError("refund_of", "unknown_grant"),),
+        )
 
 
 class MemberRequired(Invalid):

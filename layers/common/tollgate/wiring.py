@@ -18,6 +18,7 @@ from tollgate.clock import system_clock
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.store import GateTable, transact_part
 from tollgate.ids import uuid7
+from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.store import EventTable
 
@@ -54,6 +55,7 @@ def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
         incarnate=uuid7,
         nonce=lambda: os.urandom(4),
         pause=pause,
+        grants=GrantTable(env["TOLLGATE_EVENTS_TABLE"]),
         seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
     )
 

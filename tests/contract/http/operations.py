@@ -19,6 +19,7 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),
     "unfreezeAccount": ("POST", "/v1/accounts/bad/unfreeze", {}),
     "changePlan": ("POST", "/v1/accounts/bad/plan", {"plan": "seats"}),
+    "putControls": ("PUT", "/v1/accounts/bad/controls", {"soft_limit": "5", "block_overage": True}),
     "createKey": ("POST", "/v1/keys", {"name": "k", "scopes": ["read"]}),
 }
 """Every operation with a body, and one that it would take."""
@@ -29,6 +30,8 @@ READS = {
     "listAccounts": ("GET", "/v1/accounts"),
     "getUsage": ("GET", "/v1/accounts/bad/usage"),
     "listEvents": ("GET", "/v1/accounts/bad/events"),
+    "getControls": ("GET", "/v1/accounts/bad/controls"),
+    "listAudit": ("GET", "/v1/accounts/bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }

@@ -73,7 +73,7 @@ def test_all_that_a_pricing_page_needs(page: Surface) -> None:
         "period": {"interval": "month", "anchor": "calendar"},
         "base_fee": "3",
         "seats": None,
-        "meters": [{"id": "messages", "name": "Messages", "unit": "message"}],
+        "meters": [{"id": "messages", "name": "Messages", "unit": "message", "kind": "sum"}],
         "prices": [
             {
                 "meter": "messages",
@@ -92,6 +92,7 @@ def test_all_that_a_pricing_page_needs(page: Surface) -> None:
         "overage": "on",
         "spend_cap": None,
         "grants": [{"meter": "messages", "units": "5", "every": "once", "rollover_max": None}],
+        "packs": [],
         "limits": [],
         "features": {"sso": True},
     }
@@ -148,6 +149,52 @@ def test_limits_say_what_they_are_for(page: Surface) -> None:
         "window": "day",
         "max": "10",
     }
+
+
+def test_packs_levels_and_limits_of_money_and_of_all(surface: Surface) -> None:
+    publish(
+        surface,
+        """
+currency: usd
+default_plan: p
+meters:
+  messages: {name: Messages, unit: message, stripe_event_name: messages}
+  disk: {name: Storage, unit: GB, kind: level}
+plans:
+  p:
+    prices: [{meter: messages, scheme: per_unit, unit_price: "1"}]
+    packs:
+      - {id: small, meter: messages, units: 500, price: "9.00", priority: 3, expires_days: 365}
+      - {id: large, name: Large, meter: messages, units: 5000, price: "80"}
+    limits:
+      - {id: money, per: member, amount: "20.00"}
+      - {id: space, meter: disk, max: 50}
+      - {id: address, meter: messages, per: "dimension:ip", window: day, max: 7, where: {model: a}}
+      - {id: everyone, meter: messages, per: plan, window: lifetime, max: 9}
+""",
+    )
+    plan = by_id(surface)["p"]
+    assert plan["meters"] == [
+        {"id": "disk", "name": "Storage", "unit": "GB", "kind": "level"},
+        {"id": "messages", "name": "Messages", "unit": "message", "kind": "sum"},
+    ]
+    assert plan["packs"] == [
+        {"id": "small", "name": "small", "meter": "messages", "units": "500", "price": "9", "expires_days": 365},
+        {"id": "large", "name": "Large", "meter": "messages", "units": "5000", "price": "80", "expires_days": None},
+    ]
+    assert plan["limits"] == [
+        {"id": "money", "per": "member", "meters": [], "window": "period", "max": None, "amount": "20"},
+        {"id": "space", "per": "account", "meters": ["disk"], "window": "lifetime", "max": "50"},
+        {
+            "id": "address",
+            "per": "dimension:ip",
+            "meters": ["messages"],
+            "where": {"model": "a"},
+            "window": "day",
+            "max": "7",
+        },
+        {"id": "everyone", "per": "plan", "meters": ["messages"], "window": "lifetime", "max": "9"},
+    ]
 
 
 def test_it_may_be_kept_for_five_minutes(page: Surface) -> None:

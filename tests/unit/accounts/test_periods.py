@@ -19,8 +19,9 @@ from tollgate.accounts.store import AccountTable, RulesTable, new_row, row_item,
 from tollgate.catalog.model import BillingPeriod, Catalog, Meter, Plan, Price
 from tollgate.catalog.store import CatalogTable
 from tollgate.gate.store import GateTable
-from tollgate.http.manage_routes import ManageApiDeps, get_usage
+from tollgate.http.manage_routes import ManageApiDeps
 from tollgate.http.routing import Request
+from tollgate.http.usage_routes import get_usage
 from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.store import EventTable

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group
-from tollgate.gate.hold import Hold, HoldFormatError, expiry_of, incarnation_of, unpack
+from tollgate.gate.hold import (
+    PAID,
+    WAIVED,
+    Hold,
+    HoldFormatError,
+    Part,
+    expiry_of,
+    incarnation_of,
+    paid_whole,
+    unpack,
+)
 from tollgate.ids import uuid7
 
 NOW = 1_795_262_400_000
@@ -21,21 +31,26 @@ amounts = st.builds(
     st.integers(-12, 0),
 )
 slot_sets = st.sets(st.integers(0, 300), max_size=6).map(lambda slots: tuple(sorted(slots)))
-groups = st.builds(Group, st.integers(0, 255), amounts, slot_sets)
+groups = st.builds(Group, st.sampled_from([0, 1, 2, 253, ONE_PER_RESERVATION]), amounts, slot_sets)
+"""254 tells that parts follow."""
+parts = st.builds(Part, st.integers(0, 253), st.sampled_from([PAID, WAIVED, 0, 1, 900]), amounts)
 times = st.integers(0, (1 << 48) - 1)
 
 
 @st.composite
 def holds(draw: st.DrawFn) -> Hold:
+    taken = tuple(draw(st.lists(groups, max_size=4)))
+    split = st.one_of(st.just(()), st.just(paid_whole(taken)), st.lists(parts, max_size=4).map(tuple))
     return Hold(
         incarnation=uuid7(draw(times), draw(st.binary(min_size=10, max_size=10))),
         expires_at=draw(st.integers(0, (1 << 40) - 1)),
         origin_ms=draw(times),
         fingerprint=draw(st.binary(min_size=4, max_size=4)),
-        groups=tuple(draw(st.lists(groups, max_size=4))),
+        groups=taken,
         mark=draw(st.one_of(st.just(b""), st.binary(min_size=4, max_size=4))),
         id_range=draw(st.one_of(st.none(), st.tuples(times, times))),
         keyed=draw(st.booleans()),
+        parts=draw(split),
     )
 
 

@@ -17,8 +17,24 @@ from hypothesis import strategies as st
 from tests.support.gate import daily_plan, world
 from tests.support.memory import MemoryGates, MemoryOutcomes, World
 from tollgate import dynamo
-from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, HoldWrite, Recounted, Step
+from tollgate.gate.item import (
+    Count,
+    CounterWrite,
+    Gate,
+    GateWrite,
+    Grant,
+    GrantMove,
+    HoldWrite,
+    Money,
+    MoneyAdd,
+    MoneySet,
+    Paid,
+    PaidMove,
+    Recounted,
+    Step,
+)
 from tollgate.gate.store import GateTable, transact_part, update_request
+from tollgate.usage.grant import FOREVER
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, UsedItem, Void
 from tollgate.usage.store import EventTable
 
@@ -47,6 +63,29 @@ def counters(draw: st.DrawFn) -> Count:
     return Count(draw(windows), held + draw(units), held)
 
 
+meters = st.sampled_from([0, 1, 253])
+numbers = st.integers(0, 3)
+monies = st.builds(
+    Money,
+    windows,
+    units,
+    st.dictionaries(meters, st.builds(Paid, units, units, units, units), max_size=2),
+    st.lists(units, max_size=3).map(tuple),
+)
+grants = st.builds(
+    Grant,
+    meters,
+    units,
+    st.integers(0, 99),
+    windows,
+    st.sampled_from([300, FOREVER]),
+    st.sampled_from(["", "month"]),
+    units,
+    units,
+    units,
+)
+
+
 @st.composite
 def gates(draw: st.DrawFn) -> Gate:
     frozen = draw(st.sampled_from([False, False, False, True]))
@@ -57,7 +96,53 @@ def gates(draw: st.DrawFn) -> Gate:
         draw(st.dictionaries(slots, counters(), max_size=4)),
         draw(st.dictionaries(keys, packed, max_size=3)),
         "nonce" if frozen else None,
+        draw(st.one_of(st.none(), monies, monies)),
+        draw(st.dictionaries(numbers, grants, max_size=3)),
     )
+
+
+@st.composite
+def paid_moves(draw: st.DrawFn, slot: int, there: Paid | None) -> PaidMove:
+    at = Decimal(5) if there is None else there.taken
+    low = draw(st.sampled_from([None, at, at, at - 1, at + 1]))
+    high = draw(st.sampled_from([None, at, at, at + 1, at - 1]))
+    sign = draw(st.sampled_from([1, 1, -1]))
+    taken, held = sign * draw(units), sign * draw(units)
+    return PaidMove(slot, taken, held, low, draw(st.booleans()), high, draw(units), draw(units))
+
+
+@st.composite
+def money_writes(draw: st.DrawFn, gate: Gate, creating: bool) -> MoneyAdd | MoneySet | None:
+    there = gate.money
+    if creating:
+        return draw(st.one_of(st.none(), st.builds(MoneySet, st.none(), monies)))
+    if draw(st.booleans()):
+        expect = draw(st.sampled_from([there, there, there, None]))
+        if expect is not None and draw(st.integers(0, 4)) == 0:
+            expect = draw(monies)
+        seen = {slot: gate.counts.get(slot) for slot in draw(st.sets(slots, max_size=2))}
+        if draw(st.integers(0, 4)) == 0:
+            seen[0] = draw(st.one_of(st.none(), counters()))
+        return MoneySet(expect, draw(monies), tuple(sorted(seen.items())))
+    if there is None:
+        return draw(st.sampled_from([None, MoneyAdd(0, (), Decimal(1))]))
+    spent = there.spend
+    return MoneyAdd(
+        draw(st.sampled_from([there.period, there.period, there.period, 100])),
+        tuple(draw(paid_moves(slot, there.paid.get(slot))) for slot in sorted(draw(st.sets(meters, max_size=2)))),
+        draw(st.sampled_from([Decimal(0), Decimal("0.01"), -spent, Decimal(3)])),
+        draw(st.sampled_from([None, spent, spent, spent + 1, spent - Decimal("0.01")])),
+    )
+
+
+@st.composite
+def grant_moves(draw: st.DrawFn, number: int, there: Grant | None) -> GrantMove:
+    left = Decimal(5) if there is None else there.left
+    low = draw(st.sampled_from([None, left, left, left + 1, left - 1]))
+    exactly = draw(st.sampled_from([None, None, left, left, left + 1]))
+    taken = Decimal(0) if there is None else there.clawed
+    clawed = draw(st.sampled_from([None, None, (taken, taken + 1), (Decimal(3), Decimal(4)), (taken, taken)]))
+    return GrantMove(number, draw(st.sampled_from([-left, Decimal(0), Decimal("2.5")])), low, exactly, clawed)
 
 
 @st.composite
@@ -93,6 +178,9 @@ def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
     freeze = draw(st.sampled_from([None, None, None, "other"]))
     new_rev = draw(st.integers(1, 3))
     touched, named = draw(st.sets(slots, max_size=3)), draw(st.sets(keys, max_size=2))
+    burned = set() if creating else draw(st.sets(numbers, max_size=2))
+    added = draw(st.sets(numbers, max_size=1)) - burned
+    gone = set() if creating else draw(st.sets(numbers, max_size=1)) - burned - added
     return GateWrite(
         gate.subject,
         rev,
@@ -101,7 +189,46 @@ def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
         tuple(draw(hold_writes(key, gate.holds.get(key), creating)) for key in sorted(named)),
         None if creating else draw(st.sampled_from([None, None, 2, 3, 500])),
         freeze,
+        draw(money_writes(gate, creating)),
+        tuple(draw(grant_moves(number, gate.grants.get(number))) for number in sorted(burned)),
+        tuple((number, draw(grants)) for number in sorted(added)),
+        tuple(
+            (
+                number,
+                draw(st.sampled_from([gate.grants[number].left, Decimal(1)])) if number in gate.grants else Decimal(0),
+            )
+            for number in sorted(gone)
+        ),
+        None if creating else draw(st.sampled_from([None, None, len(gate.grants), 2])),
     )
+
+
+def number(value: Decimal | int) -> dict[str, str]:
+    return {"N": f"{Decimal(value):f}"}
+
+
+def money_item(money: Money | None) -> dict[str, object]:
+    if money is None:
+        return {}
+    found: dict[str, object] = {
+        str(slot): {"M": {"t": number(p.taken), "h": number(p.held), "c": number(p.credited), "w": number(p.waived)}}
+        for slot, p in money.paid.items()
+    }
+    past = {"L": [number(spend) for spend in money.past]}
+    return {**found, "id": number(money.period), "s": number(money.spend), "x": past}
+
+
+def grant_item(grant: Grant) -> dict[str, object]:
+    ends = {} if grant.ends == FOREVER else {"e": number(grant.ends)}
+    found: dict[str, Decimal | int] = {
+        "m": grant.meter,
+        "l": grant.left,
+        "p": grant.priority,
+        "s": grant.starts,
+    }
+    found |= {name: value for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)) if value}
+    every = {"r": {"S": grant.every}} if grant.every else {}
+    return {**{name: number(value) for name, value in found.items()}, **ends, **every}
 
 
 def stored(gate: Gate) -> None:
@@ -116,8 +243,8 @@ def stored(gate: Gate) -> None:
             }
         },
         "h": {"M": {key: {"B": raw} for key, raw in gate.holds.items()}},
-        "p": {"M": {}},
-        "g": {"M": {}},
+        "p": {"M": money_item(gate.money)},
+        "g": {"M": {str(number): {"M": grant_item(grant)} for number, grant in gate.grants.items()}},
     }
     if gate.recount is not None:
         item["z"] = {"S": gate.recount}
@@ -162,6 +289,7 @@ def test_the_end_of_a_recount_does_what_it_means(data: st.DataObject) -> None:
         data.draw(st.integers(1, 3)),
         other.counts,
         other.holds,
+        other.money,
     )
     for _ in range(2):  # sent again it must not apply again
         assert GATES.finish_recount(write) == MemoryGates(made).finish_recount(write)
@@ -180,6 +308,7 @@ used_items = st.builds(
     credit_funded=units,
     waived=units,
     priced=st.booleans(),
+    credits=st.lists(st.tuples(numbers, units), max_size=2).map(tuple),
 )
 
 

@@ -7,17 +7,20 @@ plan and coming back refills nothing. The rules row numbers every counter that t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tollgate.catalog.model import BillingPeriod, Limit, Meter, Plan, matches, weighed, weight_of
+from tollgate.accounts import overrides
+from tollgate.catalog.model import BillingPeriod, Limit, Meter, Plan, credited, matches, weighed, weight_of
 from tollgate.errors import MemberRequired, UnknownMeter
 from tollgate.periods import PeriodRule
-from tollgate.quantities import ONE, plain
+from tollgate.quantities import ONE
 from tollgate.windows import PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
+
+if TYPE_CHECKING:
+    from tollgate.accounts.terms import Terms
 
 CONCURRENT = "concurrent"
 ONE_PER_RESERVATION = 255
@@ -55,6 +58,17 @@ class Frozen(NamedTuple):
     since: int
 
 
+class Controls(NamedTuple):
+    """What the customer set: money in the plan's currency, None where nothing was said. They never loosen the plan."""
+
+    soft_limit: Decimal | None = None
+    """Where the customer wants to be told."""
+    hard_limit: Decimal | None = None
+    """What usage of a billing period must not come to more than."""
+    block_overage: bool | None = None
+    """True: nothing past what is included and prepaid. False opts in to overage where the plan asks for that."""
+
+
 class NextPlan(NamedTuple):
     """A plan version that the account moves to at epoch second `at`, the end of a billing period."""
 
@@ -83,10 +97,19 @@ class AccountRow:
     email: str | None = None
     name: str | None = None
     overrides: str | None = None
-    """Canonical JSON of the operator's overrides: `overrides_text`."""
+    """Canonical JSON of the operator's overrides (`accounts/overrides.py`)."""
     next_plan: NextPlan | None = None
     subscription_anchor: int | None = None
     """Epoch seconds of the `billing_cycle_anchor` that Stripe told last; None: none yet."""
+    controls: Controls = Controls()
+
+    @property
+    def changes_at(self) -> int | None:
+        """Epoch second at which the row changes without being asked: a plan begins, or an override ends."""
+        following, ends = self.next_plan, None if self.overrides is None else overrides.read(self.overrides).ends
+        if following is None or (ends is not None and ends < following.at):
+            return ends
+        return following.at
 
 
 class RuledLimit(NamedTuple):
@@ -128,6 +151,10 @@ class Rules:
     meters: Mapping[str, Meter]
     counters: tuple[Counter, ...]
     limits: tuple[RuledLimit, ...]
+    terms: Terms | None = None
+    """None: neither prices nor credits."""
+    member_terms: Terms | None = None
+    """None: no money limit for members."""
 
     @property
     def account(self) -> str:
@@ -146,19 +173,28 @@ class Rules:
         return Item(meter, quantity, weighed(found, quantity, weight), dimensions, weight)
 
     def covers(self, meter: str) -> bool:
-        """Whether the plan prices or limits the meter, or takes everything."""
+        """Whether the plan prices or limits the meter or gives credits of it, or takes everything."""
         return (
             self.plan.unlimited
             or any(price.meter == meter for price in self.plan.prices)
+            or meter in credited(self.plan)
             or any(meter in ruled.limit.meters for ruled in self.limits)
         )
 
     def priced_meters(self) -> frozenset[str]:
         return frozenset(price.meter for price in self.plan.prices)
 
-    def period_counter(self, meter: str) -> Counter | None:
+    def terms_of(self, per: str) -> Terms | None:
+        """What money and credits mean to one kind of gate."""
+        return self.terms if per == "account" else self.member_terms
+
+    def period_start(self, at: int) -> int:
+        """The start of the billing period at an epoch second."""
+        return window_at(PERIOD, self.row.calendar, at).start
+
+    def period_counter(self, meter: str, per: str = "account") -> Counter | None:
         """The counter of a meter's units in the billing period, where the account keeps one."""
-        key = CounterKey("account", (meter,), PERIOD.text, ())
+        key = CounterKey(per, (meter,), PERIOD.text, ())
         return next((counter for counter in self.counters if counter.key == key), None)
 
     def limits_for(self, items: Iterable[Item], per: str) -> list[RuledLimit]:
@@ -237,8 +273,12 @@ def needed_counters(plan: Plan) -> list[CounterKey]:
     """The counters that a plan version reads, each once: those of its limits, and for each meter that it prices or
     limits the units of the billing period (what the usage answer shows, and what prices are counted on)."""
     metered = {price.meter for price in plan.prices} | {meter for limit in plan.limits for meter in limit.meters}
+    metered |= credited(plan)
     totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered)]
-    return list(dict.fromkeys([*(counter_key(limit) for limit in plan.limits), *totals]))
+    if any(limit.amount is not None for limit in plan.limits):
+        totals += [CounterKey("member", (price.meter,), PERIOD.text, ()) for price in plan.prices]
+    counted = [counter_key(limit) for limit in plan.limits if limit.amount is None]
+    return list(dict.fromkeys([*counted, *totals]))
 
 
 def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int | None = None) -> PeriodRule:
@@ -272,20 +312,6 @@ def moved_on(row: AccountRow, plan: Plan, meters: Iterable[str]) -> AccountRow:
     return with_plan(replace(row, next_plan=None), plan, meters, row.next_plan.at - 1)
 
 
-def overrides_text(maxima: Mapping[str, Decimal | None]) -> str:
-    """Overrides as a row keeps them and answers show them: other maxima by limit id, None for unlimited."""
-    limits = {name: {"max": None if most is None else plain(most)} for name, most in maxima.items()}
-    return json.dumps({"limits": limits}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def overridden(row: AccountRow) -> dict[str, Decimal | None]:
-    """The maxima that `row.overrides` says, by limit id."""
-    if row.overrides is None:
-        return {}
-    limits = json.loads(row.overrides).get("limits", {})
-    return {name: None if one["max"] is None else Decimal(one["max"]) for name, one in limits.items()}
-
-
 def _ruled(limit: Limit, counter: Counter, maxima: Mapping[str, Decimal | None]) -> RuledLimit:
     if limit.id in maxima:
         return RuledLimit(limit, counter, maxima[limit.id], "operator")
@@ -298,6 +324,17 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
         for slot, (key, since) in enumerate(row.counters)
     )
     by_key = {counter.key: counter for counter in counters}
-    maxima = overridden(row)
-    limits = tuple(_ruled(limit, by_key[counter_key(limit)], maxima) for limit in plan.limits)
-    return Rules(row, plan, meters, counters, limits)
+    said = overrides.read(row.overrides)
+    plan = overrides.applied(said, plan)
+    counted = [limit for limit in plan.limits if limit.amount is None]
+    limits = tuple(_ruled(limit, by_key[counter_key(limit)], said.maxima) for limit in counted)
+    if not plan.prices and not credited(plan):
+        return Rules(row, plan, meters, counters, limits)
+    from tollgate.accounts import terms  # with the first account that has prices: the gate starts without rating
+
+    slots = {meter: slot for slot, meter in enumerate(row.meters)}
+    controls = row.controls
+    cap = terms.lowest_cap(plan, meters, {**said.caps, "customer": controls.hard_limit})
+    account = terms.account_terms(plan, meters, slots, cap, terms.overage_stopped(plan, controls.block_overage))
+    members = terms.member_terms(plan, meters, slots, overridden=said.amounts.keys())
+    return Rules(row, plan, meters, counters, limits, account, members)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from tollgate.accounts.rules import AccountRow, Frozen, NextPlan, Rules, overridden, with_plan
+from tollgate.accounts.audit import entry
+from tollgate.accounts.currency import check_same, in_currency
+from tollgate.accounts.overrides import read
+from tollgate.accounts.rules import AccountRow, Frozen, NextPlan, Rules, with_plan
 from tollgate.accounts.store import AccountTable, RulesTable, new_row, renewed
+from tollgate.catalog.frozen import PlanVersion
+from tollgate.catalog.model import Meter, Plan
 from tollgate.catalog.store import CatalogTable
 from tollgate.errors import Busy, UnknownAccount, UnknownLimit
 from tollgate.gate.apply_rules import apply_rules
@@ -36,12 +41,18 @@ class AccountPatch:
     email: object = ABSENT
     name: object = ABSENT
     overrides: object = ABSENT
+    """Their canonical text."""
+    fits: Callable[[Plan, Mapping[str, Meter]], None] | None = None
+    """Checks the overrides against the plan that the account will be on, and its meters. Raises Invalid."""
+    by: str | None = None
+    """Who asks for it, for the audit."""
 
 
 def put_account(deps: AccountDeps, account: str, patch: AccountPatch) -> tuple[Rules, bool]:
     """Create or merge; returns the rules now and whether the account is new.
 
-    Raises UnknownPlan, UnknownTimezone, CustomerInUse, Busy.
+    Raises UnknownPlan, CurrencyMismatch, UnknownTimezone, UnknownLimit, CustomerInUse, Busy, and what `patch.fits`
+    raises.
     """
     now = deps.gate.clock() // 1000
     for tried in range(TRIES):
@@ -51,12 +62,12 @@ def put_account(deps: AccountDeps, account: str, patch: AccountPatch) -> tuple[R
         if row is not None:
             changed = patched(deps, row, patch, now)
             # Unchanged is applied, too: an earlier try may have written the row and died before it reached the gate.
-            if changed == row or deps.accounts.update(renewed(changed), row):
+            if changed == row or _written(deps, changed, row, patch.by):
                 return _applied(deps, account), False
             continue
         plan = patch.plan if isinstance(patch.plan, str) else _default_plan(deps)
         fresh = patched(deps, new_row(account, deps.catalog, plan, now), replace(patch, plan=ABSENT), 0)
-        if deps.accounts.create(fresh):
+        if deps.accounts.create(fresh, entry(None, fresh, patch.by, deps.gate.clock())):
             return _applied(deps, account), True
     raise Busy
 
@@ -66,8 +77,7 @@ def patched(deps: AccountDeps, row: AccountRow, patch: AccountPatch, now: int) -
     if patch.plan is not ABSENT:
         plan = patch.plan if isinstance(patch.plan, str) else _default_plan(deps)
         if plan != row.plan:
-            version = deps.catalog.current_version(plan)
-            row = with_plan(replace(row, next_plan=None), version.plan, version.meters, now)
+            row = _moved_now(deps, row, deps.catalog.current_version(plan), now)
     if patch.timezone is not ABSENT:
         timezone = patch.timezone if isinstance(patch.timezone, str) else "UTC"
         zone(timezone)
@@ -80,11 +90,22 @@ def patched(deps: AccountDeps, row: AccountRow, patch: AccountPatch, now: int) -
     }
     row = replace(row, **simple)
     if row.overrides is not None and patch.overrides is not ABSENT:
-        limits = deps.catalog.version(row.plan, row.plan_version).plan.limits
-        unknown = sorted(set(overridden(row)) - {limit.id for limit in limits})
+        version = deps.catalog.version(row.plan, row.plan_version)
+        said = read(row.overrides)
+        unknown = sorted({*said.maxima, *said.amounts} - {limit.id for limit in version.plan.limits})
         if unknown:
             raise UnknownLimit(unknown[0], row.plan)
+        if patch.fits is not None:
+            patch.fits(version.plan, version.meters)
     return row
+
+
+def _moved_now(deps: AccountDeps, row: AccountRow, to: PlanVersion, now: int) -> AccountRow:
+    """`row` on another plan version from `now` on, same revision. Raises CurrencyMismatch."""
+    before = deps.catalog.version(row.plan, row.plan_version).plan
+    check_same(before, to.plan)
+    stays = in_currency(replace(row, next_plan=None), before, to.plan)
+    return with_plan(stays, to.plan, to.meters, now)
 
 
 def anchored(row: AccountRow, anchor_s: int, now: int) -> AccountRow:
@@ -100,47 +121,58 @@ def anchored(row: AccountRow, anchor_s: int, now: int) -> AccountRow:
     return replace(row, calendar=calendar, subscription_anchor=anchor_s)
 
 
-def change_plan(deps: AccountDeps, account: str, plan: str, *, at_period_end: bool = False) -> Rules:
+def change_plan(
+    deps: AccountDeps, account: str, plan: str | None, *, at_period_end: bool = False, by: str | None = None
+) -> Rules:
     """Move an account to the current version of `plan`, its own plan included: now, or with the next billing period.
-    The last word counts: it takes the place of a move that was to come. Raises UnknownPlan, UnknownAccount."""
-    version = deps.catalog.current_version(plan)
+    None cancels: it falls back to the catalogue's default plan. Counters stay as they are. The last word counts: it
+    takes the place of a move that was to come. Raises UnknownPlan, UnknownAccount, CurrencyMismatch."""
+    version = deps.catalog.current_version(_default_plan(deps) if plan is None else plan)
     now = deps.gate.clock() // 1000
-    there = (plan, version.plan.version)
+    there = (version.plan.id, version.plan.version)
 
     def moved(row: AccountRow) -> AccountRow:
         stays = replace(row, next_plan=None)
         if (row.plan, row.plan_version) == there:
             return stays
         if not at_period_end:
-            return with_plan(stays, version.plan, version.meters, now)
+            return _moved_now(deps, row, version, now)
         end = window_at(PERIOD, row.calendar, now).end
         assert end is not None, "billing periods end"
         return replace(row, next_plan=NextPlan(*there, end))
 
-    return _change(deps, account, moved)
+    return change(deps, account, moved, by)
 
 
-def freeze(deps: AccountDeps, account: str, reason: str) -> Rules:
+def freeze(deps: AccountDeps, account: str, reason: str, by: str | None = None) -> Rules:
     """Refuse every new reservation from the very next one on; commits and usage are still recorded."""
     since = deps.gate.clock() // 1000
-    return _change(deps, account, lambda row: row if row.frozen else replace(row, frozen=Frozen(reason, since)))
+    return change(deps, account, lambda row: row if row.frozen else replace(row, frozen=Frozen(reason, since)), by)
 
 
-def unfreeze(deps: AccountDeps, account: str) -> Rules:
-    return _change(deps, account, lambda row: replace(row, frozen=None))
+def unfreeze(deps: AccountDeps, account: str, by: str | None = None) -> Rules:
+    return change(deps, account, lambda row: replace(row, frozen=None), by)
 
 
-def _change(deps: AccountDeps, account: str, change: Callable[[AccountRow], AccountRow]) -> Rules:
+def change(deps: AccountDeps, account: str, changed: Callable[[AccountRow], AccountRow], by: str | None) -> Rules:
+    """Write what `changed` makes of the rules row, with its audit entry, and bring the gate to it before answering.
+    What `changed` raises changes nothing. Raises UnknownAccount, Busy."""
     for tried in range(TRIES):
         if tried:
             deps.gate.pause(tried)
         row = deps.rules.row(account)
         if row is None:
             raise UnknownAccount(account)
-        changed = change(row)
-        if changed == row or deps.accounts.update(renewed(changed), row):
+        wanted = changed(row)
+        # Unchanged is applied, too: an earlier try may have written the row and died before it reached the gate.
+        if wanted == row or _written(deps, wanted, row, by):
             return _applied(deps, account)
     raise Busy
+
+
+def _written(deps: AccountDeps, changed: AccountRow, row: AccountRow, by: str | None) -> bool:
+    after = renewed(changed)
+    return deps.accounts.update(after, row, entry(row, after, by, deps.gate.clock()))
 
 
 def _applied(deps: AccountDeps, account: str) -> Rules:

@@ -1,7 +1,8 @@
 """The accounts table: rules rows, the list of accounts, and which Stripe customer belongs to which account.
 
-Rules row: `pk` account, `sk` `rules`. List row: `pk` `#accounts`, `sk` `<created ms>#<account>`, put in the same
-transaction. Customer row: `pk` `customer#<Stripe id>`, `sk` `customer`: unique both ways, changed with the rules row.
+Rules row: `pk` account, `sk` `rules`; beside it the audit of its changes (`audit_store.py`). List row: `pk`
+`#accounts`, `sk` `<created ms>#<account>`, put in the same transaction. Customer row: `pk` `customer#<Stripe id>`, `sk`
+`customer`: unique both ways, changed with the rules row.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.accounts.audit import SCHEDULE, Entry, entry
+from tollgate.accounts.audit_store import entry_item, entry_page
+from tollgate.accounts.currency import in_currency
+from tollgate.accounts.overrides import without
 from tollgate.accounts.rules import (
     AccountRow,
+    Controls,
     CounterKey,
     Frozen,
     NextPlan,
@@ -48,28 +54,22 @@ class AccountTable:
         found = answer.get("Item")
         return row_of(found) if found else None
 
-    def create(self, row: AccountRow) -> bool:
-        """Put a new account, its list row and its customer row in one transaction; False where it exists.
+    def create(self, row: AccountRow, entry: Entry | None = None) -> bool:
+        """Put a new account, its list row, audit entry and customer row in one transaction; False where it exists.
         Raises CustomerInUse."""
         listed = {"pk": LIST, "sk": f"{row.created_at * 1000:013d}#{row.account}", "account": row.account}
         parts = [self._put(row_item(row), "attribute_not_exists(pk)"), self._put(dynamo.item(listed), None)]
+        parts += self._entry(row, entry)
         if row.stripe_customer_id is not None:
             parts.append(self._customer(row.stripe_customer_id, row.account))
         return self._transact(parts, row.stripe_customer_id)
 
-    def update(self, row: AccountRow, before: AccountRow) -> bool:
-        """Replace the rules row, guarded by `before.rev`; False where another change came first.
-        Raises CustomerInUse."""
-        guarded = self._put(row_item(row), "rev = :rev", {":rev": dynamo.n(before.rev)})
+    def update(self, row: AccountRow, before: AccountRow, entry: Entry | None = None) -> bool:
+        """Replace the rules row, guarded by `before.rev`, with the audit entry in the same transaction; False where
+        another change came first. Raises CustomerInUse."""
+        parts = [self._put(row_item(row), "rev = :rev", {":rev": dynamo.n(before.rev)}), *self._entry(row, entry)]
         if row.stripe_customer_id == before.stripe_customer_id:
-            try:
-                dynamo.client().put_item(**guarded["Put"])
-            except ClientError as error:
-                if dynamo.failed_condition(error):
-                    return False
-                raise
-            return True
-        parts = [guarded]
+            return self._put_alone(parts[0]) if len(parts) == 1 else self._transact(parts, None)
         if before.stripe_customer_id is not None:
             key = {"pk": dynamo.s(f"customer#{before.stripe_customer_id}"), "sk": dynamo.s("customer")}
             parts.append({"Delete": {"TableName": self._table, "Key": key}})
@@ -89,6 +89,22 @@ class AccountTable:
         )
         after = answer.get("LastEvaluatedKey")
         return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
+
+    def audit(self, account: str, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
+        """What was changed, newest first, in revisions below `before`; and the revision to go on from."""
+        return entry_page(self._table, account, limit, before)
+
+    def _entry(self, row: AccountRow, entry: Entry | None) -> list[dict[str, Any]]:
+        return [] if entry is None else [self._put(entry_item(row.account, entry), "attribute_not_exists(pk)")]
+
+    def _put_alone(self, part: dict[str, Any]) -> bool:
+        try:
+            dynamo.client().put_item(**part["Put"])
+        except ClientError as error:
+            if dynamo.failed_condition(error):
+                return False
+            raise
+        return True
 
     def _customer(self, customer: str, account: str) -> dict[str, Any]:
         return self._put(
@@ -130,8 +146,8 @@ class RulesTable:
     def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
         cached = self._cache.get(account)
         if cached is not None:
-            now, following = self._clock(), cached[1].row.next_plan
-            if 0 <= now - cached[0] < CACHE_MS and (following is None or now < following.at * 1000):
+            now, changes_at = self._clock(), cached[1].row.changes_at
+            if 0 <= now - cached[0] < CACHE_MS and (changes_at is None or now < changes_at * 1000):
                 return cached[1]
         row = self.row(account)
         if row is None:
@@ -139,16 +155,24 @@ class RulesTable:
         return self.compiled(row)
 
     def row(self, account: str) -> AccountRow | None:
-        """The rules row as it stands now (consistent read). A plan that is due is written first, by whoever comes
-        along: one conditional put, so that it happens once."""
+        """The rules row as it stands now (consistent read). A plan that is due, or an override that has ended, is
+        written first, by whoever comes along: one conditional write each, so that it happens once. The row's next
+        revision makes the gate notice."""
         row = self._accounts.read(account)
-        while row is not None and row.next_plan is not None and row.next_plan.at * 1000 <= self._clock():
-            version = self._catalog.version(row.next_plan.plan, row.next_plan.version)
-            moved = renewed(moved_on(row, version.plan, version.meters))
-            if self._accounts.update(moved, row):
-                return moved
-            row = self._accounts.read(account)
+        while row is not None and row.changes_at is not None and row.changes_at * 1000 <= self._clock():
+            due = renewed(self._due(row, row.changes_at))
+            written = self._accounts.update(due, row, entry(row, due, SCHEDULE, self._clock()))
+            row = due if written else self._accounts.read(account)
         return row
+
+    def _due(self, row: AccountRow, at: int) -> AccountRow:
+        """`row`, same revision, with what is due at epoch second `at`."""
+        following = row.next_plan
+        if following is None or following.at != at:
+            return replace(row, overrides=without(row.overrides, at))
+        before = self._catalog.version(row.plan, row.plan_version)
+        version = self._catalog.version(following.plan, following.version)
+        return moved_on(in_currency(row, before.plan, version.plan), version.plan, version.meters)
 
     def fresh(self, account: str) -> Rules:
         row = self.row(account)
@@ -212,6 +236,7 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "overrides": row.overrides,
             "next": None if row.next_plan is None else list(row.next_plan),
             "anchor": row.subscription_anchor,
+            "controls": None if row.controls == Controls() else list(row.controls),
         }
     )
 
@@ -235,6 +260,7 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         overrides=row.get("overrides"),
         next_plan=_next_plan_of(row["next"]) if "next" in row else None,
         subscription_anchor=int(row["anchor"]) if "anchor" in row else None,
+        controls=Controls(*row.get("controls", ())),
     )
 
 

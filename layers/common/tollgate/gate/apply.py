@@ -6,9 +6,23 @@ model tests run the real services on it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from decimal import Decimal
 
-from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, Recounted, Step
+from tollgate.gate.item import (
+    Count,
+    CounterWrite,
+    Gate,
+    GateWrite,
+    Grant,
+    Money,
+    MoneyAdd,
+    MoneySet,
+    Paid,
+    PaidMove,
+    Recounted,
+    Step,
+)
 
 
 def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
@@ -35,14 +49,26 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         if after is None or (counter.cap is not None and after.taken > counter.cap):
             return None
         counts[counter.slot] = after
-    return replace(gate, rev=write.new_rev, counts=counts, holds=holds, recount=write.freeze or gate.recount)
+    money = gate.money
+    if isinstance(write.money, MoneySet):
+        if money != write.money.expect or any(gate.counts.get(slot) != count for slot, count in write.money.sure):
+            return None
+        money = write.money.new
+    elif write.money is not None:
+        money = _added(money, write.money)
+        if money is None:
+            return None
+    grants = _granted(gate.grants, write)
+    if grants is None:
+        return None
+    return Gate(write.subject, write.new_rev, counts, holds, write.freeze or gate.recount, money, grants)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
     """The gate after a recount, or None where another recount or change came between."""
     if gate is None or gate.rev != write.frozen_rev or gate.recount != write.nonce:
         return None
-    return Gate(write.subject, write.new_rev, write.counts, write.holds)
+    return Gate(write.subject, write.new_rev, write.counts, write.holds, None, write.money, gate.grants)
 
 
 def _counted(count: Count | None, write: CounterWrite) -> Count | None:
@@ -59,3 +85,53 @@ def _counted(count: Count | None, write: CounterWrite) -> Count | None:
     if write.step is Step.ROLL:
         return Count(write.window, count.held + write.d_taken, count.held + write.d_held)
     return Count(count.window, count.taken + write.d_taken, count.held + write.d_held)
+
+
+def _added(money: Money | None, write: MoneyAdd) -> Money | None:
+    if money is None or money.period != write.period or (write.most is not None and money.spend > write.most):
+        return None
+    paid = dict(money.paid)
+    for move in write.moves:
+        before = paid.get(move.slot)
+        if before is None or not _in_bounds(before.taken, move):
+            return None
+        paid[move.slot] = Paid(
+            before.taken + move.d_taken,
+            before.held + move.d_held,
+            before.credited + move.d_credited,
+            before.waived + move.d_waived,
+        )
+    return money._replace(spend=money.spend + write.d_spend, paid=paid)
+
+
+def _in_bounds(position: Decimal, move: PaidMove) -> bool:
+    if move.low is not None and (position < move.low or (move.low_open and position == move.low)):
+        return False
+    return move.high is None or position <= move.high
+
+
+def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
+    if write.grants_known is not None and len(before) != write.grants_known:
+        return None
+    grants = dict(before)
+    for move in write.grants:
+        grant = grants.get(move.number)
+        if grant is None or (move.low is not None and grant.left < move.low):
+            return None
+        if move.exactly is not None and grant.left != move.exactly:
+            return None
+        clawed = grant.clawed
+        if move.clawed is not None:
+            if clawed != move.clawed[0]:
+                return None
+            clawed = move.clawed[1]
+        grants[move.number] = grant._replace(left=grant.left + move.change, clawed=clawed)
+    for number, left in write.gone_grants:
+        found = grants.pop(number, None)
+        if found is None or found.left != left:
+            return None
+    for number, new in write.new_grants:
+        if number in grants:
+            return None
+        grants[number] = new
+    return grants

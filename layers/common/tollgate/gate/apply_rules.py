@@ -13,6 +13,7 @@ from tollgate.accounts.rules import Rules
 from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.item import GateWrite
+from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 
@@ -34,5 +35,6 @@ def apply_rules(deps: GateDeps, rules: Rules) -> None:
             gate = deps.gates.read(rules.account)
             continue
         rev = None if gate is None else gate.rev
-        gate = deps.gates.write(GateWrite(rules.account, rev, rules.rev)).gate
+        priced = restated(rules, "account", gate, now)
+        gate = deps.gates.write(GateWrite(rules.account, rev, rules.rev, money=priced)).gate
     raise Busy

@@ -7,19 +7,20 @@ hold whose outcome is an event: its expiry, or the retried commit, settles it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import Busy, IdempotencyMismatch
-from tollgate.gate import steps
-from tollgate.gate.ending import end_hold, outcome_at, plan_end
+from tollgate.gate import funding, steps
+from tollgate.gate.ending import end_hold, outcome_at, plan_end, plan_late
 from tollgate.gate.force import grow, shortfall, take_forced
-from tollgate.gate.hold import incarnation_of, unpack
-from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate.hold import Part, incarnation_of, meter_units, unpack
+from tollgate.gate.item import Gate, GateWrite
 from tollgate.gate.limits import LimitState, states
+from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
@@ -27,7 +28,7 @@ from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
-from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, Void
+from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem, Void
 
 TRIES = 12
 FORCED_TTL_S = 300
@@ -106,7 +107,9 @@ class _Commit:
                 if any(group.slots for group in groups):
                     self._hold_unreserved(per, groups)
             elif shortfall(unpack(raw), groups):
-                self.rules, grew = grow(self.deps, self.rules, per, reservation.member, reservation.key, raw, groups)
+                self.rules, self.holds[per], grew = grow(
+                    self.deps, self.rules, per, reservation.member, reservation.key, raw, groups
+                )
                 over = over or grew
             elif per == ACCOUNT:
                 over = self._above_uncounted(raw, groups)
@@ -139,7 +142,7 @@ class _Commit:
         self.holds[per] = taken.pack()
         if shortfall(taken, groups):
             # A reserve of this key, sent again under rules that count here, was first.
-            self.rules, _ = grow(
+            self.rules, self.holds[per], _ = grow(
                 self.deps, self.rules, per, self.reservation.member, self.reservation.key, self.holds[per], groups
             )
 
@@ -149,7 +152,7 @@ class _Commit:
             at=at,
             incarnations={per: incarnation_of(raw) for per, raw in self.holds.items()},
             recorded_ms=max(self.deps.clock(), self.reservation.floor_ms),
-            items=tuple(used_item(plan, item) for item in self.items),
+            items=self._split(unpack(self.holds[ACCOUNT]).parts),
             member=self.reservation.member,
             plan=plan.id,
             plan_version=plan.version,
@@ -161,6 +164,11 @@ class _Commit:
             call=self.call,
             over_reserved=over_reserved,
         )
+
+    def _split(self, held: Iterable[Part]) -> tuple[UsedItem, ...]:
+        """The items with who pays for them, as the parts of a hold say."""
+        share, meters = Splitter(held), self.rules.row.meters
+        return tuple(used_item(item, share.take(meters.index(item.meter), item.units)) for item in self.items)
 
     def _mark_again_if_slow(self, event: Event) -> None:
         """A row that took longer than the seal's grace may be too late for its window: look at that window again."""
@@ -218,15 +226,20 @@ class _Commit:
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
                 return None
             raw = gate.holds.get(event.at.key)
-            own = raw is not None and incarnation_of(raw) == event.incarnations[per]
-            if own:
-                assert raw is not None
+            if raw is not None and incarnation_of(raw) == event.incarnations[per]:
                 alive += 1
-                groups = unpack(raw).groups
-                writes.append(plan_end(self.rules, subject, per, event.at.key, raw, groups, (event,), gate))
+                if per == ACCOUNT:
+                    event = replace(event, items=self._split(unpack(raw).parts))
+                now = self.deps.clock() // 1000
+                write = plan_end(self.rules, subject, per, event.at.key, raw, (event,), gate, now)
+                assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
-                write = plan_end(self.rules, subject, per, event.at.key, b"", (), (event,), gate)
-                writes.append(replace(write, holds=(HoldWrite(event.at.key, raw, raw),)))
+                used = meter_units(self.rules.groups(self.items, per))
+                funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
+                if per == ACCOUNT:
+                    event = replace(event, items=self._split(funded.parts))
+                write = plan_late(self.rules, subject, per, event.at.key, event, gate, funded)
+            writes.append(write)
         event = replace(event, late=alive < len(self.holds))
         if not self.deps.outcomes.commit_late(event, void, writes):
             return None

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from tollgate.accounts.rules import Group, Rules, by_slot
+from tollgate.accounts.rules import Rules
 from tollgate.errors import Busy
-from tollgate.gate import steps
-from tollgate.gate.hold import Hold, incarnation_of, unpack
-from tollgate.gate.item import Gate, GateWrite, HoldWrite
+from tollgate.gate import funding, money, parts, refund, steps
+from tollgate.gate.hold import Hold, Part, incarnation_of, unpack
+from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.steps import UNSEEN, Seen, Sight
@@ -35,12 +35,15 @@ def plan_end(
     per: str,
     key: str,
     raw: bytes,
-    groups: Sequence[Group],
     events: Sequence[Event],
     seen: Seen,
-) -> GateWrite:
-    """The write that ends the hold `raw`: its units out, the units of `events` (of one call) in."""
-    reserved = by_slot(groups)
+    now: int,
+    recalled: Gate | None = None,
+) -> GateWrite | funding.Look:
+    """The write that ends the hold `raw`: its units out, the units of `events` (of one call) in. `recalled`: money as
+    a guess for a gate that was not read; Look where that is not enough."""
+    hold = unpack(raw)
+    reserved = hold.units()
     actual: dict[int, Decimal] = {}
     for event in events:
         for slot, units in event_units(rules, event, per).items():
@@ -58,8 +61,59 @@ def plan_end(
         )
         if write is not None:
             counters.append(write)
+    unread = isinstance(seen, Sight)
+    gate = money.recalled(rules, recalled) if isinstance(seen, Sight) else seen
+    ended = refund.end(rules, per, gate, parts.held_parts(rules, per, hold), events, now, certain=not unread)
+    if isinstance(ended, funding.Look):
+        return ended
     rev = rules.rev if isinstance(seen, Sight) or seen is None else seen.rev
-    return GateWrite(subject, rev, rules.rev, tuple(counters), (HoldWrite(key, raw, None),))
+    holds = (HoldWrite(key, raw, None),)
+    return GateWrite(subject, rev, rules.rev, tuple(counters), holds, money=ended.money, grants=ended.grants)
+
+
+def plan_late(
+    rules: Rules, subject: str, per: str, key: str, event: Event, gate: Gate, funded: funding.Taking
+) -> GateWrite:
+    """The write that counts `event` on a gate where its own hold is gone. Asserts what stands at its key as seen."""
+    counters = []
+    for slot, units in sorted(event_units(rules, event, per).items()):
+        write = steps.settle(rules, rules.counters[slot], gate.counts.get(slot), event.recorded_s, ZERO, units)
+        if write is not None:
+            counters.append(write)
+    there = gate.holds.get(key)
+    return GateWrite(
+        subject,
+        gate.rev,
+        rules.rev,
+        tuple(counters),
+        (HoldWrite(key, there, there),),
+        money=funded.money,
+        grants=funded.grants,
+        grants_known=funded.grants_known,
+    )
+
+
+def plan_back(rules: Rules, per: str, gate: Gate, holds: Sequence[tuple[str, bytes]], now: int) -> GateWrite:
+    """The write that takes holds (key, packed) out of a gate and gives all their units back. `rules` are as new as the
+    gate's, or newer."""
+    back: dict[int, Decimal] = {}
+    held: list[Part] = []
+    for _, raw in holds:
+        hold = unpack(raw)
+        for slot, units in hold.units().items():
+            back[slot] = back.get(slot, ZERO) + units
+        held += parts.held_parts(rules, per, hold)
+    ended = refund.end(rules, per, gate, held, (), now)
+    assert isinstance(ended, refund.Ending), "nothing is guessed of a gate that was read"
+    return GateWrite(
+        gate.subject,
+        gate.rev,
+        rules.rev,
+        tuple(CounterWrite.back(slot, units) for slot, units in sorted(back.items())),
+        tuple(HoldWrite(key, raw, None) for key, raw in holds),
+        money=ended.money,
+        grants=ended.grants,
+    )
 
 
 def end_hold(
@@ -107,14 +161,18 @@ def end_hold(
                 seen = deps.gates.read(subject)
                 continue
         assert raw is not None
-        groups = unpack(raw).groups
-        if any(slot >= len(rules.counters) for slot in by_slot(groups)):
+        if any(slot >= len(rules.counters) for slot in unpack(raw).units()):
             rules = deps.rules.fresh(rules.account)  # the hold names counters of newer rules
         if per == ACCOUNT and rules.rev != members_at:
             members_at = rules.rev
             for event in events:
                 _count_new_members(deps, rules, event)
-        written = deps.gates.write(plan_end(rules, subject, per, key, raw, groups, events, seen))
+        now = deps.clock() // 1000
+        write = plan_end(rules, subject, per, key, raw, events, seen, now, deps.gates.recall(subject))
+        if isinstance(write, funding.Look):
+            seen = deps.gates.read(subject)
+            continue
+        written = deps.gates.write(write)
         if written.applied:
             return written.gate
         seen = written.gate

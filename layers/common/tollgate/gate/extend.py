@@ -12,10 +12,10 @@ from decimal import Decimal
 
 from tollgate.accounts.rules import Group, Item, Rules
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
-from tollgate.gate import steps
+from tollgate.gate import funding, parts, refund, steps
 from tollgate.gate.ending import outcome_at
-from tollgate.gate.force import covering, shortfall
-from tollgate.gate.hold import Hold, incarnation_of, unpack
+from tollgate.gate.force import covering, fund_growth, shortfall
+from tollgate.gate.hold import Hold, incarnation_of, meter_units, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
@@ -39,6 +39,8 @@ class Extended:
     limits: Sequence[LimitState]
     refused: Refuse | None = None
     frozen: bool = False
+    refused_by: str = ACCOUNT
+    """Which gate: `account` or `member`."""
 
 
 class _Refused(Exception):
@@ -91,7 +93,7 @@ def _extend_all(
                 _check_rules(deps, rules)
             shown = _shown(deps, rules, listed, per, refused.gate, reservation.member)
             own = unpack(refused.gate.holds[reservation.key])
-            return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None)
+            return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None, per)
         except (_RulesChanged, AlreadyCommitted, AlreadyReleased):
             _shrink_all_back(deps, rules, reservation, done)
             raise
@@ -154,14 +156,32 @@ def _extend_one(
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
+        funded = fund_growth(rules, per, gate, hold, new, now, forced=False)
+        short = funded if isinstance(funded, funding.Short) else None
+        if short is None and hold.expires_at <= now:
+            short = funding.past_promise(rules, per, gate, meter_units(hold.groups), now)
+        if refusal is None and short is not None:
+            refusal = Refuse(None, short.requested, short.remaining, short)
         if refusal is not None:
-            assert refusal.limit is not None
-            keys = expired_keys(gate, now, reservation.key, refusal.limit.counter.slot)
+            slot = None if refusal.limit is None else refusal.limit.counter.slot
+            keys = expired_keys(gate, now, reservation.key, slot)
             if not keys:
                 raise _Refused(refusal, gate)
             gate = reclaim(deps, rules, gate, keys, member)
             continue
-        write = GateWrite(subject, gate.rev, rules.rev, counters, (HoldWrite(reservation.key, raw, new.pack()),))
+        assert isinstance(funded, funding.Taking)
+        if per == ACCOUNT:
+            new = replace(new, parts=parts.more_parts(hold.parts, funded.parts))
+        write = GateWrite(
+            subject,
+            gate.rev,
+            rules.rev,
+            counters,
+            (HoldWrite(reservation.key, raw, new.pack()),),
+            money=funded.money,
+            grants=funded.grants,
+            grants_known=funded.grants_known,
+        )
         written = deps.gates.write(write)
         if written.applied and written.gate is not None:
             return written.gate, raw, new.pack()
@@ -225,12 +245,18 @@ def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: st
     gate = deps.gates.read(subject)
     if gate is None or gate.rev < 0 or gate.holds.get(reservation.key) != new:
         return
-    before, after = unpack(old).units(), unpack(new).units()
+    if gate.rev > rules.rev:
+        rules = deps.rules.fresh(rules.account)
+    before, after = unpack(old), unpack(new)
+    had = before.units()
     back = tuple(
-        CounterWrite.back(slot, units - before.get(slot, ZERO))
-        for slot, units in sorted(after.items())
-        if units > before.get(slot, ZERO)
+        CounterWrite.back(slot, units - had.get(slot, ZERO))
+        for slot, units in sorted(after.units().items())
+        if units > had.get(slot, ZERO)
     )
-    deps.gates.write(
-        GateWrite(subject, gate.rev, max(gate.rev, rules.rev), back, (HoldWrite(reservation.key, new, old),))
-    )
+    # A member's gate alone comes here, the narrow one: its parts follow from its units.
+    more = parts.less_parts(parts.held_parts(rules, per, after), parts.held_parts(rules, per, before))
+    ended = refund.end(rules, per, gate, more, (), deps.clock() // 1000)
+    assert isinstance(ended, refund.Ending), "nothing is guessed of a gate that was read"
+    holds = (HoldWrite(reservation.key, new, old),)
+    deps.gates.write(GateWrite(subject, gate.rev, rules.rev, back, holds, money=ended.money, grants=ended.grants))

@@ -13,15 +13,16 @@ from decimal import Decimal
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Rules, by_slot
 from tollgate.errors import Busy
-from tollgate.gate import steps, taking
-from tollgate.gate.hold import Hold, expiry_of, unpack
+from tollgate.gate import funding, money, parts, steps, taking
+from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
+from tollgate.gate.recurring import give_due
 from tollgate.gate.steps import UNSEEN, Seen
 from tollgate.quantities import ZERO
-from tollgate.usage.outcome import MEMBER
+from tollgate.usage.outcome import ACCOUNT, MEMBER
 
 TRIES = 40
 LINGER_S = 120
@@ -41,7 +42,8 @@ def take_forced(
             deps.pause(tried - 2)
         now_ms = deps.clock()
         hold = replace(hold, incarnation=deps.incarnate(now_ms))
-        plan = taking.plan_take(rules, taking.Wanted(subject, per, key, hold, (), forced=True), seen, now_ms // 1000)
+        wanted = taking.Wanted(subject, per, key, hold, (), forced=True)
+        plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
         if isinstance(plan, taking.Send):
             try:
                 written = deps.gates.write(plan.write, retry=False)
@@ -62,6 +64,10 @@ def take_forced(
             if written.applied and written.gate is not None:
                 return marked, written.gate, rules
             seen = written.gate
+        elif isinstance(plan, funding.Look):
+            seen = deps.gates.read(subject)
+        elif isinstance(plan, taking.CreditsDue):
+            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
         elif isinstance(plan, taking.Stale):
             rules = deps.rules.fresh(rules.account)
         elif isinstance(plan, taking.NeedsRecount):
@@ -82,11 +88,11 @@ def grow(
     key: str,
     raw: bytes,
     groups: Sequence[Group],
-) -> tuple[Rules, bool]:
+) -> tuple[Rules, bytes, bool]:
     """Grow the own hold until it covers `groups` on every counter; a hold that is gone stays gone.
 
-    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force
-    and whether the hold had to grow.
+    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force,
+    the hold as it is now, and whether it had to grow.
     """
     subject = subject_of(rules.account, per, member)
     counted = member if per == "member" else None
@@ -105,30 +111,67 @@ def grow(
                 rules = deps.rules.fresh(rules.account)
             found = seen.holds.get(key)
             if found is None or unpack(found).incarnation != incarnation:
-                return rules, False
+                return rules, raw, False
             raw = found
         elif seen is None:
-            return rules, False
+            return rules, raw, False
         hold = unpack(raw)
         lacking = shortfall(hold, groups)
         if not lacking:
-            return rules, False
+            return rules, raw, False
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
             continue
+        known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
         grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
+        funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
+        if not isinstance(funded, funding.Taking):
+            seen = deps.gates.read(subject)
+            continue
+        grown = replace(grown, parts=parts.more_parts(hold.parts, funded.parts) if per == ACCOUNT else ())
         counters = tuple(
             steps.take(rules, rules.counters[slot], steps.seen_count(seen, slot), now, units, units, None)
             for slot, units in sorted(lacking.items())
         )
         rev = seen.rev if isinstance(seen, Gate) else rules.rev
-        write = GateWrite(subject, rev, rules.rev, counters, (HoldWrite(key, raw, grown.pack()),))
+        write = GateWrite(
+            subject,
+            rev,
+            rules.rev,
+            counters,
+            (HoldWrite(key, raw, grown.pack()),),
+            money=funded.money,
+            grants=funded.grants,
+            grants_known=funded.grants_known,
+        )
         written = deps.gates.write(write)
         if written.applied:
-            return rules, True
+            return rules, grown.pack(), True
         seen = written.gate
     raise Busy
+
+
+def fund_growth(
+    rules: Rules,
+    per: str,
+    gate: Gate | None,
+    hold: Hold,
+    grown: Hold,
+    now: int,
+    *,
+    forced: bool,
+    certain: bool = True,
+) -> funding.Taking | funding.Short | funding.Look:
+    """Who pays for what `grown` has above `hold`. A hold whose meter nobody paid for when it was made stays so."""
+    before = meter_units(hold.groups)
+    funded = {part.meter_slot for part in hold.parts}
+    more = {
+        slot: units - before.get(slot, ZERO)
+        for slot, units in meter_units(grown.groups).items()
+        if units > before.get(slot, ZERO) and (per != ACCOUNT or slot in funded or not before.get(slot))
+    }
+    return funding.take(rules, per, gate, more, now, forced=forced, certain=certain)
 
 
 def shortfall(hold: Hold, groups: Sequence[Group]) -> dict[int, Decimal]:
@@ -148,7 +191,7 @@ def covering(held: Sequence[Group], wanted: Sequence[Group]) -> tuple[Group, ...
     want = by_slot(new)
     if any(want.get(slot, ZERO) < units for slot, units in by_slot(old).items()):
         new = [*old, *_on_top(old, new)]
-    had, asked, placed = _by_meter(held), _by_meter(wanted), _by_meter(new)
+    had, asked, placed = meter_units(held), meter_units(wanted), meter_units(new)
     uncounted = [
         Group(meter, rest, ())
         for meter in sorted({*had, *asked})
@@ -161,20 +204,12 @@ def _counted(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.slots and group.meter_slot != ONE_PER_RESERVATION]
 
 
-def _by_meter(groups: Sequence[Group]) -> dict[int, Decimal]:
-    totals: dict[int, Decimal] = {}
-    for group in groups:
-        if group.meter_slot != ONE_PER_RESERVATION:
-            totals[group.meter_slot] = totals.get(group.meter_slot, ZERO) + group.units
-    return totals
-
-
 def _on_top(held: Sequence[Group], wanted: Sequence[Group]) -> list[Group]:
     """Groups that add, by counter, exactly what `wanted` has above `held`, of the meters that it has more of."""
     found: list[Group] = []
     had = by_slot(held)
     lacking = {slot: units - had.get(slot, ZERO) for slot, units in by_slot(wanted).items()}
-    for meter in sorted(_by_meter(wanted)):
+    for meter in sorted(meter_units(wanted)):
         before = by_slot([group for group in held if group.meter_slot == meter])
         more: dict[int, Decimal] = {}
         for slot, units in by_slot([group for group in wanted if group.meter_slot == meter]).items():

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
+
+from tollgate.quantities import ZERO
 
 
 class Count(NamedTuple):
@@ -20,6 +23,49 @@ class Count(NamedTuple):
     window: int
     taken: Decimal
     held: Decimal
+
+
+class Paid(NamedTuple):
+    """The paid position of one meter in the billing period: `taken` = used + `held`, without what credits funded or
+    what was waived. Those are counted beside it once they are used."""
+
+    taken: Decimal
+    held: Decimal
+    credited: Decimal = ZERO
+    waived: Decimal = ZERO
+
+
+class Money(NamedTuple):
+    """What one billing period has come to: `spend` is the charge of all paid positions under the rules of the gate's
+    revision. All of it rolls over in one write."""
+
+    period: int
+    """Start, in epoch seconds."""
+    spend: Decimal
+    paid: Mapping[int, Paid]
+    """By meter slot. A position is kept when its meter loses its price: coming back refills nothing."""
+    past: tuple[Decimal, ...] = ()
+    """What the closed periods before came to, the latest first; at most three."""
+
+
+class Grant(NamedTuple):
+    """Prepaid credits: units of one meter. `left` excludes reserved units. Times in epoch seconds."""
+
+    meter: int
+    """The meter's slot."""
+    left: Decimal
+    priority: int
+    starts: int
+    ends: int
+    """Exclusive; FOREVER where it never expires."""
+    every: str = ""
+    """Of a plan's grant: how often it comes."""
+    units: Decimal = ZERO
+    """Of a plan's grant: how many were given, without what was carried over."""
+    carried: Decimal = ZERO
+    """Units left of the windows before that it began with."""
+    clawed: Decimal = ZERO
+    """Units taken back so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +79,9 @@ class Gate:
     """Packed holds by key hash."""
     recount: str | None = None
     """Nonce of the recount that froze the gate."""
+    money: Money | None = None
+    grants: Mapping[int, Grant] = MappingProxyType({})
+    """By grant number."""
 
 
 class Step(Enum):
@@ -66,6 +115,51 @@ class CounterWrite(NamedTuple):
         return cls(slot, Step.BACK, -units, -units)
 
 
+class PaidMove(NamedTuple):
+    """One meter's change inside a piece of its price. Where bounds are set, the position before the write lies in
+    [`low`, `high`], or (`low`, `high`] with `low_open`."""
+
+    slot: int
+    d_taken: Decimal
+    d_held: Decimal
+    low: Decimal | None = None
+    low_open: bool = False
+    high: Decimal | None = None
+    d_credited: Decimal = ZERO
+    d_waived: Decimal = ZERO
+
+
+class MoneyAdd(NamedTuple):
+    """Positions and spend move, whatever others do meanwhile inside the same pieces."""
+
+    period: int
+    """Asserted."""
+    moves: tuple[PaidMove, ...]
+    d_spend: Decimal = ZERO
+    most: Decimal | None = None
+    """Where set: the spend before the write is at most this."""
+
+
+class MoneySet(NamedTuple):
+    """Asserts the money exactly as it was seen and replaces it: first use, a new period, other prices, across an edge.
+    `sure`: counters that the new state was made from, asserted, too."""
+
+    expect: Money | None
+    new: Money
+    sure: tuple[tuple[int, Count | None], ...] = ()
+
+
+class GrantMove(NamedTuple):
+    """`left` changes. `low`: at least so much is left before; `exactly`: just so much is."""
+
+    number: int
+    change: Decimal
+    low: Decimal | None = None
+    exactly: Decimal | None = None
+    clawed: tuple[Decimal, Decimal] | None = None
+    """Where set: what was taken back so far (asserted), and with this write."""
+
+
 class HoldWrite(NamedTuple):
     """`expect` None: no such hold; `new` None: removed. Both set and equal: asserted only."""
 
@@ -86,6 +180,14 @@ class GateWrite:
     """Where set: fewer holds than this before the write."""
     freeze: str | None = None
     """Where set: the nonce of the recount that this write begins (`new_rev` is then negative)."""
+    money: MoneyAdd | MoneySet | None = None
+    grants: tuple[GrantMove, ...] = ()
+    new_grants: tuple[tuple[int, Grant], ...] = ()
+    """Put where the number is free."""
+    gone_grants: tuple[tuple[int, Decimal], ...] = ()
+    """(number, left): taken out where exactly so much is left."""
+    grants_known: int | None = None
+    """Where set: so many grants are in the gate before the write, so that none is overlooked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +200,7 @@ class Recounted:
     new_rev: int
     counts: Mapping[int, Count]
     holds: Mapping[str, bytes]
+    money: Money | None = None
 
 
 class Written(NamedTuple):

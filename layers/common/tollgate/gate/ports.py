@@ -9,6 +9,7 @@ from typing import Protocol
 from tollgate.accounts.rules import Rules
 from tollgate.clock import Clock
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
+from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
 
 
@@ -22,6 +23,10 @@ class GateStore(Protocol):
 
     def read(self, subject: str) -> Gate | None:
         """A consistent read."""
+
+    def recall(self, subject: str) -> Gate | None:
+        """Money and credits of the gate as this process saw them last, without counters and holds: a guess, which the
+        write's own conditions tell from the truth. None where it saw none."""
 
     def finish_recount(self, write: Recounted) -> bool: ...
 
@@ -48,6 +53,27 @@ class OutcomeStore(Protocol):
 
     def commit_late(self, event: Event, over: Void, writes: Sequence[GateWrite]) -> bool:
         """One transaction: exactly `over` becomes `event`, and the gate writes apply; False where any part fails."""
+
+
+class GrantStore(Protocol):
+    def open(self, row: GrantRow) -> GrantRow:
+        """Put a grant under the next free number, once for each source; returns the row that stands there now."""
+
+    def rows(self, account: str) -> list[GrantRow]:
+        """All grants of an account, oldest first (consistent)."""
+
+    def get(self, account: str, number: int) -> GrantRow | None: ...
+
+    def by_source(self, account: str, source: str, source_id: str) -> GrantRow | None: ...
+
+    def begin_clawback(self, row: GrantRow, pending: Pending) -> bool:
+        """Write down what is to be taken back; False where another clawback of the grant is under way or came first."""
+
+    def end_clawback(self, row: GrantRow, done: Clawback) -> bool:
+        """Write down what was; False where somebody else has."""
+
+    def end(self, row: GrantRow, ended: Ended) -> None:
+        """Write down how the grant stood when nothing could be used or come back any more."""
 
 
 class Markers(Protocol):
@@ -84,6 +110,7 @@ class GateDeps:
     """4 random bytes."""
     pause: Callable[[int], None]
     """Waits a little before try number n; jittered, so that contenders part."""
+    grants: GrantStore
     seal_grace_ms: int = 60_000
 
 

@@ -8,15 +8,13 @@ void whose hold is still there is not an end). A crash in between leaves voids w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from tollgate.accounts.rules import Rules
-from tollgate.gate.ending import end_hold, outcome_at
+from tollgate.gate.ending import end_hold, outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, unpack
-from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
+from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.taking import expired_keys
-from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, Void, counts_for
 
 SEVERAL = 4
@@ -38,7 +36,7 @@ def reclaim(deps: GateDeps, rules: Rules, gate: Gate, keys: Sequence[str], membe
             free.append((key, raw))
     if not free or seen is None:
         return seen
-    return _give_back(deps, rules, seen, free)
+    return _give_back(deps, rules, seen, free, member)
 
 
 def _became(deps: GateDeps, account: str, key: str, hold: Hold, per: str) -> list[Event]:
@@ -55,7 +53,9 @@ def _became(deps: GateDeps, account: str, key: str, hold: Hold, per: str) -> lis
     return []
 
 
-def _give_back(deps: GateDeps, rules: Rules, gate: Gate, free: Sequence[tuple[str, bytes]]) -> Gate | None:
+def _give_back(
+    deps: GateDeps, rules: Rules, gate: Gate, free: Sequence[tuple[str, bytes]], member: str | None
+) -> Gate | None:
     seen: Gate | None = gate
     for _ in range(4):
         if seen is None or seen.rev < 0:
@@ -63,19 +63,10 @@ def _give_back(deps: GateDeps, rules: Rules, gate: Gate, free: Sequence[tuple[st
         still = [(key, raw) for key, raw in free if seen.holds.get(key) == raw]
         if not still:
             return seen
-        back: dict[int, Decimal] = {}
-        for _, raw in still:
-            for slot, units in unpack(raw).units().items():
-                back[slot] = back.get(slot, ZERO) + units
-        written = deps.gates.write(
-            GateWrite(
-                seen.subject,
-                seen.rev,
-                max(rules.rev, seen.rev),
-                tuple(CounterWrite.back(slot, units) for slot, units in sorted(back.items())),
-                tuple(HoldWrite(key, raw, None) for key, raw in still),
-            )
-        )
+        if seen.rev > rules.rev:
+            rules = deps.rules.fresh(rules.account)
+        per = ACCOUNT if member is None else MEMBER
+        written = deps.gates.write(plan_back(rules, per, seen, still, deps.clock() // 1000))
         seen = written.gate
         if written.applied:
             return seen

@@ -20,6 +20,7 @@ from tollgate.gate.force import take_forced
 from tollgate.gate.hold import Hold
 from tollgate.gate.item import Gate
 from tollgate.gate.limits import states
+from tollgate.gate.parts import Split, Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
@@ -109,13 +110,16 @@ def _record_account(
     now_ms = max(now_ms, floor_ms)
     deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
     call = deps.nonce()
+    share = Splitter(holds[None].parts)
     new: list[Event] = []
     put: dict[int, Event] = {}
     keys: set[str] = set()
     for one in weighed:
-        row = _row(rules, one, holds, token, now_ms, call)
+        slot = rules.row.meters.index(one.item.meter)
+        row = _row(rules, one, holds, share.take(slot, one.item.units, keep=True), token, now_ms, call)
         there = deps.outcomes.put_event(row)
         if there is None or (isinstance(there, Event) and there.call == call and one.event.key not in keys):
+            share.take(slot, one.item.units)
             new.append(row)  # put now, or by this very call and its answer lost inside the SDK
             put[one.index] = row
             keys.add(one.event.key)
@@ -207,7 +211,15 @@ def _hold(
     return holds, floor * 1000, rules
 
 
-def _row(rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: str, now_ms: int, call: bytes) -> Event:
+def _row(
+    rules: Rules,
+    one: _Weighed,
+    holds: Mapping[str | None, Hold],
+    split: Split,
+    token: str,
+    now_ms: int,
+    call: bytes,
+) -> Event:
     event = one.event
     incarnations = {ACCOUNT: holds[None].incarnation}
     if one.member is not None:
@@ -216,7 +228,7 @@ def _row(rules: Rules, one: _Weighed, holds: Mapping[str | None, Hold], token: s
         at=OutcomeKey(event.account, one.origin_ms, event.key),
         incarnations=incarnations,
         recorded_ms=now_ms,
-        items=(used_item(rules.plan, one.item),),
+        items=(used_item(one.item, split),),
         member=event.member,
         plan=rules.plan.id,
         plan_version=rules.plan.version,

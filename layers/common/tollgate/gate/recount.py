@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Counter, Group, Rules, windowed_end
 from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
-from tollgate.gate.item import Count, Gate, GateWrite, Recounted
+from tollgate.gate.item import Count, Gate, GateWrite, Money, Recounted
+from tollgate.gate.money import restated, true_money
 from tollgate.gate.ports import AnswerLost, GateDeps
 from tollgate.ids import uuid7_ms
 from tollgate.quantities import ZERO
@@ -38,6 +40,16 @@ class Found:
 
     subject: str
     changed: Mapping[int, tuple[Count | None, Count]]
+    money: tuple[Money | None, Money | None] | None = None
+    """(before, after) where paid positions or spend were wrong."""
+
+
+class Truth(NamedTuple):
+    """A gate as its events and open holds say."""
+
+    counts: dict[int, Count]
+    holds: dict[str, bytes]
+    money: Money | None
 
 
 def recount(
@@ -77,12 +89,16 @@ def recount(
             rules = deps.rules.fresh(rules.account)
         assert gate.recount is not None
         now = deps.clock() // 1000
-        counts, holds = true_counts(deps, rules, gate, per, member, now)
-        if deps.gates.finish_recount(Recounted(subject, gate.rev, gate.recount, rules.rev, counts, holds)):
+        truth = true_counts(deps, rules, gate, per, member, now)
+        counts = truth.counts
+        if deps.gates.finish_recount(
+            Recounted(subject, gate.rev, gate.recount, rules.rev, counts, truth.holds, truth.money)
+        ):
             changed = {
                 slot: (gate.counts.get(slot), count) for slot, count in counts.items() if gate.counts.get(slot) != count
             }
-            return Found(subject, changed)
+            rated = -gate.rev == rules.rev and truth.money != gate.money  # else newer rules have other prices
+            return Found(subject, changed, (gate.money, truth.money) if rated else None)
         if gate.recount in mine:
             return Found(subject, {})  # somebody else finished it, from rows read after it was begun
     raise Busy
@@ -101,14 +117,13 @@ def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
         if gate is not None and gate.rev < 0:
             recount(deps, rules, rules.account, None, {})
         else:
-            deps.gates.write(GateWrite(rules.account, None if gate is None else gate.rev, rules.rev))
+            priced = restated(rules, "account", gate, deps.clock() // 1000)
+            deps.gates.write(GateWrite(rules.account, None if gate is None else gate.rev, rules.rev, money=priced))
     raise Busy
 
 
-def true_counts(
-    deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, now: int
-) -> tuple[dict[int, Count], dict[str, bytes]]:
-    """Counters and holds as events and open holds say, for a gate that stands still."""
+def true_counts(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, now: int) -> Truth:
+    """Counters, holds and money as events and open holds say, for a gate that stands still."""
     kept = [counter for counter in rules.counters if counter.key.per == per]
     fresh = [counter for counter in kept if counter.slot not in gate.counts]
     holds = {key: unpack(raw) for key, raw in gate.holds.items()}
@@ -120,7 +135,8 @@ def true_counts(
             held[slot] = held.get(slot, ZERO) + units
     windowed = [counter for counter in kept if counter.kind is not None]
     starts = {counter.slot: _start(rules, counter, gate.counts.get(counter.slot), now) for counter in windowed}
-    events = _settled_events(deps, rules, gate, per, member, min(starts.values(), default=now))
+    since = [*starts.values(), now] if gate.money is None else [*starts.values(), gate.money.period]
+    events = _settled_events(deps, rules, gate, per, member, min(since))
     counts: dict[int, Count] = {}
     for counter in kept:
         slot = counter.slot
@@ -146,7 +162,8 @@ def true_counts(
         reserved = held.get(slot, ZERO)
         if slot in gate.counts or used or reserved or counter in fresh:
             counts[slot] = Count(start, used + reserved, reserved)
-    return counts, {key: hold.pack() for key, hold in holds.items()}
+    packed = {key: hold.pack() for key, hold in holds.items()}
+    return Truth(counts, packed, true_money(rules, per, gate, holds.values(), events))
 
 
 def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int:

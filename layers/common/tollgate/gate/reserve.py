@@ -14,14 +14,15 @@ from typing import NamedTuple
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
 from tollgate.errors import Busy, IdempotencyMismatch, MemberRequired, UnknownMeter
-from tollgate.gate import taking
-from tollgate.gate.ending import outcome_at
-from tollgate.gate.hold import Hold, expiry_of, unpack
-from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
+from tollgate.gate import funding, taking
+from tollgate.gate.ending import outcome_at, plan_back
+from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
+from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
 from tollgate.gate.recount import recount
+from tollgate.gate.recurring import give_due
 from tollgate.gate.shown import with_counters
 from tollgate.gate.steps import UNSEEN, Seen, taken_now
 from tollgate.quantities import ZERO
@@ -57,7 +58,8 @@ class Granted(NamedTuple):
 
 
 class Denied(NamedTuple):
-    """One refusal, one reason. `state` None: it is no limit (`frozen`, `not_in_plan`, `too_many_open`)."""
+    """One refusal, one reason. `state` None: it is no limit (`frozen`, `not_in_plan`, `too_many_open`, or money or
+    credits: then `short` says whose promise it was, and `per` whose gate refused)."""
 
     code: str
     rules: Rules
@@ -67,6 +69,8 @@ class Denied(NamedTuple):
     resets_at: int | None
     limits: Sequence[LimitState]
     reason: str | None = None
+    short: funding.Short | None = None
+    per: str = ACCOUNT
 
 
 class _RulesChanged(Exception):
@@ -114,6 +118,48 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     raise Busy
 
 
+def subjects_of(rules: Rules, items: Sequence[Item], member: str | None) -> list[str]:
+    """The gates that a request goes through, from narrow to wide. Raises MemberRequired."""
+    if rules.member_needed(items, member) and any(group.slots for group in rules.groups(items, MEMBER)):
+        return [MEMBER, ACCOUNT]
+    return [ACCOUNT]
+
+
+def outside_rules(rules: Rules, items: Sequence[Item]) -> Denied | None:
+    """The refusal of what no gate needs to be asked for: a frozen account, a meter that is not in the plan."""
+    frozen = rules.row.frozen
+    requested = sum((item.units for item in items), ZERO)
+    if frozen is not None:
+        return Denied("frozen", rules, requested, ZERO, None, None, (), frozen.reason)
+    if all(rules.covers(item.meter) for item in items):
+        return None
+    return Denied("not_in_plan", rules, requested, ZERO, None, None, ())
+
+
+def denied_by(
+    rules: Rules,
+    refusal: taking.Refuse,
+    gate: Gate | None,
+    per: str,
+    ruled: Sequence[RuledLimit],
+    member: str | None,
+    now: int,
+) -> Denied:
+    """The refusal by one gate, with the limits (`ruled`) as they stand."""
+    limits, short = states(rules, ruled, gate, member, now), refusal.short
+    if short is not None:
+        return Denied(
+            short.code, rules, short.requested, short.remaining, None, short.resets_at, limits, short=short, per=per
+        )
+    if refusal.limit is None:
+        return Denied("too_many_open", rules, refusal.requested, ZERO, None, None, limits)
+    state = next(state for state in limits if state.ruled is refusal.limit)
+    resets = state.resets_at
+    if refusal.limit.limit.concurrent is not None and gate is not None:
+        resets = min((expiry_of(raw) for raw in gate.holds.values()), default=None)
+    return Denied("limit_reached", rules, refusal.requested, refusal.remaining, state, resets, limits)
+
+
 class _Attempt:
     """One pass over the gates under one revision of the rules. `mine`: what it took."""
 
@@ -121,12 +167,10 @@ class _Attempt:
         self.deps, self.rules, self.asked = deps, rules, asked
         self.mine: dict[str, _Taken] = {}
         self.items = asked.weigh(rules)
-        self.subjects = [ACCOUNT]
-        if rules.member_needed(self.items, asked.member) and any(g.slots for g in rules.groups(self.items, MEMBER)):
-            self.subjects = [MEMBER, ACCOUNT]
+        self.subjects = subjects_of(rules, self.items, asked.member)
 
     def decide(self) -> Granted | Denied:
-        outside = self._outside_rules()
+        outside = outside_rules(self.rules, self.items)
         if outside is not None:
             return self._granted_before() or self._refuse(outside)
         for per in self.subjects:
@@ -159,11 +203,6 @@ class _Attempt:
     def _subject(self, per: str) -> str:
         return subject_of(self.asked.account, per, self.asked.member)
 
-    def _outside_rules(self) -> str | None:
-        if self.rules.row.frozen is not None:
-            return "frozen"
-        return None if all(self.rules.covers(item.meter) for item in self.items) else "not_in_plan"
-
     # -- taking from one gate ------------------------------------------------------------------------------------
 
     def _take(self, per: str) -> _Taken | _Refused | Granted:
@@ -175,7 +214,7 @@ class _Attempt:
                 deps.pause(tried - 2)
             now_ms = deps.clock()
             wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits)
-            plan = taking.plan_take(rules, wanted, seen, now_ms // 1000)
+            plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
             if isinstance(plan, taking.Send):
                 try:
                     written = deps.gates.write(plan.write, retry=False)
@@ -190,6 +229,12 @@ class _Attempt:
                 raise _RulesChanged
             if isinstance(plan, taking.Mismatch):
                 raise IdempotencyMismatch
+            if isinstance(plan, funding.Look):
+                seen = deps.gates.read(subject)
+                continue
+            if isinstance(plan, taking.CreditsDue):
+                seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
+                continue
             if isinstance(plan, taking.NeedsRecount):
                 recount(deps, rules, subject, self._member(per), by_slot(wanted.hold.groups))
                 seen = deps.gates.read(subject)
@@ -240,7 +285,10 @@ class _Attempt:
             when = resets_at(self.rules, ruled.counter, count, now)
             if worst is None or when > worst[0]:
                 worst = (when, taking.Refuse(ruled, self._units(ruled), left))
-        return None if worst is None else worst[1]
+        if worst is not None:
+            return worst[1]
+        short = funding.past_promise(self.rules, MEMBER, taken.gate, meter_units(taken.hold.groups), now)
+        return None if short is None else taking.Refuse(None, short.requested, short.remaining, short)
 
     def _units(self, ruled: RuledLimit) -> Decimal:
         groups = self.rules.groups(self.items, ruled.limit.per)
@@ -272,25 +320,15 @@ class _Attempt:
             found[per] = _Taken(gate, hold, created=False, capped_by=None)
         return self._granted(found)
 
-    def _refuse(self, code: str) -> Denied:
+    def _refuse(self, outside: Denied) -> Denied:
         self.drop_narrow()
-        frozen = self.rules.row.frozen
-        requested = sum((item.units for item in self.items), ZERO)
-        reason = frozen.reason if code == "frozen" and frozen is not None else None
-        return Denied(code, self.rules, requested, ZERO, None, None, (), reason)
+        return outside
 
     def _deny(self, refused: _Refused, per: str) -> Denied:
         dropped = self.drop_narrow()
         gate = dropped if per == MEMBER and dropped is not None else refused.gate
-        now, refusal = self._now(), refused.refusal
-        limits = states(self.rules, self.rules.limits_for(self.items, per), gate, self.asked.member, now)
-        if refusal.limit is None:
-            return Denied("too_many_open", self.rules, refusal.requested, ZERO, None, None, limits)
-        state = next(state for state in limits if state.ruled is refusal.limit)
-        resets = state.resets_at
-        if refusal.limit.limit.concurrent is not None and gate is not None:
-            resets = min((expiry_of(raw) for raw in gate.holds.values()), default=None)
-        return Denied("limit_reached", self.rules, refusal.requested, refusal.remaining, state, resets, limits)
+        limits = self.rules.limits_for(self.items, per)
+        return denied_by(self.rules, refused.refusal, gate, per, limits, self.asked.member, self._now())
 
     def drop_own(self) -> None:
         """Before starting again under newer rules: a hold made or renewed under old ones is not what those ask for."""
@@ -313,14 +351,14 @@ class _Attempt:
             there = deps.outcomes.put_void(Void(at, {MEMBER: taken.hold.incarnation}, "refused", deps.clock()))
             if isinstance(there, Event):
                 return None  # committed meanwhile: its settle, or the hold's expiry, ends it
-        back = tuple(CounterWrite.back(slot, units) for slot, units in sorted(taken.hold.units().items()))
-        rev = taken.gate.rev
+        rules, seen = self.rules, taken.gate
         for _ in range(4):
-            write = GateWrite(self._subject(MEMBER), rev, rev, back, (HoldWrite(key, raw, None),))
-            written = deps.gates.write(write)
+            if seen.rev > rules.rev:
+                rules = deps.rules.fresh(rules.account)
+            written = deps.gates.write(plan_back(rules, MEMBER, seen, [(key, raw)], self._now()))
             if written.applied or written.gate is None or written.gate.holds.get(key) != raw or written.gate.rev < 0:
                 return written.gate  # frozen (rev < 0): the hold expires by itself
-            rev = written.gate.rev
+            seen = written.gate
         return None
 
     # -- granting ------------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """The gate table: one item per subject, changed by one conditional UpdateItem per decision.
 
-Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `p` and `g` (money and credits, next), `h` {key hash ->
-packed hold B}, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test compares
-them on random writes.
+Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {key hash -> packed hold B}, `p` {id N, s N (spend),
+x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number -> {m N (meter
+slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N (carried), k N
+(clawed)}}, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test compares them
+on random writes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +17,29 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tollgate import dynamo
 from tollgate.errors import Busy
-from tollgate.gate.item import Count, CounterWrite, Gate, GateWrite, Recounted, Step, Written
+from tollgate.gate.item import (
+    Count,
+    CounterWrite,
+    Gate,
+    GateWrite,
+    Grant,
+    Money,
+    MoneyAdd,
+    MoneySet,
+    Paid,
+    Recounted,
+    Step,
+    Written,
+)
 from tollgate.gate.ports import AnswerLost
 from tollgate.quantities import EXACT, ZERO
+from tollgate.usage.grant import FOREVER
+
+_MONEY = ("id", "s", "x")
+_PAID = ("t", "h", "c", "w")
+"""The fields of `Paid`, in its order."""
+RECALLED = 2_000
+"""Gates whose money a process remembers."""
 
 
 class GateTable:
@@ -24,6 +47,19 @@ class GateTable:
 
     def __init__(self, table: str) -> None:
         self._table = table
+        self._last: dict[str, Gate] = {}
+
+    def recall(self, subject: str) -> Gate | None:
+        return self._last.get(subject)
+
+    def _seen(self, raw: dynamo.Item) -> Gate:
+        gate = gate_of(raw)
+        if gate.money is not None or gate.grants:
+            self._last.pop(gate.subject, None)  # to the end: the oldest goes first
+            self._last[gate.subject] = replace(gate, counts={}, holds={})
+            if len(self._last) > RECALLED:
+                del self._last[next(iter(self._last))]
+        return gate
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         request = update_request(self._table, write)
@@ -34,25 +70,25 @@ class GateTable:
         except ClientError as error:
             if dynamo.failed_condition(error):
                 found = error.response.get("Item")
-                return Written(False, gate_of(found) if found else None)
+                return Written(False, self._seen(found) if found else None)
             if dynamo.code_of(error) in dynamo.TRANSIENT or _status(error) >= 500:
                 raise AnswerLost if not retry else Busy from error
             raise
         except BotoCoreError as error:
             raise AnswerLost if not retry else Busy from error
-        return Written(True, gate_of(answer["Attributes"]))
+        return Written(True, self._seen(answer["Attributes"]))
 
     def read(self, subject: str) -> Gate | None:
         answer = dynamo.client().get_item(TableName=self._table, Key={"pk": dynamo.s(subject)}, ConsistentRead=True)
         found = answer.get("Item")
-        return gate_of(found) if found else None
+        return self._seen(found) if found else None
 
     def finish_recount(self, write: Recounted) -> bool:
         try:
             dynamo.client().update_item(
                 TableName=self._table,
                 Key={"pk": dynamo.s(write.subject)},
-                UpdateExpression="SET rev = :new, w = :w, h = :h REMOVE z",
+                UpdateExpression="SET rev = :new, w = :w, h = :h, p = :p REMOVE z",
                 ConditionExpression="rev = :frozen AND z = :nonce",
                 ExpressionAttributeValues={
                     ":new": dynamo.n(write.new_rev),
@@ -60,6 +96,7 @@ class GateTable:
                     ":nonce": dynamo.s(write.nonce),
                     ":w": {"M": {str(slot): _count(count) for slot, count in write.counts.items()}},
                     ":h": {"M": {key: dynamo.b(raw) for key, raw in write.holds.items()}},
+                    ":p": _money(write.money),
                 },
             )
         except ClientError as error:
@@ -86,7 +123,60 @@ def gate_of(raw: dynamo.Item) -> Gate:
         counts[int(slot)] = Count(int(fields["id"]["N"]), Decimal(fields["t"]["N"]), Decimal(fields["held"]["N"]))
     holds = {key: bytes(attr["B"]) for key, attr in raw["h"]["M"].items()}
     nonce = raw.get("z")
-    return Gate(raw["pk"]["S"], int(raw["rev"]["N"]), counts, holds, nonce["S"] if nonce else None)
+    return Gate(
+        raw["pk"]["S"],
+        int(raw["rev"]["N"]),
+        counts,
+        holds,
+        nonce["S"] if nonce else None,
+        _money_of(raw["p"]["M"]),
+        {int(number): _grant_of(attr["M"]) for number, attr in raw["g"]["M"].items()},
+    )
+
+
+def _money_of(raw: dynamo.Item) -> Money | None:
+    if not raw:
+        return None
+    paid = {
+        int(name): Paid(*(Decimal(attr["M"][field]["N"]) for field in _PAID))
+        for name, attr in raw.items()
+        if name not in _MONEY
+    }
+    past = tuple(Decimal(attr["N"]) for attr in raw["x"]["L"])
+    return Money(int(raw["id"]["N"]), Decimal(raw["s"]["N"]), paid, past)
+
+
+def _money(money: Money | None) -> dynamo.Attr:
+    if money is None:
+        return {"M": {}}
+    fields: dict[str, dynamo.Attr] = {
+        str(slot): {"M": {field: dynamo.n(value) for field, value in zip(_PAID, paid, strict=True)}}
+        for slot, paid in money.paid.items()
+    }
+    fields["id"], fields["s"] = dynamo.n(money.period), dynamo.n(money.spend)
+    fields["x"] = {"L": [dynamo.n(spend) for spend in money.past]}
+    return {"M": fields}
+
+
+def _grant_of(raw: dynamo.Item) -> Grant:
+    ends = int(raw["e"]["N"]) if "e" in raw else FOREVER
+    meter, starts = int(raw["m"]["N"]), int(raw["s"]["N"])
+    units, carried, clawed = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in ("u", "c", "k"))
+    every = raw["r"]["S"] if "r" in raw else ""
+    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, units, carried, clawed)
+
+
+def _grant(grant: Grant) -> dynamo.Attr:
+    fields = {"m": dynamo.n(grant.meter), "l": dynamo.n(grant.left), "p": dynamo.n(grant.priority)}
+    fields["s"] = dynamo.n(grant.starts)
+    if grant.ends != FOREVER:
+        fields["e"] = dynamo.n(grant.ends)
+    if grant.every:
+        fields["r"] = dynamo.s(grant.every)
+    for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)):
+        if value:
+            fields[name] = dynamo.n(value)
+    return {"M": fields}
 
 
 def update_request(table: str, write: GateWrite) -> dict[str, Any]:
@@ -114,7 +204,86 @@ def update_request(table: str, write: GateWrite) -> dict[str, Any]:
         expression.conditions.append(f"size(h) < {expression.number(write.max_holds)}")
     for counter in write.counters:
         _add_counter(expression, counter)
+    if isinstance(write.money, MoneySet):
+        _set_money(expression, write.money)
+    elif write.money is not None:
+        _add_money(expression, write.money)
+    _add_grants(expression, write)
     return expression.request(table, write.subject)
+
+
+def _set_money(expression: _Expression, write: MoneySet) -> None:
+    before = write.expect
+    entries = 0 if before is None else len(_MONEY) + len(before.paid)
+    expression.conditions.append(f"size(p) = {expression.number(entries)}")
+    if before is not None:
+        # Leaf by leaf: equal numbers are equal however they are spelled, which maps compared whole may not be.
+        expression.conditions.append(f"p.id = {expression.number(before.period)}")
+        expression.conditions.append(f"p.s = {expression.number(before.spend)}")
+        for slot, paid in before.paid.items():
+            path = f"p.{expression.name(f'#p{slot}', str(slot))}"
+            for field, value in zip(_PAID, paid, strict=True):
+                expression.conditions.append(f"{path}.{field} = {expression.number(value)}")
+    for slot, count in write.sure:
+        path = f"w.{expression.name(f'#c{slot}', str(slot))}"
+        if count is None:
+            expression.conditions.append(f"attribute_not_exists({path})")
+            continue
+        expression.conditions.append(
+            f"{path}.id = {expression.number(count.window)} AND {path}.t = {expression.number(count.taken)}"
+            f" AND {path}.held = {expression.number(count.held)}"
+        )
+    expression.sets.append(f"p = {expression.value(_money(write.new))}")
+
+
+def _add_money(expression: _Expression, write: MoneyAdd) -> None:
+    expression.conditions.append(f"p.id = {expression.number(write.period)}")
+    if write.most is not None:
+        expression.conditions.append(f"p.s <= {expression.number(write.most)}")
+    if write.d_spend:
+        expression.sets.append(f"p.s = p.s {expression.change(write.d_spend)}")
+    for move in write.moves:
+        path = f"p.{expression.name(f'#p{move.slot}', str(move.slot))}"
+        bounds = [f"attribute_exists({path})"]
+        if move.low is not None:
+            bounds = [f"{path}.t {'>' if move.low_open else '>='} {expression.number(move.low)}"]
+        if move.high is not None:
+            bounds.append(f"{path}.t <= {expression.number(move.high)}")
+        expression.conditions += bounds
+        changes = (move.d_taken, move.d_held, move.d_credited, move.d_waived)
+        for field, change in zip(_PAID, changes, strict=True):
+            if change:
+                expression.sets.append(f"{path}.{field} = {path}.{field} {expression.change(change)}")
+
+
+def _add_grants(expression: _Expression, write: GateWrite) -> None:
+    if write.grants_known is not None:
+        expression.conditions.append(f"size(g) = {expression.number(write.grants_known)}")
+    for move in write.grants:
+        path = f"g.{expression.name(f'#g{move.number}', str(move.number))}"
+        if move.exactly is not None:
+            expression.conditions.append(f"{path}.l = {expression.number(move.exactly)}")
+        elif move.low is not None:
+            expression.conditions.append(f"{path}.l >= {expression.number(move.low)}")
+        else:
+            expression.conditions.append(f"attribute_exists({path})")
+        if move.clawed is not None:
+            before, after = move.clawed
+            expression.conditions.append(
+                f"{path}.k = {expression.number(before)}" if before else f"attribute_not_exists({path}.k)"
+            )
+            if after:
+                expression.sets.append(f"{path}.k = {expression.number(after)}")
+        if move.change:
+            expression.sets.append(f"{path}.l = {path}.l {expression.change(move.change)}")
+    for number, left in write.gone_grants:
+        path = f"g.{expression.name(f'#g{number}', str(number))}"
+        expression.conditions.append(f"{path}.l = {expression.number(left)}")
+        expression.removes.append(path)
+    for number, new in write.new_grants:
+        path = f"g.{expression.name(f'#g{number}', str(number))}"
+        expression.conditions.append(f"attribute_not_exists({path})")
+        expression.sets.append(f"{path} = {expression.value(_grant(new))}")
 
 
 def _add_counter(expression: _Expression, write: CounterWrite) -> None:
@@ -216,13 +385,16 @@ def _create_request(table: str, write: GateWrite) -> dict[str, Any]:
         assert counter.step is Step.FIRST
         counts[str(counter.slot)] = _count(Count(counter.window, counter.d_taken, counter.d_held))
     holds = {hold.key: dynamo.b(hold.new) for hold in write.holds if hold.new is not None}
-    empty: dynamo.Attr = {"M": {}}
+    money = None
+    if write.money is not None:
+        assert isinstance(write.money, MoneySet)
+        money = write.money.new
     for name, attr in (
         ("rev", dynamo.n(write.new_rev)),
         ("w", {"M": counts}),
         ("h", {"M": holds}),
-        ("p", empty),
-        ("g", empty),
+        ("p", _money(money)),
+        ("g", {"M": {str(number): _grant(grant) for number, grant in write.new_grants}}),
     ):
         expression.sets.append(f"{name} = {expression.value(attr)}")
     if write.freeze is not None:

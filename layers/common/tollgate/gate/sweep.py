@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tollgate.accounts.rules import Rules
+from tollgate.gate.grants import missing, take_off
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reclaim import reclaim
@@ -51,9 +52,13 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
         swept.reclaimed += before - (0 if seen is None else len(seen.holds))
         if seen is not None and len(seen.holds) >= before:
             break  # others are at work on it
+    if audit and counted is None and seen is not None and seen.rev >= 0 and rules.terms is not None:
+        if missing(deps, rules, seen):
+            seen = deps.gates.read(gate.subject)
+        seen = None if seen is None else take_off(deps, rules, seen)
     if seen is not None and (seen.rev < 0 or (audit and not _equal(deps, rules, seen, counted))):
         found = recount(deps, rules, gate.subject, counted)
-        if found.changed and seen.rev >= 0:
+        if (found.changed or found.money) and seen.rev >= 0:
             swept.repaired.append(found)
     if audit:
         swept.audited += 1
@@ -63,8 +68,9 @@ def _equal(deps: GateDeps, rules: Rules, gate: Gate, member: str | None) -> bool
     """Whether counters equal events and open holds, without stopping the gate: a gate that moved meanwhile is left
     to the next audit."""
     per = "account" if member is None else "member"
-    counts, _ = true_counts(deps, rules, gate, per, member, deps.clock() // 1000)
-    if all(counts.get(slot) == count for slot, count in gate.counts.items()):
+    truth = true_counts(deps, rules, gate, per, member, deps.clock() // 1000)
+    rated = gate.rev != rules.rev or truth.money == gate.money
+    if rated and all(truth.counts.get(slot) == count for slot, count in gate.counts.items()):
         return True
     return deps.gates.read(gate.subject) != gate
 

@@ -11,12 +11,14 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tollgate.accounts.rules import RuledLimit, Rules, by_slot
-from tollgate.gate import steps
-from tollgate.gate.hold import Hold, expiry_of, unpack
+from tollgate.gate import funding, money, parts, steps
+from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import resets_at
+from tollgate.gate.recurring import due
 from tollgate.gate.steps import UNSEEN, Seen, Sight
 from tollgate.quantities import EXACT, ZERO
+from tollgate.usage.outcome import ACCOUNT
 
 MAX_HOLDS = 500
 RECLAIM_AT_ONCE = 25
@@ -60,6 +62,11 @@ class NeedsRecount:
     """A recount is under way, or a counter must be seeded before anything is taken from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class CreditsDue:
+    """The plan gives credits that are not on the gate yet."""
+
+
 class Reclaim(NamedTuple):
     """Expired holds stand in the way."""
 
@@ -67,21 +74,31 @@ class Reclaim(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """`limit` None: too many open holds."""
+    """One refusal: a limit, or money (`short`); neither: too many open holds."""
 
     limit: RuledLimit | None
     requested: Decimal
     remaining: Decimal
+    short: funding.Short | None = None
 
 
-Plan = Send | Live | Mismatch | Stale | NeedsRecount | Reclaim | Refuse
+Plan = Send | Live | Mismatch | Stale | NeedsRecount | CreditsDue | Reclaim | Refuse | funding.Look
 
 
-def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int) -> Plan:
-    """What to do next for `wanted`, given the gate as last seen; `now` in epoch seconds."""
+def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate | None = None) -> Plan:
+    """What to do next for `wanted`, given the gate as last seen; `now` in epoch seconds. `recalled`: money and credits
+    as a guess for a gate that was not read."""
     hold = wanted.hold
     if isinstance(seen, Sight):
-        return Send(_write(rules, wanted, UNSEEN, hold, {}, None, now), hold)
+        guess = money.guessed(rules, wanted.per, wanted.subject, recalled, now)
+        if wanted.per == ACCOUNT and due(rules, guess, now):
+            return funding.Look()
+        funded = funding.take(
+            rules, wanted.per, guess, meter_units(hold.groups), now, forced=wanted.forced, certain=False
+        )
+        if not isinstance(funded, funding.Taking):
+            return funding.Look()
+        return _send(rules, wanted, UNSEEN, hold, {}, None, now, funded)
     if seen is not None:
         if seen.rev < 0:
             return NeedsRecount()
@@ -101,20 +118,58 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int) -> Plan:
         if any(units > hold.units().get(slot, ZERO) for slot, units in before.items()):
             # It was extended, or its commit grew it and may have put its row: its outcome says what becomes of it.
             return Reclaim((wanted.key,))
-        # A renewal keeps the incarnation: the reservation id given out for it stays good.
-        hold = replace(hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed)
+        # A renewal keeps the incarnation, and who pays: the reservation id given out for it stays good.
+        hold = replace(
+            hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts
+        )
     if unseeded:
         return NeedsRecount()
-    if seen is not None:
-        refusal = _refusal(rules, wanted, seen, before, now)
-        if refusal is not None:
-            keys = expired_keys(seen, now, except_key=wanted.key, slot=_slot(refusal))
-            return Reclaim(keys) if keys else refusal
-    elif not wanted.forced:
-        refusal = _refusal(rules, wanted, Gate(wanted.subject, rules.rev, {}, {}), before, now)
-        if refusal is not None:
-            return refusal
-    return Send(_write(rules, wanted, seen, hold, before, old, now), hold)
+    if wanted.per == ACCOUNT and due(rules, seen, now):
+        return CreditsDue()
+    units = meter_units(hold.groups)
+    gate = Gate(wanted.subject, rules.rev, {}, {}) if seen is None else seen
+    short: funding.Short | None = None
+    if old is not None:
+        if not wanted.forced:
+            short = funding.past_promise(rules, wanted.per, gate, units, now)
+        for slot, known in meter_units(unpack(old).groups).items():
+            units[slot] = max(units.get(slot, ZERO) - known, ZERO)
+    funded = funding.take(rules, wanted.per, seen, units, now, forced=wanted.forced)
+    refusal = _refusal(rules, wanted, gate, before, now)
+    if isinstance(funded, funding.Short):
+        short = funded
+    if short is not None:
+        refusal = _later(refusal, short, rules, gate, now)
+    if refusal is not None:
+        keys = expired_keys(gate, now, except_key=wanted.key, slot=_slot(refusal))
+        return Reclaim(keys) if keys else refusal
+    assert isinstance(funded, funding.Taking)
+    return _send(rules, wanted, seen, hold, before, old, now, funded)
+
+
+def _later(refusal: Refuse | None, short: funding.Short, rules: Rules, gate: Gate, now: int) -> Refuse:
+    """Of a limit and money that do not fit, the one that resets last."""
+    own = Refuse(None, short.requested, short.remaining, short)
+    if refusal is None or refusal.limit is None:
+        return own if refusal is None else refusal
+    counter = refusal.limit.counter
+    resets = resets_at(rules, counter, gate.counts.get(counter.slot), now)
+    return refusal if short.resets_at is not None and resets > short.resets_at else own
+
+
+def _send(
+    rules: Rules,
+    wanted: Wanted,
+    seen: Seen,
+    hold: Hold,
+    before: dict[int, Decimal],
+    old: bytes | None,
+    now: int,
+    funded: funding.Taking,
+) -> Send:
+    if wanted.per == ACCOUNT and funded.parts:
+        hold = replace(hold, parts=parts.more_parts(hold.parts, funded.parts))
+    return Send(_write(rules, wanted, seen, hold, before, old, now, funded), hold)
 
 
 def _slot(refusal: Refuse) -> int | None:
@@ -152,6 +207,7 @@ def _write(
     before: dict[int, Decimal],
     old: bytes | None,
     now: int,
+    funded: funding.Taking,
 ) -> GateWrite:
     caps: dict[int, Decimal] = {}
     if not wanted.forced:
@@ -173,6 +229,9 @@ def _write(
         counters=tuple(counters),
         holds=(HoldWrite(wanted.key, old, hold.pack()),),
         max_holds=None if old is not None or wanted.forced or seen is None else MAX_HOLDS,
+        money=funded.money,
+        grants=funded.grants,
+        grants_known=funded.grants_known,
     )
 
 

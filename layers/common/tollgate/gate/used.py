@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from tollgate.accounts.rules import Item
-from tollgate.catalog.model import Plan
+from tollgate.gate.parts import Split
+from tollgate.quantities import ZERO
 from tollgate.usage.outcome import UsedItem
 
 
-def used_item(plan: Plan, item: Item) -> UsedItem:
-    """Whether it is billed is decided here, by the plan it was weighed under, not by a later one."""
-    priced = any(price.meter == item.meter for price in plan.prices)
-    return UsedItem(item.meter, item.quantity, item.units, item.dimensions, priced=priced, weight=item.weight)
+def used_item(item: Item, split: Split) -> UsedItem:
+    """Who pays for it was decided where it was held, by the plan of that time, not by a later one."""
+    return UsedItem(
+        item.meter,
+        item.quantity,
+        item.units,
+        item.dimensions,
+        credit_funded=sum((units for _, units in split.credits), Decimal(ZERO)),
+        waived=split.waived,
+        priced=split.funded,
+        weight=item.weight,
+        credits=split.credits,
+    )

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
+from tollgate.http.override_requests import Overrides
 from tollgate.http.requests import Amount, Body, Key
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}$")]
-
-
-class LimitOverride(Body):
-    """What takes the place of a limit's maximum, or of its number of open reservations."""
-
-    max: Annotated[Amount | None, Field(description="null: unlimited.")]
-
-
-class Overrides(Body):
-    """The operator's own terms for one account."""
-
-    limits: Annotated[
-        dict[Annotated[str, Field(strict=True, min_length=1, max_length=64)], LimitOverride],
-        Field(description="By the limit's id in the account's plan.", max_length=50),
-    ]
 
 
 class AccountIn(Body):
@@ -34,6 +20,18 @@ class AccountIn(Body):
     email: Text | None = None
     name: Text | None = None
     overrides: Overrides | None = None
+    idempotency_key: Key | None = None
+
+
+class ControlsIn(Body):
+    """What the customer controls; money in the plan's currency. Absent fields stay as they are, null clears."""
+
+    soft_limit: Annotated[Amount | None, Field(description="null: the default, from what the account spends.")] = None
+    hard_limit: Annotated[Amount | None, Field(description="null: none but the plan's own cap.")] = None
+    block_overage: Annotated[
+        StrictBool | None,
+        Field(description="true: nothing past what is included and prepaid; false opts in where the plan asks."),
+    ] = None
     idempotency_key: Key | None = None
 
 
@@ -47,7 +45,7 @@ class UnfreezeIn(Body):
 
 
 class PlanIn(Body):
-    plan: Text
+    plan: Annotated[Text | None, Field(description="null cancels: back to the catalogue's default plan.")]
     when: Literal["now", "period_end"] = "now"
     idempotency_key: Key | None = None
 

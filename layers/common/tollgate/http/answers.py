@@ -10,7 +10,7 @@ from tollgate.catalog.model import Limit
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.commit import Committed
 from tollgate.gate.limits import LimitState
-from tollgate.gate.reserve import Denied, Granted
+from tollgate.gate.reserve import Granted
 from tollgate.quantities import ZERO, plain
 from tollgate.usage.outcome import Event
 from tollgate.usage.store import sort_key
@@ -63,70 +63,6 @@ def granted(found: Granted, reservation_id: str) -> dict[str, Any]:
         "expires_at": rfc3339(expires),
         "limits": limit_states(found.limits),
     }
-
-
-def denied(found: Denied, now: int) -> dict[str, Any]:
-    """A refusal is an answer, not an error: 200 with the one reason (HTTP clients retry 429 by themselves)."""
-    return {"allowed": False, "denial": denial(found, now), "limits": limit_states(found.limits)}
-
-
-def denial(found: Denied, now: int) -> dict[str, Any]:
-    state = found.state
-    wait = None if found.resets_at is None else max(found.resets_at - now, 0)
-    resolve = _resolve(found)
-    return {
-        "code": found.code,
-        "limit": None if state is None else state.ruled.limit.id,
-        "source": "operator" if found.code == "frozen" else "plan" if state is None else state.ruled.source,
-        "requested": plain(found.requested),
-        "remaining": plain(found.remaining),
-        "resets_at": time_or_null(found.resets_at),
-        "retry_after_seconds": wait,
-        "resolve": resolve,
-        "message": _message(found),
-    }
-
-
-def _resolve(found: Denied) -> str:
-    if found.code == "frozen":
-        return "contact"
-    if found.code == "too_many_open":
-        return "wait"
-    state = found.state
-    if state is None or found.resets_at is None:
-        return "upgrade"
-    if state.ruled.maximum is not None and found.requested > state.ruled.maximum:
-        # Waiting never helps: it is more than a whole window allows.
-        return "contact" if state.ruled.source == "operator" else "upgrade"
-    return "wait"
-
-
-def _message(found: Denied) -> str:
-    if found.code == "frozen":
-        return f"This account is frozen: {found.reason}"
-    if found.code == "not_in_plan":
-        return f"The plan {found.rules.plan.name} does not include this."
-    if found.code == "too_many_open":
-        return "Too many reservations are open; commit or release some."
-    assert found.state is not None
-    limit, maximum = found.state.ruled.limit, found.state.ruled.maximum
-    assert maximum is not None
-    if limit.concurrent is not None:
-        return f"{plain(maximum)} reservations are open, which is the most allowed at once."
-    used = plain(maximum - found.remaining)
-    unit = ", ".join(found.rules.meters[meter].name for meter in limit.meters)
-    window = "" if limit.window is None else _WINDOWS.get(limit.window.name, "")
-    return f"You've used {used} out of {plain(maximum)} {unit}{window}; this needs {plain(found.requested)} more."
-
-
-_WINDOWS = {
-    "minute": " this minute",
-    "hour": " this hour",
-    "day": " today",
-    "week": " this week",
-    "month": " this month",
-    "period": " this billing period",
-}
 
 
 def event_ids(event: Event) -> list[str]:

@@ -14,6 +14,7 @@ from tollgate.clock import rfc3339
 from tollgate.errors import FieldError, IdempotencyMismatch, Invalid, ReservationTooLarge, TollgateError
 from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.ending import outcome_at
+from tollgate.gate.estimate import estimate
 from tollgate.gate.extend import Extended, extend
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.ports import GateDeps, subject_of
@@ -21,7 +22,7 @@ from tollgate.gate.record import Recorded, Reported, record
 from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation, decode, encode
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
-from tollgate.http import answers
+from tollgate.http import answers, refusals
 from tollgate.http.idempotency import digest, once
 from tollgate.http.requests import (
     CommitIn,
@@ -80,7 +81,7 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     found = reserve(deps.gate, asked)
     if isinstance(found, Denied):
         before = _recorded_before(deps, asked) if body.commit and key is not None else None
-        return before or Response(200, answers.denied(found, deps.gate.clock() // 1000))
+        return before or Response(200, refusals.denied(found, deps.gate.clock() // 1000))
     reservation = _reservation(found)
     answer = answers.granted(found, encode(reservation, deps.secret))
     if body.commit:
@@ -89,6 +90,28 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
             raise IdempotencyMismatch  # the key is spent; the hold of this call is given back by the commit
         answer |= answers.committed(done)
     return Response(201, answer)
+
+
+def post_estimate(deps: GateApiDeps, request: Request) -> Response:
+    """The answer of a reservation in advance, with its cost; nothing is reserved."""
+    body = parse(ReservationIn, json_body(request))
+    wanted = body.wanted()
+    idempotency_key(request.headers, body.idempotency_key)  # checked, and not needed: nothing is written
+    found = estimate(deps.gate, body.account, body.member, _weighed(wanted, single=body.items is None))
+    answer: dict[str, Any] = {
+        "units": plain(found.units),
+        "cost": plain(found.quote.cost),
+        "currency": found.rules.plan.currency,
+        "funding": {
+            "included": plain(found.quote.included),
+            "credits": plain(found.quote.credits),
+            "overage": plain(found.quote.overage),
+        },
+        "allowed": found.denied is None,
+    }
+    if found.denied is not None:
+        answer["denial"] = refusals.denial(found.denied, deps.gate.clock() // 1000)
+    return Response(200, answer)
 
 
 def _recorded_before(deps: GateApiDeps, asked: Asked) -> Response | None:
@@ -236,7 +259,7 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
         "limits": answers.limit_states(found.limits),
     }
     if not answer["allowed"]:
-        answer["denial"] = answers.denial(_denied(found, reservation), now)
+        answer["denial"] = refusals.denial(_denied(found, reservation), now)
     return Response(200, answer)
 
 
@@ -246,6 +269,19 @@ def _denied(found: Extended, reservation: Reservation) -> Denied:
         requested = sum((item.units for item in reservation.items), ZERO)
         reason = None if frozen is None else frozen.reason
         return Denied("frozen", found.rules, requested, ZERO, None, None, found.limits, reason)
+    short = refusal.short
+    if short is not None:
+        return Denied(
+            short.code,
+            found.rules,
+            short.requested,
+            short.remaining,
+            None,
+            short.resets_at,
+            found.limits,
+            short=short,
+            per=found.refused_by,
+        )
     state = next(state for state in found.limits if state.ruled is refusal.limit)
     return Denied(
         "limit_reached", found.rules, refusal.requested, refusal.remaining, state, state.resets_at, found.limits
@@ -403,4 +439,5 @@ ROUTES = (
     Route("POST", "/v1/reservations/{id}/release", ("usage",), post_release, "releaseReservation"),
     Route("POST", "/v1/reservations/{id}/extend", ("usage",), post_extend, "extendReservation"),
     Route("POST", "/v1/usage", ("usage",), post_usage, "recordUsage"),
+    Route("POST", "/v1/estimates", ("usage", "read"), post_estimate, "createEstimate"),
 )

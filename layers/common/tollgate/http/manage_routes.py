@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import secrets
@@ -13,23 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from tollgate.accounts.key_store import ApiKey, KeyTable
-from tollgate.accounts.rules import NextPlan, Rules, overrides_text
+from tollgate.accounts.rules import NextPlan, Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
-from tollgate.gate.limits import states
-from tollgate.gate.shown import member_states
-from tollgate.http import answers, plans_routes
+from tollgate.http import answers, controls_routes, credit_routes, pages, plans_routes, usage_routes
 from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.controls_routes import controls_answer, who
 from tollgate.http.idempotency import digest, once
+from tollgate.http.override_requests import check_overrides, overrides_text, readable
 from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
 from tollgate.http.routing import Request, Response, Route, json_body
-from tollgate.quantities import ZERO, plain
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.markers import LAST_MS
 from tollgate.usage.outcome import Event
 from tollgate.usage.store import EventTable, sort_key
-from tollgate.windows import PERIOD, window_at
 
 MAX_READ = 2000
 """Rows looked at for one page of events: a filter that matches little answers a short page and a cursor."""
@@ -66,43 +62,53 @@ class ManageApiDeps:
 def put(deps: ManageApiDeps, request: Request) -> Response:
     account = account_id(request.params["id"], "id")
     raw = json_body(request)
-    body = parse(AccountIn, raw)
+    body = _parsed(raw)
     sent = {name: getattr(body, name) for name in AccountIn.model_fields if name in body.model_fields_set}
     sent.pop("idempotency_key", None)
-    if body.overrides is not None:
-        sent["overrides"] = overrides_text({name: one.max for name, one in body.overrides.limits.items()})
-    patch = AccountPatch(**{name: sent.get(name, ABSENT) for name in AccountPatch.__slots__})
+    overrides = body.overrides
+    if overrides is not None:
+        sent["overrides"] = overrides_text(overrides, deps.accounts.gate.clock() // 1000)
+        sent["fits"] = lambda plan, meters: check_overrides(overrides, raw, plan, meters)
+    patch = AccountPatch(**sent, by=who(deps, request))
     with _once(deps, request, account, "put", body, raw):
         rules, _ = put_account(deps.accounts, account, patch)
     # A crash here leaves batches without their customer: each comes due, and seal releases it.
     if rules.row.stripe_customer_id is not None and patch.stripe_customer_id is not ABSENT:
         deps.customer_mapped(rules)
-    return Response(200, _account(rules))
+    return Response(200, _account(deps, rules))
+
+
+def _parsed(raw: Any) -> AccountIn:
+    try:
+        return parse(AccountIn, raw)
+    except Invalid as error:
+        raise readable(error, raw) from None
 
 
 def get(deps: ManageApiDeps, request: Request) -> Response:
-    return Response(200, _account(_known(deps, request)))
+    return Response(200, _account(deps, _known(deps, request)))
 
 
 def list_accounts(deps: ManageApiDeps, request: Request) -> Response:
-    limit, before = _page(request, re.compile(r"\d{13}#[A-Za-z0-9._:@|+-]{1,64}"))
+    limit, before = pages.page(request, re.compile(r"\d{13}#[A-Za-z0-9._:@|+-]{1,64}"))
     found, after = deps.accounts.accounts.page(limit, before)
-    data = [_account(deps.accounts.rules.fresh(account)) for account in found]
-    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+    data = [_account(deps, deps.accounts.rules.fresh(account)) for account in found]
+    return Response(200, {"data": data, "next_cursor": None if after is None else pages.cursor(after)})
 
 
 def post_freeze(deps: ManageApiDeps, request: Request) -> Response:
     account, raw = account_id(request.params["id"], "id"), json_body(request)
     body = parse(FreezeIn, raw)
     with _once(deps, request, account, "freeze", body, raw):
-        return Response(200, _account(freeze(deps.accounts, account, body.reason)))
+        rules = freeze(deps.accounts, account, body.reason, who(deps, request))
+    return Response(200, _account(deps, rules))
 
 
 def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
     account = account_id(request.params["id"], "id")
     body = parse(UnfreezeIn, json_body(request) if request.body.strip() else {})
     idempotency_key(request.headers, body.idempotency_key)  # checked, and not needed: there is but one body
-    return Response(200, _account(unfreeze(deps.accounts, account)))
+    return Response(200, _account(deps, unfreeze(deps.accounts, account, who(deps, request))))
 
 
 def post_plan(deps: ManageApiDeps, request: Request) -> Response:
@@ -110,8 +116,9 @@ def post_plan(deps: ManageApiDeps, request: Request) -> Response:
     body = parse(PlanIn, raw)
     _known(deps, request)
     with _once(deps, request, account, "plan", body, raw):
-        rules = change_plan(deps.accounts, account, body.plan, at_period_end=body.when == "period_end")
-    return Response(200, _account(rules))
+        later = body.when == "period_end"
+        rules = change_plan(deps.accounts, account, body.plan, at_period_end=later, by=who(deps, request))
+    return Response(200, _account(deps, rules))
 
 
 def _known(deps: ManageApiDeps, request: Request) -> Rules:
@@ -125,7 +132,7 @@ def _once(
     return once(deps.idempotency, account, route, key, raw, deps.accounts.gate.clock() // 1000)
 
 
-def _account(rules: Rules) -> dict[str, Any]:
+def _account(deps: ManageApiDeps, rules: Rules) -> dict[str, Any]:
     row, frozen = rules.row, rules.row.frozen
     return {
         "id": row.account,
@@ -136,6 +143,7 @@ def _account(rules: Rules) -> dict[str, Any]:
         "email": row.email,
         "name": row.name,
         "overrides": None if row.overrides is None else json.loads(row.overrides),
+        "controls": controls_answer(deps.accounts.gate, rules),
         "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
         "created_at": rfc3339(row.created_at),
         "rev": row.rev,
@@ -155,59 +163,10 @@ def _plan_name(rules: Rules) -> dict[str, Any]:
 # -- usage and events ------------------------------------------------------------------------------------------------
 
 
-def get_usage(deps: ManageApiDeps, request: Request) -> Response:
-    """What the next reservation will see, read from the gates."""
-    rules = _known(deps, request)
-    member = request.query.get("member")
-    if member is not None:
-        account_id(member, "member")
-    gates, now_ms = deps.accounts.gate.gates, deps.accounts.gate.clock()
-    now = now_ms // 1000
-    gate = gates.read(rules.account)
-    period = window_at(PERIOD, rules.row.calendar, now)
-    meters = []
-    for meter in rules.meters:
-        counter = rules.period_counter(meter)
-        if counter is None:
-            continue
-        count = None if gate is None else gate.counts.get(counter.slot)
-        used = ZERO
-        if count is not None and count.window >= period.start:
-            used = count.taken - count.held
-        meters.append(
-            {
-                "id": meter,
-                "used": plain(used),
-                "included": None,
-                "overage": None,
-                "credit_funded": "0",
-                "waived": "0",
-            }
-        )
-    account_limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
-    limits = states(rules, account_limits, gate, None, now)
-    if member is not None:
-        limits += member_states(deps.accounts.gate, rules, member)
-    frozen = rules.row.frozen
-    return Response(
-        200,
-        {
-            "as_of": rfc3339_ms(now_ms),
-            "plan": _plan_name(rules),
-            "period": {"start": rfc3339(period.start), "end": answers.time_or_null(period.end)},
-            "meters": meters,
-            "limits": answers.limit_states(limits),
-            "spend": None,
-            "credits": [],
-            "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
-        },
-    )
-
-
 def get_events(deps: ManageApiDeps, request: Request) -> Response:
     """Usage events by the time of their ids, newest first. Filters: from, to, meter, member, dimension.<name>."""
     rules = _known(deps, request)
-    limit, cursor = _page(request, re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.\d"))
+    limit, cursor = pages.page(request, re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.\d"))
     first_ms, last_ms = _moment(request, "from", 0), _moment(request, "to", LAST_MS)
     last, skip = f"{last_ms:012x}/", -1
     if cursor is not None:
@@ -226,7 +185,7 @@ def get_events(deps: ManageApiDeps, request: Request) -> Response:
             data.append(shown)
     else:
         after = None
-    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+    return Response(200, {"data": data, "next_cursor": None if after is None else pages.cursor(after)})
 
 
 def _flat(rows: Iterator[Event]) -> Iterator[tuple[Event, int, dict[str, Any]]]:
@@ -252,26 +211,6 @@ def _moment(request: Request, name: str, default: int) -> int:
     if found is None:
         raise Invalid(f"`{name}` is no RFC 3339 time.", (FieldError(name, "time"),))
     return min(max(found, 0), LAST_MS)
-
-
-def _page(request: Request, form: re.Pattern[str]) -> tuple[int, str | None]:
-    """`limit` (1 to 100, default 50) and the decoded cursor. Raises Invalid."""
-    text, cursor = request.query.get("limit", "50"), request.query.get("cursor")
-    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100:
-        raise Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
-    if cursor is None:
-        return int(text), None
-    try:
-        decoded = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        decoded = ""
-    if not form.fullmatch(decoded):
-        raise Invalid("`cursor` is not one that a list returned.", (FieldError("cursor", "cursor"),))
-    return int(text), decoded
-
-
-def _cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode()
 
 
 # -- keys, plans, service --------------------------------------------------------------------------------------------
@@ -303,11 +242,11 @@ def _claim_key(deps: ManageApiDeps, named: str, raw: Any) -> None:
 
 
 def list_keys(deps: ManageApiDeps, request: Request) -> Response:
-    limit, before = _page(request, re.compile(r"\d{13}#key_[0-9a-f]{16}"))
+    limit, before = pages.page(request, re.compile(r"\d{13}#key_[0-9a-f]{16}"))
     found = [key for key in deps.keys.list() if before is None or _place(key) < before]
     after = _place(found[limit - 1]) if len(found) > limit else None
     data = [_key(key) for key in found[:limit]]
-    return Response(200, {"data": data, "next_cursor": None if after is None else _cursor(after)})
+    return Response(200, {"data": data, "next_cursor": None if after is None else pages.cursor(after)})
 
 
 def _place(key: ApiKey) -> str:
@@ -350,11 +289,13 @@ ROUTES = (
     Route("POST", "/v1/accounts/{id}/freeze", ("admin",), post_freeze, "freezeAccount"),
     Route("POST", "/v1/accounts/{id}/unfreeze", ("admin",), post_unfreeze, "unfreezeAccount"),
     Route("POST", "/v1/accounts/{id}/plan", ("admin",), post_plan, "changePlan"),
-    Route("GET", "/v1/accounts/{id}/usage", ("read",), get_usage, "getUsage"),
+    *usage_routes.ROUTES,
     Route("GET", "/v1/accounts/{id}/events", ("read",), get_events, "listEvents"),
     Route("POST", "/v1/keys", ("admin",), post_key, "createKey"),
     Route("GET", "/v1/keys", ("admin",), list_keys, "listKeys"),
     Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
+    *controls_routes.ROUTES,
+    *credit_routes.ROUTES,
     *plans_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),

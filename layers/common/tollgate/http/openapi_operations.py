@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from tollgate.errors import (
     AlreadyCommitted,
     AlreadyReleased,
+    CurrencyMismatch,
     CustomerInUse,
     FieldError,
+    IdempotencyKeyRequired,
     IdempotencyMismatch,
     Invalid,
     MemberRequired,
@@ -20,14 +22,17 @@ from tollgate.errors import (
     QuantityTooLarge,
     ReservationTooLarge,
     TollgateError,
+    TooManyGrants,
     UnknownAccount,
+    UnknownGrant,
     UnknownLimit,
     UnknownMeter,
     UnknownPlan,
     UnknownReservation,
 )
 from tollgate.http import schemas
-from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.credit_requests import CreditsIn
 from tollgate.http.manage_routes import KeyAlreadyMade
 from tollgate.http.requests import CommitIn, ExtendIn, ReleaseIn, ReservationIn, UsageIn
 from tollgate.windows import UnknownTimezone
@@ -65,6 +70,7 @@ class Operation:
 _ID = {"id": "$response.body#/id"}
 _SAME_ID = {"id": "$request.path.id"}
 _BAD_FIELD = Invalid("`id`: an id is 1 to 64 characters.", (FieldError("id", "id"),))
+_OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
 _RESERVING = (UnknownMeter("ai_credit"), MemberRequired("jobs"), QuantityTooLarge())
 
@@ -168,6 +174,15 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.UsageRecorded,), "What became of each event.")},
         problems=(IdempotencyMismatch(),),
     ),
+    "createEstimate": Operation(
+        tag="Reservations",
+        summary="What would this call cost, and may it run?",
+        description="Takes the body of a reservation and answers before anything is spent; nothing is reserved.",
+        body=ReservationIn,
+        examples={"one meter": {"account": "alice", "meter": "ai_credits", "quantity": "20"}},
+        answers={200: ((schemas.Estimate,), "The cost, who would pay for it, and whether it would be granted.")},
+        problems=(UnknownAccount("alice"), *_RESERVING),
+    ),
     "putAccount": Operation(
         tag="Accounts",
         summary="Create or change an account",
@@ -176,19 +191,46 @@ OPERATIONS: Mapping[str, Operation] = {
         examples={
             "on a plan": {"plan": "pro", "timezone": "Europe/Berlin"},
             "with a Stripe customer": {"stripe_customer_id": "cus_Alice1", "email": "alice@example.com"},
+            "with its own terms": {
+                "overrides": {
+                    "limits": {"daily": {"max": "500"}},
+                    "prices": [
+                        {
+                            "meter": "ai_credits",
+                            "scheme": "per_unit",
+                            "unit_price": "0.000003",
+                            "until": "2099-01-01T00:00:00Z",
+                            "reason": "Negotiated for three years",
+                        }
+                    ],
+                    "spend_cap": "1000.00",
+                }
+            },
         },
         answers={200: ((schemas.Account,), "The account now.")},
         problems=(
             IdempotencyMismatch(),
             CustomerInUse("cus_Alice1"),
+            _OTHER_CURRENCY,
             _BAD_FIELD,
             UnknownPlan("gold"),
             UnknownLimit("dayly", "free"),
+            UnknownMeter("ai_credit", "overrides.prices.0.meter"),
             UnknownTimezone("Mars/Olympus"),
         ),
         links=tuple(
             Link(name, _ID)
-            for name in ("getAccount", "getUsage", "listEvents", "freezeAccount", "unfreezeAccount", "changePlan")
+            for name in (
+                "getAccount",
+                "getUsage",
+                "listEvents",
+                "freezeAccount",
+                "unfreezeAccount",
+                "changePlan",
+                "putControls",
+                "getControls",
+                "listAudit",
+            )
         ),
     ),
     "getAccount": Operation(
@@ -228,11 +270,39 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Accounts",
         summary="Move an account to the current version of a plan",
         description="Now, or with the next billing period; a later call takes the place of one that was to come. Never "
-        "refills a cap: counters stay.",
+        "refills a cap: counters stay. `plan: null` cancels: back to the catalogue's default plan. A plan in another "
+        "currency begins with a period.",
         body=PlanIn,
-        examples={"now": {"plan": "pro", "when": "now"}, "cancel": {"plan": "free", "when": "period_end"}},
+        examples={"now": {"plan": "pro", "when": "now"}, "cancel": {"plan": None, "when": "period_end"}},
         answers={200: ((schemas.Account,), "The account now.")},
-        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD, UnknownPlan("gold")),
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _OTHER_CURRENCY, _BAD_FIELD, UnknownPlan("gold")),
+    ),
+    "putControls": Operation(
+        tag="Accounts",
+        summary="What the customer controls: where to be told, and where to be stopped",
+        description="Absent fields stay as they are; null clears. Binds the very next reservation, and never loosens "
+        "the plan.",
+        body=ControlsIn,
+        examples={
+            "at most $20 a month": {"hard_limit": "20.00"},
+            "nothing past what is included": {"block_overage": True},
+        },
+        answers={200: ((schemas.Controls,), "The controls now.")},
+        problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD),
+    ),
+    "getControls": Operation(
+        tag="Accounts",
+        summary="What the customer controls",
+        answers={200: ((schemas.Controls,), "The controls now.")},
+        problems=(UnknownAccount("alice"), _BAD_FIELD),
+    ),
+    "listAudit": Operation(
+        tag="Accounts",
+        summary="What was changed of an account's terms, newest first",
+        description="Plan, overrides, controls and freeze: who changed what, and when. Entries are never changed.",
+        answers={200: ((schemas.AuditList,), "A page.")},
+        query=("limit", "cursor"),
+        problems=(UnknownAccount("alice"), _BAD_QUERY),
     ),
     "getUsage": Operation(
         tag="Usage",
@@ -240,6 +310,50 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.Usage,), "Counters and limits now; `member` adds that member's limits.")},
         query=("member",),
         problems=(UnknownAccount("alice"), _BAD_FIELD),
+    ),
+    "postCredits": Operation(
+        tag="Credits",
+        summary="Give prepaid credits, or take them back",
+        description="Needs an `Idempotency-Key`. A source's id gives once. Negative units take back what `refund_of` "
+        "gave: never more than is left, and `short` says how much had been used.",
+        body=CreditsIn,
+        examples={
+            "a pack": {
+                "meter": "ai_credits",
+                "units": "500",
+                "source": "stripe",
+                "source_id": "pi_123",
+                "expires_at": "2027-11-20T00:00:00Z",
+                "idempotency_key": "pack-1",
+            },
+            "its refund": {
+                "meter": "ai_credits",
+                "units": "-500",
+                "source": "stripe",
+                "source_id": "re_9",
+                "refund_of": "pi_123",
+                "idempotency_key": "refund-1",
+            },
+        },
+        answers={
+            200: ((schemas.CreditsChanged,), "Taken back; or given before."),
+            201: ((schemas.CreditsChanged,), "Given."),
+        },
+        problems=(
+            UnknownAccount("alice"),
+            IdempotencyMismatch(),
+            IdempotencyKeyRequired(),
+            UnknownMeter("ai_credit"),
+            UnknownGrant("pi_123"),
+            TooManyGrants(50),
+        ),
+    ),
+    "getLedger": Operation(
+        tag="Credits",
+        summary="Where every credit went, newest first",
+        answers={200: ((schemas.Ledger,), "A page, with the balance after each entry.")},
+        query=("meter", "limit", "cursor"),
+        problems=(UnknownAccount("alice"), _BAD_QUERY),
     ),
     "listEvents": Operation(
         tag="Usage",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tollgate.catalog.examples import Example, examples
 from tollgate.catalog.frozen import PlanVersion
-from tollgate.catalog.model import Limit, Meter, Price
+from tollgate.catalog.model import Limit, Meter, Price, SharedLimit
 from tollgate.catalog.page import sentence
 from tollgate.catalog.store import CatalogTable
 from tollgate.http.answers import limit_scope
@@ -18,6 +18,7 @@ from tollgate.http.routing import Request, Response, Route
 from tollgate.quantities import plain
 from tollgate.rating.charge import included
 from tollgate.rating.lines import Line
+from tollgate.windows import PERIOD
 
 CACHE = "public, max-age=300"
 
@@ -66,7 +67,9 @@ def plan_answer(version: PlanVersion, currency: str) -> dict[str, Any]:
     """One plan with its prices, limits and worked examples."""
     plan, meters = version.plan, version.meters
     named = {price.meter for price in plan.prices} | {grant.meter for grant in plan.grants}
+    named |= {pack.meter for pack in plan.packs}
     named |= {meter for limit in plan.limits for meter in limit.meters}
+    named |= {meter for limit in plan.shared_limits for meter in limit.meters}
     return {
         "id": plan.id,
         "version": plan.version,
@@ -95,7 +98,18 @@ def plan_answer(version: PlanVersion, currency: str) -> dict[str, Any]:
             }
             for grant in plan.grants
         ],
-        "limits": [_limit(limit) for limit in plan.limits],
+        "packs": [
+            {
+                "id": pack.id,
+                "name": pack.name,
+                "meter": pack.meter,
+                "units": plain(pack.units),
+                "price": plain(pack.price),
+                "expires_days": pack.expires_days,
+            }
+            for pack in plan.packs
+        ],
+        "limits": [*map(_limit, plan.limits), *map(_shared, plan.shared_limits)],
         "features": dict(plan.features),
         "examples": [_example(example) for example in examples(plan, meters, currency)],
     }
@@ -106,7 +120,7 @@ def _optional(value: Decimal | None) -> str | None:
 
 
 def _meter(meter: Meter) -> dict[str, Any]:
-    return {"id": meter.id, "name": meter.name, "unit": meter.unit}
+    return {"id": meter.id, "name": meter.name, "unit": meter.unit, "kind": meter.kind}
 
 
 def _price(price: Price) -> dict[str, Any]:
@@ -133,8 +147,16 @@ def _price(price: Price) -> dict[str, Any]:
 
 
 def _limit(limit: Limit) -> dict[str, Any]:
+    if limit.amount is not None:
+        scope = {"meters": [], "window": PERIOD.text}
+        return {"id": limit.id, "per": limit.per, **scope, "max": None, "amount": plain(limit.amount)}
     most = str(limit.concurrent) if limit.max is None else plain(limit.max)
     return {"id": limit.id, "per": limit.per, **limit_scope(limit), "max": most}
+
+
+def _shared(limit: SharedLimit) -> dict[str, Any]:
+    counted = Limit(limit.id, limit.meters, "account", limit.window, None, limit.where, limit.max)
+    return {**_limit(counted), "per": limit.per}
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -220,6 +220,8 @@ Id = Annotated[str, Field(strict=True), AfterValidator(_id), WithJsonSchema(_ID_
 MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64, examples=["ai_credits"])]
 Quantity = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_positive), WithJsonSchema(_QUANTITY_SCHEMA)]
 Amount = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
+Signed = Annotated[Decimal, PlainValidator(_decimal), WithJsonSchema({"type": ["string", "number"]})]
+"""A decimal of either sign."""
 Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_MOMENT_SCHEMA)]
 Ttl = Annotated[int, PlainValidator(_seconds), WithJsonSchema(_TTL_SCHEMA)]
 Dimensions = Annotated[

@@ -233,6 +233,17 @@ class NextPlan(Answer):
     at: Time
 
 
+class Controls(Answer):
+    """What the customer set, in the plan's currency. `soft_limit` of source `default`: 80 % of the median of the last
+    three closed periods' spend."""
+
+    soft_limit: Decimal | None
+    soft_limit_source: Literal["customer", "default"] | None
+    hard_limit: Decimal | None
+    block_overage: bool | None
+    currency: Annotated[str, Field(pattern="^[a-z]{3}$", examples=["usd"])]
+
+
 class Account(Answer):
     """`rev` grows with every change of what binds the account."""
 
@@ -243,15 +254,60 @@ class Account(Answer):
     stripe_customer_id: str | None
     email: str | None
     name: str | None
-    overrides: dict[str, Any] | None
+    overrides: Annotated[dict[str, Any] | None, Field(description="As they were sent, without what has ended.")]
+    controls: Controls
     frozen: Frozen | None
     created_at: Time
     rev: Annotated[int, Field(ge=1)]
 
 
+class AuditChange(Answer):
+    """One field before and after; null: there was, or is, none."""
+
+    field: Literal["plan", "next_plan", "overrides", "controls", "frozen"]
+    before: Any
+    after: Any
+
+
+class AuditEntry(Answer):
+    """What one revision of an account's rules changed."""
+
+    rev: Annotated[int, Field(ge=1)]
+    at: Time
+    by: Annotated[
+        str | None,
+        Field(description="The API key's id; `schedule`: what was due; null: nobody said.", examples=["key_0123"]),
+    ]
+    changes: list[AuditChange]
+
+
+class AuditList(Answer):
+    data: list[AuditEntry]
+    next_cursor: Cursor
+
+
 class AccountList(Answer):
     data: list[Account]
     next_cursor: Cursor
+
+
+class Funding(Answer):
+    """Who would pay for the units, in units."""
+
+    included: Decimal
+    credits: Decimal
+    overage: Decimal
+
+
+class Estimate(Answer):
+    """`cost` is the price to the customer; `denial` says why a reservation would be refused now."""
+
+    units: Decimal
+    cost: Decimal
+    currency: str
+    funding: Funding
+    allowed: bool
+    denial: Denial | None = None
 
 
 class Period(Answer):
@@ -268,17 +324,98 @@ class MeterUsage(Answer):
     waived: Decimal
 
 
+class Spend(Answer):
+    """Money of the billing period, in the plan's currency. `held` is what open reservations may add to `usage`."""
+
+    usage: Decimal
+    held: Decimal
+    base_fee: Decimal
+    total: Decimal
+    cap: Annotated[Decimal | None, Field(description="The lowest promise on `usage`; null: none.")]
+    projected_total: Annotated[Decimal | None, Field(description="null in a period's first six hours.")]
+    currency: str
+
+
+class GrantState(Answer):
+    """Prepaid credits that are left, open reservations aside. `expires_at` null: never."""
+
+    id: str
+    available: Decimal
+    priority: int
+    effective_at: Annotated[Time | None, Field(description="null: from the beginning.")]
+    expires_at: Time | None
+
+
+class Credits(Answer):
+    """The grants of one meter, in the order in which they burn; `available` is what could be burned now."""
+
+    meter: str
+    available: Decimal
+    grants: list[GrantState]
+
+
+class Grant(Answer):
+    """Prepaid credits as they were given. `expires_at` null: never."""
+
+    id: str
+    meter: str
+    units: Decimal
+    source: str
+    source_id: str
+    reason: str | None
+    priority: int
+    effective_at: Time
+    expires_at: Time | None
+    created_at: Time
+
+
+class Clawback(Answer):
+    """Credits taken back. `short`: what had been used already."""
+
+    source: str
+    source_id: str
+    units: Decimal
+    taken: Decimal
+    short: Decimal
+    reason: str | None
+
+
+class CreditsChanged(Answer):
+    grant: Grant
+    clawback: Clawback | None
+
+
+class LedgerEntry(Answer):
+    """`units` are signed; `balance` is the meter's after this entry, open reservations included."""
+
+    at: Time
+    type: Literal["grant", "rollover", "burn", "clawback", "expiry"]
+    meter: str
+    units: Decimal
+    balance: Decimal
+    grant: str
+    event_id: str | None
+    member: str | None
+    source: str | None
+    source_id: str | None
+    reason: str | None
+
+
+class Ledger(Answer):
+    data: list[LedgerEntry]
+    next_cursor: Cursor
+
+
 class Usage(Answer):
-    """What the next reservation will see. `spend` is null and `credits` empty while the plan's prices are not rated
-    at request time."""
+    """What the next reservation will see. `spend` is null where the plan has neither prices nor credits."""
 
     as_of: Time
     plan: PlanName
     period: Period
     meters: list[MeterUsage]
     limits: list[LimitState]
-    spend: None
-    credits: Annotated[list[Any], Field(max_length=0)]
+    spend: Spend | None
+    credits: list[Credits]
     frozen: Frozen | None
 
 
@@ -363,6 +500,7 @@ class PlanMeter(Answer):
     id: str
     name: str
     unit: Annotated[str, Field(description="One of what is counted.")]
+    kind: Annotated[Literal["sum", "level"], Field(description="Usage is added up, or a level is set.")]
 
 
 class PlanTier(Answer):
@@ -395,6 +533,17 @@ class PlanGrant(Answer):
     units: Decimal
     every: Literal["once", "day", "week", "month", "period", "year"]
     rollover_max: Decimal | None
+
+
+class PlanPack(Answer):
+    """Prepaid units that customers buy once."""
+
+    id: str
+    name: str
+    meter: str
+    units: Decimal
+    price: Decimal
+    expires_days: Annotated[int | None, Field(ge=1, description="From the purchase; null: they do not expire.")]
 
 
 class PlanExampleUsage(Answer):
@@ -430,12 +579,17 @@ class PlanExample(Answer):
 
 
 class PlanLimit(Answer):
+    """`plan`: all accounts of the plan share it; `dimension:ip`: all usage with the same value of `ip` does."""
+
     id: str
-    per: Literal["account", "member"]
+    per: Annotated[str, Field(pattern="^(account|member|plan|dimension:.+)$", examples=["account"])]
     meters: list[str]
     where: dict[str, str | list[str]] | None = None
     window: str
-    max: Decimal
+    max: Annotated[Decimal | None, Field(description="Units, or open reservations; null: a limit in money.")]
+    amount: Annotated[
+        Decimal | None, Field(description="What a member's own usage may come to in a billing period.")
+    ] = None
 
 
 class Plan(Answer):
@@ -458,6 +612,7 @@ class Plan(Answer):
     overage: Literal["on", "off", "opt_in"]
     spend_cap: Annotated[Decimal | None, Field(description="Most usage charges in a period, base fee and seats apart.")]
     grants: list[PlanGrant]
+    packs: list[PlanPack]
     limits: list[PlanLimit]
     features: dict[str, str | int | bool]
     examples: Annotated[list[PlanExample], Field(description="Empty where the plan sells neither usage nor seats.")]

@@ -37,9 +37,11 @@ class UsedItem:
     credit_funded: Decimal = ZERO
     waived: Decimal = ZERO
     priced: bool = True
-    """Whether the plan it was recorded under has a price for the meter: a later change of plan bills nothing of it."""
+    """Whether the plan that it was reserved under has a price for the meter: a later change of plan bills nothing."""
     weight: Decimal = ONE
     """Units for each quantity, by the plan version; `units` are 0 all the same where the app's cache answered."""
+    credits: tuple[tuple[int, Decimal], ...] = ()
+    """What was burned, by grant number; `credit_funded` is the sum."""
 
     @property
     def billable(self) -> Decimal:

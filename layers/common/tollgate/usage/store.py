@@ -233,6 +233,8 @@ def _item_fields(item: UsedItem) -> dict[str, Any]:
         fields["d"] = dict(item.dimensions)
     if item.credit_funded:
         fields["cf"] = item.credit_funded
+    if item.credits:
+        fields["cr"] = [[number, units] for number, units in item.credits]
     if item.waived:
         fields["wv"] = item.waived
     if not item.priced:
@@ -269,6 +271,7 @@ def event_of(raw: dynamo.Item) -> Event:
                 waived=one.get("wv", zero),
                 priced=not one.get("np", False),
                 weight=one.get("w", ONE),
+                credits=tuple((int(number), units) for number, units in one.get("cr", ())),
             )
             for one in row["items"]
         ),

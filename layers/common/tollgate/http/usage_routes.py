@@ -1,0 +1,164 @@
+"""Where an account stands: `GET /v1/accounts/{id}/usage`, what the next reservation will see."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Protocol
+
+from tollgate.accounts.rules import Rules
+from tollgate.accounts.service import AccountDeps
+from tollgate.clock import rfc3339, rfc3339_ms
+from tollgate.gate.funding import burn_order
+from tollgate.gate.item import Gate, Money, Paid
+from tollgate.gate.limits import states
+from tollgate.gate.money import state_of
+from tollgate.gate.recurring import give_due
+from tollgate.gate.shown import member_states
+from tollgate.http import answers
+from tollgate.http.requests import account_id
+from tollgate.http.routing import Request, Response, Route
+from tollgate.projection import MeterState, project
+from tollgate.projection import Money as Rated
+from tollgate.quantities import ZERO, plain
+from tollgate.rating.bill import Used, bill
+from tollgate.usage.grant import FOREVER, grant_id
+from tollgate.usage.outcome import ACCOUNT
+from tollgate.windows import PERIOD, Window, window_at
+
+_UNPAID = Paid(ZERO, ZERO)
+
+
+class UsageDeps(Protocol):
+    @property
+    def accounts(self) -> AccountDeps: ...
+
+
+def get_usage(deps: UsageDeps, request: Request) -> Response:
+    """Read from the gates; a member's limits where `member` is given."""
+    gate_deps = deps.accounts.gate
+    rules = deps.accounts.rules.fresh(account_id(request.params["id"], "id"))
+    member = request.query.get("member")
+    if member is not None:
+        account_id(member, "member")
+    now_ms = gate_deps.clock()
+    now = now_ms // 1000
+    gate = give_due(gate_deps, rules, gate_deps.gates.read(rules.account))
+    period = window_at(PERIOD, rules.row.calendar, now)
+    money = None if rules.terms is None else state_of(rules, rules.terms, ACCOUNT, gate, now).money
+    used = {meter: _used(rules, meter, gate, period) for meter in rules.meters if rules.period_counter(meter)}
+    account_limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
+    limits = states(rules, account_limits, gate, None, now)
+    if member is not None:
+        limits += member_states(gate_deps, rules, member)
+    frozen = rules.row.frozen
+    return Response(
+        200,
+        {
+            "as_of": rfc3339_ms(now_ms),
+            "plan": {"id": rules.plan.id, "version": rules.plan.version, "name": rules.plan.name},
+            "period": {"start": rfc3339(period.start), "end": answers.time_or_null(period.end)},
+            "meters": [_meter(rules, meter, units, money) for meter, units in used.items()],
+            "limits": answers.limit_states(limits),
+            "spend": None if money is None else _spend(rules, money, used, gate, period, now),
+            "credits": _credits(rules, gate, now),
+            "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
+        },
+    )
+
+
+def _used(rules: Rules, meter: str, gate: Gate | None, period: Window) -> Decimal:
+    """Units of the meter in this billing period, open reservations aside."""
+    counter = rules.period_counter(meter)
+    assert counter is not None
+    count = None if gate is None else gate.counts.get(counter.slot)
+    return ZERO if count is None or count.window < period.start else count.taken - count.held
+
+
+def _paid(rules: Rules, meter: str, money: Money | None) -> Paid:
+    return _UNPAID if money is None else money.paid.get(rules.row.meters.index(meter), _UNPAID)
+
+
+def _meter(rules: Rules, meter: str, used: Decimal, money: Money | None) -> dict[str, Any]:
+    """`included` null: all units are; `overage` null: the plan has no price for the meter."""
+    terms = rules.terms
+    funding = None if terms is None else terms.fundings.get(rules.row.meters.index(meter))
+    paid = _paid(rules, meter, money)
+    overage = None
+    if funding is not None:
+        settled = paid.taken - paid.held
+        overage = ZERO if funding.included is None else max(settled - funding.included, ZERO)
+    return {
+        "id": meter,
+        "used": plain(used),
+        "included": None if funding is None or funding.included is None else plain(funding.included),
+        "overage": None if overage is None else plain(overage),
+        "credit_funded": plain(paid.credited),
+        "waived": plain(paid.waived),
+    }
+
+
+def _spend(
+    rules: Rules, money: Money, used: dict[str, Decimal], gate: Gate | None, period: Window, now: int
+) -> dict[str, Any]:
+    """Charges so far, as the invoice would round them; `held` is what open reservations may add."""
+    plan, terms = rules.plan, rules.terms
+    assert terms is not None
+    states = {}
+    for price in plan.prices:
+        paid = _paid(rules, price.meter, money)
+        settled = paid.taken - paid.held
+        # What was used while the plan had no price for it is not paid for either: only what is may be rated.
+        unpaid = max(used.get(price.meter, ZERO) - settled, ZERO)
+        credits = _available(gate, rules.row.meters.index(price.meter), now)
+        states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits)
+    rated = bill(plan, plan.currency, {meter: state.used for meter, state in states.items()})
+    held = money.spend - terms.spend({slot: paid.taken - paid.held for slot, paid in money.paid.items()})
+    cap = terms.cap
+    overage = not any(funding.stopped_by for funding in terms.fundings.values())
+    promised = Rated(plan, plan.currency, rated.usage, cap=None if cap is None else cap.amount, overage=overage)
+    projected = None
+    if period.end is not None:
+        projected = project((period.start, period.end), now, states, rules.meters, promised, rules.row.created_at)
+    return {
+        "usage": plain(rated.usage),
+        "held": plain(held),
+        "base_fee": plain(plan.base_fee),
+        "total": plain(rated.total),
+        "cap": None if cap is None else plain(cap.amount),
+        "projected_total": None if projected is None else plain(projected.total),
+        "currency": plan.currency,
+    }
+
+
+def _available(gate: Gate | None, slot: int, now: int) -> Decimal:
+    """Credits of a meter that could be burned now."""
+    if gate is None:
+        return ZERO
+    return sum((gate.grants[number].left for number in burn_order(gate.grants, slot, now)), ZERO)
+
+
+def _credits(rules: Rules, gate: Gate | None, now: int) -> list[dict[str, Any]]:
+    """By meter; grants in the order in which they burn, those to come last."""
+    if gate is None:
+        return []
+    found = []
+    for slot in sorted({grant.meter for grant in gate.grants.values()}):
+        usable = burn_order(gate.grants, slot, now)
+        later = [n for n, grant in sorted(gate.grants.items()) if grant.meter == slot and grant.starts > now]
+        grants = [
+            {
+                "id": grant_id(number),
+                "available": plain(gate.grants[number].left),
+                "priority": gate.grants[number].priority,
+                "effective_at": answers.time_or_null(gate.grants[number].starts or None),
+                "expires_at": None if gate.grants[number].ends == FOREVER else rfc3339(gate.grants[number].ends),
+            }
+            for number in (*usable, *later)
+        ]
+        if grants:
+            available = plain(_available(gate, slot, now))
+            found.append({"meter": rules.row.meters[slot], "available": available, "grants": grants})
+    return found
+
+
+ROUTES = (Route("GET", "/v1/accounts/{id}/usage", ("read",), get_usage, "getUsage"),)

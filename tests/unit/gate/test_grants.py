@@ -1,0 +1,258 @@
+"""Grants: from plans, bought, taken back, expired; every unit of them accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.gate import NOON, Client, world
+from tests.unit.gate.test_money import CREDITS, TOKENS, move, priced
+from tollgate.catalog.model import BillingPeriod, GrantRule, Plan
+from tollgate.errors import IdempotencyMismatch, TooManyGrants, UnknownGrant
+from tollgate.gate.grants import MAX_GRANTS, claw_back, give, missing, take_off
+from tollgate.gate.hold import unpack
+from tollgate.gate.recurring import give_due
+from tollgate.gate.reserve import Denied, Granted
+from tollgate.quantities import ZERO
+from tollgate.usage.grant import FOREVER, GrantRow, Pending
+from tollgate.usage.ledger import Standing, balanced, balances, burns, fixed_entries
+
+DAY_MS = 86_400_000
+
+
+def plan_with(*rules: GrantRule, **more: Any) -> Plan:
+    return priced(grants=rules, overage="off", **more)
+
+
+def monthly(units: int, most: int | None = None) -> GrantRule:
+    return GrantRule("ai_credits", Decimal(units), "month", None if most is None else Decimal(most))
+
+
+def client_of(plan: Plan) -> Client:
+    return Client(world(plan, CREDITS, TOKENS))
+
+
+def row(units: int, source_id: str, **more: Any) -> GrantRow:
+    made = GrantRow("acme", 0, "ai_credits", Decimal(units), "stripe", source_id, 50, 0, FOREVER, NOON)
+    return replace(made, **more)
+
+
+def buy(client: Client, units: int, source_id: str, **more: Any) -> GrantRow:
+    return give(client.deps, client.world.rules("acme"), row(units, source_id, **more))[0]
+
+
+def refund(client: Client, of: str, units: int, source_id: str) -> Decimal:
+    wanted = Pending("stripe", source_id, Decimal(units), ZERO, client.world.now_ms)
+    return claw_back(client.deps, client.world.rules("acme"), ("stripe", of), wanted)[1].taken
+
+
+def left(client: Client) -> list[Decimal]:
+    return [grant.left for grant in client.world.gates["acme"].grants.values()]
+
+
+# -- of a plan -----------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_gives_its_credits_to_whoever_asks_first_in_a_month() -> None:
+    client = client_of(plan_with(monthly(100)))
+    client.commit(client.granted(60))
+    assert left(client) == [40]
+    assert isinstance(client.reserve(41), Denied)
+    client.world.now_ms += 10 * DAY_MS  # December
+    client.commit(client.granted(100))
+    assert left(client) == [40, 0]  # without rollover the rest is over
+    assert isinstance(client.reserve(1), Denied)
+    client.check()
+
+
+def test_what_is_left_rolls_over_up_to_a_maximum() -> None:
+    client = client_of(plan_with(monthly(100, 150)))
+    client.commit(client.granted(10))
+    client.world.now_ms += 10 * DAY_MS
+    assert isinstance(client.reserve(191), Denied)
+    client.commit(client.granted(1))
+    assert left(client) == [90, 189]
+    client.world.now_ms += 31 * DAY_MS
+    assert isinstance(client.reserve(251), Denied)
+    assert isinstance(client.reserve(250), Granted)  # 100 and at most 150 of the 189
+    client.check()
+
+
+def test_months_that_nobody_asked_in_roll_over_too() -> None:
+    client = client_of(plan_with(monthly(100, 250)))
+    client.commit(client.granted(100))
+    client.world.now_ms += 72 * DAY_MS  # 1 February: December and January passed without a call
+    assert isinstance(client.reserve(301), Denied)
+    assert isinstance(client.reserve(300), Granted)
+    client.check()
+
+
+def test_once_is_once_also_after_leaving_the_plan() -> None:
+    once = plan_with(GrantRule("ai_credits", Decimal(10), "once"))
+    client = client_of(once)
+    client.commit(client.granted(10))
+    move(client, priced(version=2))
+    move(client, replace(once, version=3))
+    client.world.now_ms += 400 * DAY_MS
+    assert isinstance(client.reserve(1), Denied)
+
+
+def test_an_upgrade_gives_the_difference_and_coming_back_gives_nothing() -> None:
+    client = client_of(plan_with(monthly(100)))
+    client.commit(client.granted(100))
+    move(client, plan_with(monthly(500), version=2))
+    client.commit(client.granted(400))
+    assert isinstance(client.reserve(1), Denied)
+    move(client, plan_with(monthly(100), version=3))
+    assert isinstance(client.reserve(1), Denied)
+    move(client, plan_with(monthly(500), version=4))
+    assert isinstance(client.reserve(1), Denied)
+    client.check()
+
+
+def test_monthly_credits_of_an_annual_plan_come_on_its_own_day() -> None:
+    plan = plan_with(monthly(5), period=BillingPeriod("year", "signup"))
+    client = client_of(plan)
+    client.world.rows["acme"] = replace(client.world.row("acme"), created_at=NOON // 1000)
+    client.world.move_to("acme", replace(plan, version=2))
+    client.world.now_ms += 3600_000
+    client.commit(client.granted(5))
+    ends = next(iter(client.world.gates["acme"].grants.values())).ends
+    assert ends == (NOON + 30 * DAY_MS) // 1000  # 21 December, noon
+    client.world.now_ms = NOON + 30 * DAY_MS - 1000
+    assert isinstance(client.reserve(1), Denied)
+    client.world.now_ms += 1000
+    assert isinstance(client.reserve(5), Granted)
+
+
+# -- bought and taken back -----------------------------------------------------------------------------------------
+
+
+def test_a_source_gives_once() -> None:
+    client = client_of(priced())
+    assert buy(client, 100, "pi_1").number == buy(client, 100, "pi_1").number == 0
+    assert left(client) == [100]
+    with pytest.raises(IdempotencyMismatch):
+        buy(client, 200, "pi_1")
+    assert buy(client, 100, "pi_2").number == 1
+
+
+def test_taking_back_takes_what_is_left_and_says_so() -> None:
+    client = client_of(plan_with(GrantRule("ai_credits", Decimal(1), "once", None, 10)))
+    buy(client, 100, "pi_1")
+    client.commit(client.granted(31))
+    held = client.granted(20)
+    assert refund(client, "pi_1", 100, "re_1") == 50  # 30 are burned, 20 held
+    assert refund(client, "pi_1", 100, "re_1") == 50  # again: the same answer
+    client.release(held)
+    assert refund(client, "pi_1", 50, "re_2") == 20
+    with pytest.raises(IdempotencyMismatch):
+        refund(client, "pi_1", 90, "re_1")
+    with pytest.raises(UnknownGrant):
+        refund(client, "pi_7", 1, "re_3")
+    assert left(client) == [0, 0]
+
+
+def test_grants_are_bounded() -> None:
+    client = client_of(priced())
+    for number in range(MAX_GRANTS):
+        buy(client, 1, f"pi_{number}")
+    with pytest.raises(TooManyGrants):
+        buy(client, 1, "pi_more")
+
+
+def test_a_grant_that_a_crash_kept_from_the_gate_is_found() -> None:
+    client = client_of(plan_with(monthly(10)))
+    client.granted(1)
+    client.deps.grants.open(row(100, "pi_1"))
+    assert missing(client.deps, client.world.rules("acme"), client.world.gates["acme"])
+    assert left(client) == [9, 100]
+    assert not missing(client.deps, client.world.rules("acme"), client.world.gates["acme"])
+
+
+# -- conservation --------------------------------------------------------------------------------------------------
+
+ACTIONS = ["reserve"] * 4 + ["commit"] * 3 + ["release", "buy", "buy", "refund", "wait", "plan", "sweep"]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_granted_is_left_held_burned_expired_and_taken_back(data: st.DataObject) -> None:
+    plans = [plan_with(monthly(100, 150), version=1), plan_with(monthly(300), version=2), priced(version=3)]
+    client = client_of(plans[0])
+    open_holds: list[Granted] = []
+    amounts = st.sampled_from([1, 7, 50, 99, 100, 101])
+    bought = 0
+    for _ in range(data.draw(st.integers(1, 16))):
+        action = data.draw(st.sampled_from(ACTIONS))
+        rules = client.world.rules("acme")
+        if action == "reserve" and rules.covers("ai_credits"):
+            found = client.reserve(data.draw(amounts), ttl=data.draw(st.sampled_from([5, 300, 86_400])))
+            if isinstance(found, Granted):
+                open_holds.append(found)
+        elif action in ("commit", "release") and open_holds:
+            held = open_holds.pop(data.draw(st.integers(0, len(open_holds) - 1)))
+            if action == "commit":
+                client.commit(held, data.draw(st.one_of(st.none(), amounts)))
+            else:
+                client.release(held)
+        elif action == "buy":
+            ends = data.draw(st.sampled_from([FOREVER, client.world.now_ms // 1000 + 86_400]))
+            buy(client, data.draw(amounts), f"pi_{bought}", ends=ends, created_ms=client.world.now_ms)
+            bought += 1
+        elif action == "refund" and bought:
+            of = data.draw(st.integers(0, bought - 1))
+            refund(client, f"pi_{of}", data.draw(amounts), f"re_{client.world.calls}")
+        elif action == "wait":
+            client.world.now_ms += data.draw(st.sampled_from([1_000, 10_000, 4 * 3600_000, 12 * DAY_MS]))
+        elif action == "plan":
+            move(client, replace(data.draw(st.sampled_from(plans)), version=10 + client.world.calls))
+        elif action == "sweep" and "acme" in client.world.gates:
+            take_off(client.deps, rules, client.world.gates["acme"])
+        _conserved(client)
+
+
+def _conserved(client: Client) -> None:
+    """By the ledger: it starts at 0, every entry is explained, and it ends at what the gate has."""
+    gate = client.world.gates.get("acme")
+    if gate is None:
+        return
+    held: dict[int, Decimal] = {}
+    for raw in gate.holds.values():
+        for part in unpack(raw).parts:
+            if part.source >= 0:
+                held[part.source] = held.get(part.source, ZERO) + part.units
+    now = client.world.now_ms // 1000
+    standings = {n: Standing(grant.left, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
+    rows = client.world.grants.get("acme", [])
+    events = sorted(client.world.events("acme"), key=lambda event: event.at, reverse=True)
+    settled = [event for event in events if event.hold_key not in gate.holds]
+    assert all(grant.left >= 0 for grant in gate.grants.values())
+    entries = list(
+        balanced(
+            fixed_entries(rows, standings, now),
+            burns(settled, {row.number: row for row in rows}),
+            balances(rows, standings, now),
+        )
+    )
+    if not entries:
+        return
+    assert entries == sorted(entries, key=lambda entry: entry.place, reverse=True)
+    assert entries[-1].balance == entries[-1].units, "the first entry begins at nothing"
+    for later, before in zip(entries, entries[1:], strict=False):
+        assert later.balance == before.balance + later.units
+
+
+def test_usage_of_a_period_that_begins_with_carried_credits_is_explained() -> None:
+    client = client_of(plan_with(monthly(100, 150)))
+    client.commit(client.granted(10))
+    client.world.now_ms += 10 * DAY_MS
+    give_due(client.deps, client.world.rules("acme"), client.world.gates["acme"])
+    client.commit(client.granted(150))
+    _conserved(client)
+    client.check()
