@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -25,7 +26,7 @@ from tollgate.gate import (
     taking,
 )
 from tollgate.gate.hold import WAIVED, Part
-from tollgate.gate.item import Gate, GateWrite, Grant, Money, MoneyAdd, MoneySet, PaidMove
+from tollgate.gate.item import Gate, GateWrite, Grant, GrantMove, Money, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.ports import GateDeps
 from tollgate.usage.grant import GrantRow, Pending
 
@@ -87,7 +88,7 @@ def credits_first(patch: Patch) -> None:
 
 def split_by_own_hold(patch: Patch) -> None:
     """A commit above its reservation is paid for as the hold said before it grew."""
-    original = commit.grow
+    original = force.grow
 
     def grow(deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, raw: bytes, groups: Any) -> Any:
         found, _, grew = original(deps, rules, per, member, key, raw, groups)
@@ -115,7 +116,7 @@ def new_grant_overlooked(patch: Patch) -> None:
 
 def renewal_forgets_who_pays(patch: Patch) -> None:
     """A renewed hold no longer says how its units are paid for."""
-    original = taking.replace
+    original = dataclasses.replace
 
     def replace(hold: Any, **changes: Any) -> Any:
         if "incarnation" in changes:
@@ -178,7 +179,7 @@ def carried_and_left(patch: Patch) -> None:
         recurring,
         "carrying",
         lambda one, gate, more: tuple(
-            recurring.GrantMove(number, Decimal(0), exactly=gate.grants[number].left) for number in one.previous
+            GrantMove(number, Decimal(0), exactly=gate.grants[number].left) for number in one.previous
         ),
     )
 
