@@ -45,8 +45,11 @@ SEMANTIC = {
     "cursor",
     "idempotency_key",
     "items",
+    "limit_kind",
     "member_required",
     "missing",
+    "not_priced",
+    "price",
     "range",
     "time",
     "too_large",
@@ -103,7 +106,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("ItemIn", "UsedItemIn", "EventIn"):
         schemas[name]["properties"]["meter"] = {"enum": meters}
     schemas["ReservationIn"]["properties"]["meter"] = {"enum": [*meters, None]}
-    schemas["PlanIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold"]}
+    schemas["PlanIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["timezone"] = {"enum": ["UTC", "Asia/Kathmandu", "Mars/Olympus", None]}
     return document
@@ -254,9 +257,11 @@ def _other(name: str, body: dict[str, Any]) -> dict[str, Any]:
         "putAccount": "name",
         "freezeAccount": "reason",
         "changePlan": "plan",
+        "putControls": "soft_limit",
         "createKey": "name",
     }.get(name)
     others: dict[str, Any] = {"ttl_seconds": 61, "quantity": "0.5", "name": "Other", "reason": "other", "plan": "free"}
+    others |= {"soft_limit": "6"}
     if field_name == "events":
         return {"events": [{**body["events"][0], "quantity": 2}]}
     return body if field_name is None else {**body, field_name: others[field_name]}
