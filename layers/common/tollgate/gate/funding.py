@@ -106,13 +106,14 @@ def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: in
     """A quote for `units` (by meter slot) more on an account's gate at epoch second `now`."""
     terms = rules.terms
     if terms is None:
-        return Quote()
+        return Quote(included=sum(units.values(), ZERO))
     state = state_of(rules, terms, ACCOUNT, gate, now)
     grants = {} if gate is None else gate.grants
     found = Quote()
     for slot, wanted in sorted(units.items()):
         funding = terms.fundings.get(slot)
         if funding is None:
+            found = found._replace(included=found.included + wanted)
             continue
         position = state.money.paid[slot].taken
         free = wanted
