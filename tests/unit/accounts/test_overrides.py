@@ -102,7 +102,7 @@ def test_each_ends_by_itself() -> None:
     )
     ends = []
     left: str | None = said
-    while (end := overrides.read(left).ends) is not None:
+    while (end := overrides.read(left).ends) is not None and len(ends) < 5:
         assert overrides.without(left, end - 1) == left, "it binds to its last second"
         ends.append(end - DECEMBER)
         left = overrides.without(left, end)
