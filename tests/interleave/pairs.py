@@ -39,12 +39,12 @@ Op = Callable[[Caller, Base, int], None]
 
 def _reserve(caller: Caller, base: Base, at: int) -> None:
     """A retry of the reservation's own request."""
-    caller.reserve(base.keys[at], base.units[at], base.shape.member)
+    caller.reserve(base.keys[at], base.units[at], base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _reserve_new(caller: Caller, base: Base, at: int) -> None:
     """Another request; one of its kind fits beside what is held, two do not."""
-    caller.reserve(Key(f"new{at}", base.world.now_ms), 2, base.shape.member)
+    caller.reserve(Key(f"new{at}", base.world.now_ms), 2, base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _commit(caller: Caller, base: Base, at: int) -> None:
@@ -70,7 +70,7 @@ def _reclaim(caller: Caller, base: Base, at: int) -> None:
 
 def _rollover(caller: Caller, base: Base, at: int) -> None:
     caller.pass_time(base.to_midnight_ms + 1_000)
-    caller.reserve(Key(f"next{at}", base.world.now_ms), 3, base.shape.member)
+    caller.reserve(Key(f"next{at}", base.world.now_ms), 3, base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _lower(caller: Caller, base: Base, at: int) -> None:
@@ -90,7 +90,26 @@ def _freeze(caller: Caller, base: Base, at: int) -> None:
 
 
 def _record(caller: Caller, base: Base, at: int) -> None:
-    caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member)
+    caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member, base.shape.meters[at].id)
+
+
+def _give(caller: Caller, base: Base, at: int) -> None:
+    """The same purchase, twice where both callers report it."""
+    caller.give(3, "bought now")
+
+
+def _claw_back(caller: Caller, base: Base, at: int) -> None:
+    """A refund of more than may be left, told once by each caller."""
+    caller.claw_back("bought before", 3, f"refund{at}")
+
+
+def _refund(caller: Caller, base: Base, at: int) -> None:
+    """The same refund, twice where both callers report it."""
+    caller.claw_back("bought before", 3, "refund")
+
+
+def _tidy(caller: Caller, base: Base, at: int) -> None:
+    caller.tidy()
 
 
 def _audit(caller: Caller, base: Base, at: int) -> None:
@@ -112,7 +131,13 @@ OPS: dict[str, Op] = {
     "freeze": _freeze,
     "record": _record,
     "audit": _audit,
+    "give": _give,
+    "claw back": _claw_back,
+    "refund": _refund,
+    "tidy": _tidy,
 }
+LIMITS_ONLY = tuple(name for name in OPS if name not in ("give", "claw back", "refund", "tidy"))
+"""Calls that mean something without credits."""
 MOVES_TIME = {"reclaim", "rollover"}
 MAKES_KEYS = {"reserve new", "record", "rollover"}
 KEYED = {"reserve", "commit", "commit over", "release", "extend"}
@@ -199,7 +224,7 @@ WRITES = (*CALLS, "record")
 
 def plain_pairs() -> Iterator[Scenario]:
     """Each pair of calls, same key and different keys, on both shapes of gates."""
-    for shape, (first, second) in product(SHAPES, combinations_with_replacement(OPS, 2)):
+    for shape, (first, second) in product(SHAPES, combinations_with_replacement(LIMITS_ONLY, 2)):
         for same in (True, False):
             if sensible(first, second, same):
                 yield Scenario(shape, first, second, same)
