@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations_with_replacement, product
 
 from tests.interleave.money_worlds import (
@@ -25,8 +26,6 @@ NOON_MS = 43_200_000
 
 
 def _keys(scenario: Scenario) -> Iterator[Scenario]:
-    from dataclasses import replace
-
     yield scenario
     if sensible(scenario.first, scenario.second, False):
         yield replace(scenario, same=False)
@@ -65,6 +64,23 @@ def money_afterwards() -> Iterator[Scenario]:
             yield Scenario(shape, first, second, gone=gone, before_midnight_ms=NOON_MS)
 
 
+def money_late_rows() -> Iterator[Scenario]:
+    """What was reserved is on the bill of the period that ends: one clock is in the next, one still in that one."""
+    calls = ("burst", "record many", "reserve new", "rollover")
+    for shape, before in product((PER_UNIT, TIERS, SPLIT, PREPAID, NO_OVERAGE), (1_000, -1_000)):
+        for first, second in product(calls, calls):
+            yield from _keys(
+                Scenario(shape, first, second, skews=(FAST, SLOW), gone="committed", before_midnight_ms=before)
+            )
+
+
+def money_used_credits() -> Iterator[Scenario]:
+    """Credits that are used up or have ended go off the gate while others give them or take them back."""
+    for gone in ("committed", "voided"):
+        for first, second in combinations_with_replacement((*ON_CREDITS, "give again", "tidy later", "reserve new"), 2):
+            yield Scenario(SPLIT, first, second, gone=gone)
+
+
 def money_faults() -> Iterator[Scenario]:
     """One call is lost, answered to nobody, applied later, or applied twice."""
     small = ("reserve new", "commit", "commit over", "release", "extend")
@@ -91,6 +107,8 @@ MONEY_FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
     "money, skewed clocks": money_clocks,
     "money, stale rules": money_stale,
     "money, afterwards": money_afterwards,
+    "money, rows of the last period": money_late_rows,
+    "money, used credits": money_used_credits,
     "money, faults": money_faults,
     "money, crash": money_crashes,
 }

@@ -15,7 +15,7 @@ from tests.support.memory import World
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Rules
 from tollgate.catalog.model import Plan, Price
 from tollgate.gate.hold import PAID, WAIVED, Hold, Part, unpack
-from tollgate.gate.item import Gate, Paid
+from tollgate.gate.item import Gate, Grant, Paid
 from tollgate.usage.outcome import ACCOUNT, Event, UsedItem
 
 ZERO, CENT = Decimal(0), Decimal("0.01")
@@ -204,17 +204,30 @@ class MoneyWatch:
             held = named.pop(number, ZERO)
             if grant.left < 0 or grant.clawed < 0:
                 raise Violation(f"grant {number} is {grant}")
-            if self.given[number] < grant.left + held + grant.clawed:
+            if self.given[number] < grant.unused + held + grant.clawed:
                 raise Violation(f"of {self.given[number]} units, grant {number} is {grant}, {held} are held")
+        if before is not None:
+            self._carried(before.grants, after.grants)
         if named:
             raise Violation(f"holds name grants that are not there: {named}")
         for number, last in there.items():
             if number in after.grants:
                 continue
             ended = rows[number].ended
-            if ended is None or (ended.left, ended.carried) != (last.left, last.carried):
+            if ended is None or (ended.left, ended.carried) != (last.unused, last.carried):
                 raise Violation(f"grant {number} was taken off as {last}; its row says {ended}")
             self.gone.add(number)
+
+    @staticmethod
+    def _carried(before: Mapping[int, Grant], after: Mapping[int, Grant]) -> None:
+        """What a plan's grant begins with beyond its units was left of the one before, which has it no more."""
+        for number, grant in after.items():
+            if number in before or not grant.carried:
+                continue
+            last = [at for at, old in before.items() if (old.meter, old.every) == (grant.meter, grant.every)]
+            gone = sum((before[at].left - after[at].left for at in last), ZERO)
+            if gone != grant.carried:
+                raise Violation(f"grant {number} began with {grant.carried} carried units, {gone} left the last one")
 
     # -- at rest ---------------------------------------------------------------------------------------------------
 
@@ -282,7 +295,7 @@ class MoneyWatch:
             if row.number not in self.given:
                 accounted, given = used, ZERO  # never on the gate
             elif there is not None:
-                accounted, given = there.left + used + there.clawed, self.given[row.number]
+                accounted, given = there.unused + used + there.clawed, self.given[row.number]
                 if row.clawed > there.clawed or (row.pending is None and row.clawed != there.clawed):
                     raise Violation(f"{row} was clawed back on the gate as {there}")
             else:

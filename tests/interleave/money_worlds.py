@@ -75,9 +75,7 @@ LOWERED.update(
         TIERS.name: priced("6", per_unit("0.70"), version=2),
         TWO_METERS.name: priced("3", per_unit("0.335"), PACKAGES, version=2),
         SPLIT.name: priced(None, _INCLUDED, overage="off", version=2),
-        PREPAID.name: priced(
-            None, overage="off", version=2, grants=(GrantRule("ai_credits", Decimal(12), "period"),)
-        ),
+        PREPAID.name: priced(None, overage="off", version=2, grants=(GrantRule("ai_credits", Decimal(12), "period"),)),
         NO_OVERAGE.name: Plan("free", 2, "Free", limits=(limit("daily", 10),)),
         MEMBER_MONEY.name: priced("11", per_unit("1"), limits=(_seat("8"),), version=2),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 
 from tests.interleave.stage import (
+    CREDITS_S,
     Caller,
     Key,
     Process,
@@ -27,6 +28,8 @@ from tests.interleave.worlds import (
     prepared,
 )
 from tests.support.scheduler import Chooser, explore
+from tollgate.gate.grants import SETTLED_S
+from tollgate.gate.reserve import Granted
 
 ENDINGS = ("swept", "committed", "late")
 FAST, SLOW = 3_000, -3_000
@@ -93,6 +96,23 @@ def _record(caller: Caller, base: Base, at: int) -> None:
     caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member, base.shape.meters[at].id)
 
 
+def _burst(caller: Caller, base: Base, at: int) -> None:
+    """Another request and its commit."""
+    granted = caller.reserve(Key(f"burst{at}", base.world.now_ms), 6, base.shape.member, meter=base.shape.meters[at].id)
+    if isinstance(granted, Granted):
+        caller.commit(granted)
+
+
+def _record_many(caller: Caller, base: Base, at: int) -> None:
+    key = Key(f"usage{at}", base.world.now_ms)
+    caller.record([key], 9, base.shape.member, base.shape.meters[at].id)
+
+
+def _give_again(caller: Caller, base: Base, at: int) -> None:
+    """A purchase is told of once more."""
+    caller.give(base.shape.grant, "bought before", base.bought_until)
+
+
 def _give(caller: Caller, base: Base, at: int) -> None:
     """The same purchase, twice where both callers report it."""
     caller.give(3, "bought now")
@@ -109,6 +129,12 @@ def _refund(caller: Caller, base: Base, at: int) -> None:
 
 
 def _tidy(caller: Caller, base: Base, at: int) -> None:
+    caller.tidy()
+
+
+def _tidy_later(caller: Caller, base: Base, at: int) -> None:
+    """Once the credits of before have ended."""
+    caller.pass_time((CREDITS_S + SETTLED_S) * 1000)
     caller.tidy()
 
 
@@ -135,11 +161,15 @@ OPS: dict[str, Op] = {
     "claw back": _claw_back,
     "refund": _refund,
     "tidy": _tidy,
+    "tidy later": _tidy_later,
+    "give again": _give_again,
+    "burst": _burst,
+    "record many": _record_many,
 }
-LIMITS_ONLY = tuple(name for name in OPS if name not in ("give", "claw back", "refund", "tidy"))
-"""Calls that mean something without credits."""
-MOVES_TIME = {"reclaim", "rollover"}
-MAKES_KEYS = {"reserve new", "record", "rollover"}
+LIMITS_ONLY = tuple(OPS)[: list(OPS).index("give")]
+"""Calls that mean something without money."""
+MOVES_TIME = {"reclaim", "rollover", "tidy later"}
+MAKES_KEYS = {"reserve new", "record", "record many", "rollover", "burst"}
 KEYED = {"reserve", "commit", "commit over", "release", "extend"}
 
 

@@ -18,7 +18,7 @@ from tollgate.errors import AlreadyCommitted, AlreadyReleased, IdempotencyMismat
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import extend
-from tollgate.gate.grants import claw_back, give
+from tollgate.gate.grants import OUTLIVED_S, SETTLED_S, claw_back, give
 from tollgate.gate.hold import expiry_of
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reclaim import reclaim
@@ -36,6 +36,8 @@ from tollgate.usage.outcome import Event
 ACCOUNT = "acme"
 REFUSALS = (AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired)
 METER = "ai_credits"
+CREDITS_S = 7_200
+"""Credits that were given before end so much later, in seconds."""
 
 
 def copy_of(world: World) -> World:
@@ -64,7 +66,7 @@ def state_of(stage: Stage) -> object:
             gate.recount,
             frozenset(gate.counts.items()),
             frozenset(gate.holds.items()),
-            gate.money and gate.money._replace(paid=tuple(gate.money.paid.items())),
+            gate.money and (*gate.money[:2], frozenset(gate.money.paid.items()), *gate.money[3:]),
             frozenset(gate.grants.items()),
         )
         for name, gate in world.gates.items()
@@ -363,6 +365,8 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
             _expire_all(caller)
         last.watch.at_rest()
         assert_consistent(world, ACCOUNT)
+        if world.gates[ACCOUNT].grants:
+            _end_credits(caller)
         each_answer_has_its_event(last)
     except Exception as error:
         raise Violation(f"{type(error).__name__}: {error}\n{stage.story()}\n({ending})") from error
@@ -378,6 +382,15 @@ def _expire_all(caller: Caller) -> None:
         world.now_ms = max([world.now_ms, *(expiry * 1000 for expiry in expiries)])
         caller.actor.planned_ms = world.now_ms
         caller.sweep()
+
+
+def _end_credits(caller: Caller) -> None:
+    """All that was bought ends and goes off the gate; what the rows say of it still adds up."""
+    for seconds in (CREDITS_S + SETTLED_S, OUTLIVED_S):
+        caller.stage.world.now_ms += seconds * 1000
+        caller.actor.planned_ms = caller.stage.world.now_ms
+        caller.tidy()
+    caller.stage.watch.money.at_rest(caller.stage.world.events(ACCOUNT))
 
 
 def each_answer_has_its_event(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, copy_of
+from tests.interleave.stage import ACCOUNT, CREDITS_S, Caller, Key, Process, Stage, copy_of
 from tests.support.gate import CREDITS, limit, plan
 from tests.support.memory import World
 from tests.support.scheduler import Straight
@@ -72,6 +72,8 @@ class Base:
     units: tuple[int, ...]
     held: tuple[Granted, ...]
     to_midnight_ms: int
+    bought_until: int
+    """End of the credits that were given before, in epoch seconds."""
 
 
 def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
@@ -98,7 +100,7 @@ def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str,
 
     def prepare(caller: Caller) -> None:
         if shape.grant:
-            caller.give(shape.grant, "bought before")
+            caller.give(shape.grant, "bought before", now // 1000 + CREDITS_S)
         for key, quantity, meter in zip(keys, units, shape.meters, strict=True):
             caller.reserve(key, quantity, member, meter=meter.id)
         for granted in list(caller.stage.open):
@@ -122,4 +124,5 @@ def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str,
         units,
         tuple(stage.open),
         MIDNIGHT - settled.now_ms,
+        now // 1000 + CREDITS_S,
     )

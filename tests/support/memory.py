@@ -262,7 +262,8 @@ class MemoryGrants:
 
     def end(self, row: GrantRow, ended: Ended) -> None:
         self._world.called("grants.end")
-        self._put(replace(self._now(row), ended=ended))
+        if self._now(row).ended == row.ended:
+            self._put(replace(self._now(row), ended=ended))
 
     def _by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
         rows = self._world.grants.get(account, ())
