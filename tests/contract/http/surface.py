@@ -93,6 +93,7 @@ class Surface:
             mode="test",
             openapi=document_text,
             customer_mapped=lambda rules: None,
+            members=wiring.member_table(ENV),
         )
         log = Logger(service="test")
         self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)
