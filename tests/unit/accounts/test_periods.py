@@ -66,7 +66,7 @@ class Accounts:
     def clock(self) -> int:
         return self.now * 1000
 
-    def put(self, account: str, **changes: object) -> AccountRow:
+    def put(self, account: str, **changes: Any) -> AccountRow:
         put_account(self.deps, account, AccountPatch(**changes))
         return self.stored(account)
 

@@ -8,10 +8,9 @@ asserted by it, so sending it twice, late, or after a crash can only fail, never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from tollgate.quantities import ZERO
@@ -91,7 +90,7 @@ class Gate:
     recount: str | None = None
     """Nonce of the recount that froze the gate."""
     money: Money | None = None
-    grants: Mapping[int, Grant] = MappingProxyType({})
+    grants: Mapping[int, Grant] = field(default_factory=dict)
     """By grant number."""
     levels: Mapping[int, Level] = MappingProxyType({})
     """By meter slot."""
