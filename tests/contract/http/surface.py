@@ -41,6 +41,7 @@ default_plan: free
 meters:
   ai_credits: {name: AI credits, stripe_event_name: ai_credits}
   llm_tokens: {name: LLM tokens, scale: 3, stripe_event_name: llm_tokens}
+  storage: {name: Gigabytes stored, unit: gigabyte, kind: level}
 plans:
   free:
     name: Free

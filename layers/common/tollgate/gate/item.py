@@ -92,7 +92,7 @@ class Gate:
     money: Money | None = None
     grants: Mapping[int, Grant] = field(default_factory=dict)
     """By grant number."""
-    levels: Mapping[int, Level] = MappingProxyType({})
+    levels: Mapping[int, Level] = field(default_factory=dict)
     """By meter slot."""
 
 

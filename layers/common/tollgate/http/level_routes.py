@@ -93,5 +93,5 @@ def _shown(found: Standing) -> dict[str, Any]:
 
 ROUTES = (
     Route("PUT", "/v1/accounts/{id}/levels/{meter}", ("usage",), put_level, "putLevel"),
-    Route("GET", "/v1/accounts/{id}/levels/{meter}", ("read", "usage"), get_level, "getLevel"),
+    Route("GET", "/v1/accounts/{id}/levels/{meter}", ("read",), get_level, "getLevel"),
 )
