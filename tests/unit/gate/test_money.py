@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.gate import NOON, Client, limit, world
 from tests.support.memory import World
 from tollgate.catalog.model import GrantRule, Limit, Meter, Plan, Price, Tier
-from tollgate.errors import AlreadyCommitted, AlreadyReleased
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, QuantityTooLarge
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.hold import PAID, unpack
 from tollgate.gate.item import GateWrite, Grant
@@ -222,6 +223,14 @@ def test_overage_that_is_off_stops_at_the_included_units() -> None:
     client.commit(client.granted(100))
     assert isinstance(client.reserve(1), Denied)
     client.check()
+
+
+def test_a_charge_of_more_digits_than_the_store_has_is_refused() -> None:
+    fine = Price("ai_credits", "per_unit", unit_price=Decimal("123456.123456789012"))
+    client = client_of(priced(fine))
+    assert isinstance(client.reserve("1.5"), Granted)
+    with pytest.raises(QuantityTooLarge):
+        client.reserve("999999999999999.999997")
 
 
 # -- waiving -------------------------------------------------------------------------------------------------------

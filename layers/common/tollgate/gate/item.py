@@ -8,10 +8,9 @@ asserted by it, so sending it twice, late, or after a crash can only fail, never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from tollgate.quantities import ZERO
@@ -75,6 +74,17 @@ class Grant(NamedTuple):
         return self.left + self.moved
 
 
+class Level(NamedTuple):
+    """What a level meter stands at: set, not added up. `number` counts the changes of this meter, from 1."""
+
+    number: int
+    units: Decimal
+    at_ms: int
+    """When it was set, epoch milliseconds; never before the change that it follows."""
+    open: str = ""
+    """What the change's row is made of, until that row is known to stand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One subject's gate as read in one piece. `rev` < 0: frozen for a recount under revision -rev."""
@@ -87,8 +97,10 @@ class Gate:
     recount: str | None = None
     """Nonce of the recount that froze the gate."""
     money: Money | None = None
-    grants: Mapping[int, Grant] = MappingProxyType({})
+    grants: Mapping[int, Grant] = field(default_factory=dict)
     """By grant number."""
+    levels: Mapping[int, Level] = field(default_factory=dict)
+    """By meter slot."""
 
 
 class Step(Enum):
@@ -169,6 +181,16 @@ class GrantMove(NamedTuple):
     """Where set: what the next grant begins with."""
 
 
+class LevelSet(NamedTuple):
+    """A level takes the place of change number `expect` (0: none). `first`: no meter of this gate has a level yet."""
+
+    slot: int
+    """The meter's slot."""
+    expect: int
+    new: Level
+    first: bool = False
+
+
 class HoldWrite(NamedTuple):
     """`expect` None: no such hold; `new` None: removed. Both set and equal: asserted only."""
 
@@ -197,6 +219,7 @@ class GateWrite:
     """(number, left): taken out where exactly so much is left."""
     grants_known: int | None = None
     """Where set: so many grants are in the gate before the write, so that none is overlooked."""
+    level: LevelSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
