@@ -24,6 +24,7 @@ from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
@@ -234,6 +235,9 @@ class _Commit:
                 write = plan_end(self.rules, subject, per, event.at.key, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
+                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
+                    give_due(self.deps, self.rules, gate)
+                    return None
                 used = meter_units(self.rules.groups(self.items, per))
                 funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
                 if per == ACCOUNT:

@@ -21,6 +21,7 @@ from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
@@ -149,6 +150,9 @@ def _extend_one(
         if gate.rev < 0 or steps.unseeded(rules, gate, lacking, now):
             recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
+            continue
+        if per == ACCOUNT and lacking and due(rules, gate, now):
+            gate = give_due(deps, rules, gate)
             continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:

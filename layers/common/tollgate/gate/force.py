@@ -19,7 +19,7 @@ from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
-from tollgate.gate.recurring import give_due
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.steps import UNSEEN, Seen
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER
@@ -124,6 +124,9 @@ def grow(
             seen = deps.gates.read(subject)
             continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
+        if per == ACCOUNT and due(rules, known, now):
+            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject))
+            continue
         grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
         funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
         if not isinstance(funded, funding.Taking):
