@@ -43,7 +43,6 @@ NOT_YET = {  # what a release still leaves out, by field; a line goes from here 
         "pro.base_fee",
         "max.base_fee",
         "team.seats",
-        "team.prices[0].included_per_seat",
     ],
     RESELLER: [
         "pay_as_you_go.prices[0].markup",

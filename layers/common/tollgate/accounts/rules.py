@@ -114,6 +114,8 @@ class AccountRow:
     subscription_anchor: int | None = None
     """Epoch seconds of the `billing_cycle_anchor` that Stripe told last; None: none yet."""
     controls: Controls = Controls()
+    plan_since: int = 0
+    """Epoch second at which the account came to its plan version."""
 
     @property
     def changes_at(self) -> int | None:
@@ -326,6 +328,7 @@ def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int
         row,
         plan=plan.id,
         plan_version=plan.version,
+        plan_since=now,
         counters=row.counters + added,
         meters=row.meters + new_meters,
         calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),

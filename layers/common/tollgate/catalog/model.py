@@ -158,12 +158,14 @@ class Price:
 class Seats(NamedTuple):
     """The price of a seat in each period, and the fewest seats that are billed.
 
-    `pooled`: the units that seats bring are one pool for all; otherwise each seat has its own.
+    `pooled`: the units that seats bring are one pool for all; otherwise each seat has its own. `meter`: the level that
+    says how many seats there are; without one there are `minimum`.
     """
 
     unit_price: Decimal
     minimum: int = 0
     pooled: bool = True
+    meter: str | None = None
 
 
 class BillingPeriod(NamedTuple):

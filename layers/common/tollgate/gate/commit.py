@@ -24,6 +24,7 @@ from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.used import used_item
@@ -71,6 +72,7 @@ class _Commit:
         self.items = request.weigh(self.rules)
         self.holds: dict[str, bytes] = dict(self.reservation.holds)
         self.call = deps.nonce()
+        self.floor_ms = self.reservation.floor_ms
 
     def run(self) -> Committed:
         over_reserved = self._cover()
@@ -107,10 +109,7 @@ class _Commit:
                 if any(group.slots for group in groups):
                     self._hold_unreserved(per, groups)
             elif shortfall(unpack(raw), groups):
-                self.rules, self.holds[per], grew = grow(
-                    self.deps, self.rules, per, reservation.member, reservation.key, raw, groups
-                )
-                over = over or grew
+                over = self._grow(per, raw, groups) or over
             elif per == ACCOUNT:
                 over = self._above_uncounted(raw, groups)
         return over
@@ -136,22 +135,29 @@ class _Commit:
             expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
             mark=b"",
         )
-        taken, _, self.rules = take_forced(
+        taken, gate, self.rules = take_forced(
             self.deps, self.rules, per, self.reservation.member, self.reservation.key, hold
         )
         self.holds[per] = taken.pack()
+        windows = [gate.counts[slot].window for slot in taken.units() if slot in gate.counts]
+        self.floor_ms = max([self.floor_ms, *(window * 1000 for window in windows)])
         if shortfall(taken, groups):
             # A reserve of this key, sent again under rules that count here, was first.
-            self.rules, self.holds[per], _ = grow(
-                self.deps, self.rules, per, self.reservation.member, self.reservation.key, self.holds[per], groups
-            )
+            self._grow(per, self.holds[per], groups)
+
+    def _grow(self, per: str, raw: bytes, groups: tuple[Group, ...]) -> bool:
+        """Cover `groups` with the own hold; returns whether it had to grow."""
+        grown = grow(self.deps, self.rules, per, self.reservation.member, self.reservation.key, raw, groups)
+        self.rules, self.holds[per] = grown.rules, grown.hold
+        self.floor_ms = max(self.floor_ms, grown.floor_ms)
+        return grown.grew
 
     def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
         request, plan = self.request, self.weighed_by.plan
         return Event(
             at=at,
             incarnations={per: incarnation_of(raw) for per, raw in self.holds.items()},
-            recorded_ms=max(self.deps.clock(), self.reservation.floor_ms),
+            recorded_ms=max(self.deps.clock(), self.floor_ms),
             items=self._split(unpack(self.holds[ACCOUNT]).parts),
             member=self.reservation.member,
             plan=plan.id,
@@ -220,6 +226,9 @@ class _Commit:
             if gate.rev > self.rules.rev:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
+                return None
+            if per == ACCOUNT and gate.rev >= 0 and due(self.rules, gate, self.deps.clock() // 1000):
+                give_due(self.deps, self.rules, gate)
                 return None
             needed = event_units(self.rules, event, per)
             if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):

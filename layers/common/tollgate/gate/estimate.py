@@ -17,6 +17,7 @@ from tollgate.gate.hold import Hold, meter_units
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
+from tollgate.gate.recount import recount
 from tollgate.gate.recurring import give_due
 from tollgate.gate.reserve import Denied, denied_by, outside_rules, subjects_of
 from tollgate.gate.shown import with_counters
@@ -90,5 +91,7 @@ def _denied(
             continue
         if isinstance(plan, taking.Stale):
             raise _RulesChanged
-        gate = _look(deps, rules, items, per, member)  # a recount is under way
+        # A counter of the hold begins with this look, or a recount is under way.
+        recount(deps, rules, subject, member if per == MEMBER else None, hold.units())
+        gate = deps.gates.read(subject)
     raise Busy

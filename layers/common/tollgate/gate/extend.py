@@ -21,6 +21,7 @@ from tollgate.gate.limits import LimitState, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
@@ -153,6 +154,12 @@ def _extend_one(
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
             return gate, raw, raw
+        if per == ACCOUNT and due(rules, gate, now):
+            gate = give_due(deps, rules, gate)
+            continue
+        if hold.expires_at <= now and not funding.stands(rules, per, gate, hold, now):
+            gate = reclaim(deps, rules, gate, (reservation.key,), member)  # a dead hold grants nothing by itself
+            continue
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Item, Rules
-from tollgate.errors import IdempotencyMismatch, MemberRequired, TollgateError
+from tollgate.errors import IdempotencyMismatch, MemberRequired, QuantityTooLarge, TollgateError
 from tollgate.gate.ending import end_hold
 from tollgate.gate.force import take_forced
 from tollgate.gate.hold import Hold
@@ -106,7 +106,16 @@ def _record_account(
     if not weighed:
         return
     token = key_hash("token", deps.incarnate(now_ms).hex())
-    holds, floor_ms, newest = _hold(deps, rules, token, weighed, now_ms)
+    try:
+        holds, floor_ms, newest = _hold(deps, rules, token, weighed, now_ms)
+    except QuantityTooLarge as error:
+        # What it comes to has more digits than the store: one event spoils no other, so each is tried alone.
+        if len(weighed) == 1:
+            results[weighed[0].index] = Recorded(weighed[0].event.id, "rejected", error=error)
+        else:
+            for one in weighed:
+                _record_account(deps, account, [(one.index, one.event)], results)
+        return
     now_ms = max(now_ms, floor_ms)
     deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
     call = deps.nonce()

@@ -55,7 +55,7 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
             break  # others are at work on it
     if counted is None and seen is not None and seen.rev >= 0 and any(level.open for level in seen.levels.values()):
         seen = settle_levels(deps, rules if seen.rev <= rules.rev else deps.rules.fresh(account), seen)
-    if audit and counted is None and seen is not None and seen.rev >= 0 and rules.terms is not None:
+    if audit and counted is None and seen is not None and seen.rev >= 0 and (rules.terms is not None or seen.grants):
         if missing(deps, rules, seen):
             seen = deps.gates.read(gate.subject)
         seen = None if seen is None else take_off(deps, rules, seen)
