@@ -85,6 +85,7 @@ grants = st.builds(
     units,
     units,
     units,
+    units,
 )
 
 
@@ -164,7 +165,8 @@ def grant_moves(draw: st.DrawFn, number: int, there: Grant | None) -> GrantMove:
     exactly = draw(st.sampled_from([None, None, left, left, left + 1]))
     taken = Decimal(0) if there is None else there.clawed
     clawed = draw(st.sampled_from([None, None, (taken, taken + 1), (Decimal(3), Decimal(4)), (taken, taken)]))
-    return GrantMove(number, draw(st.sampled_from([-left, Decimal(0), Decimal("2.5")])), low, exactly, clawed)
+    change, moved = draw(st.sampled_from([-left, Decimal(0), Decimal("2.5")])), draw(units)
+    return GrantMove(number, change, low, exactly, clawed, moved)
 
 
 @st.composite
@@ -249,7 +251,8 @@ def grant_item(grant: Grant) -> dict[str, object]:
         "p": grant.priority,
         "s": grant.starts,
     }
-    found |= {name: value for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)) if value}
+    seldom = (("u", grant.units), ("c", grant.carried), ("k", grant.clawed), ("o", grant.moved))
+    found |= {name: value for name, value in seldom if value}
     every = {"r": {"S": grant.every}} if grant.every else {}
     return {**{name: number(value) for name, value in found.items()}, **ends, **every}
 

@@ -135,7 +135,8 @@ def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Gran
             if clawed != move.clawed[0]:
                 return None
             clawed = move.clawed[1]
-        grants[move.number] = grant._replace(left=grant.left + move.change, clawed=clawed)
+        moved = move.moved or grant.moved
+        grants[move.number] = grant._replace(left=grant.left + move.change, clawed=clawed, moved=moved)
     for number, left in write.gone_grants:
         found = grants.pop(number, None)
         if found is None or found.left != left:

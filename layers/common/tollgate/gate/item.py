@@ -65,6 +65,13 @@ class Grant(NamedTuple):
     """Units left of the windows before that it began with."""
     clawed: Decimal = ZERO
     """Units taken back so far."""
+    moved: Decimal = ZERO
+    """Of a plan's grant that is over: the units that the next one began with; `left` no longer has them."""
+
+    @property
+    def unused(self) -> Decimal:
+        """What was neither used nor taken back."""
+        return self.left + self.moved
 
 
 class Level(NamedTuple):
@@ -172,6 +179,8 @@ class GrantMove(NamedTuple):
     exactly: Decimal | None = None
     clawed: tuple[Decimal, Decimal] | None = None
     """Where set: what was taken back so far (asserted), and with this write."""
+    moved: Decimal = ZERO
+    """Where set: what the next grant begins with."""
 
 
 class LevelSet(NamedTuple):

@@ -3,9 +3,9 @@
 Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {key hash -> packed hold B}, `p` {id N, s N (spend),
 x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number -> {m N (meter
 slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N (carried), k N
-(clawed)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b (priced), o S (open)}} once a level was
-set, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test compares them on
-random writes.
+(clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b (priced), o S (open)}}
+once a level was set, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test
+compares them on random writes.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from tollgate.usage.grant import FOREVER
 _MONEY = ("id", "s", "x")
 _PAID = ("t", "h", "c", "w")
 """The fields of `Paid`, in its order."""
+_SELDOM = ("u", "c", "k", "o")
+"""Of a grant, only where they are not 0: `units`, `carried`, `clawed`, `moved`."""
 RECALLED = 2_000
 """Gates whose money a process remembers."""
 
@@ -183,9 +185,9 @@ def _money(money: Money | None) -> dynamo.Attr:
 def _grant_of(raw: dynamo.Item) -> Grant:
     ends = int(raw["e"]["N"]) if "e" in raw else FOREVER
     meter, starts = int(raw["m"]["N"]), int(raw["s"]["N"])
-    units, carried, clawed = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in ("u", "c", "k"))
+    seldom = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in _SELDOM)
     every = raw["r"]["S"] if "r" in raw else ""
-    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, units, carried, clawed)
+    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, *seldom)
 
 
 def _grant(grant: Grant) -> dynamo.Attr:
@@ -195,7 +197,7 @@ def _grant(grant: Grant) -> dynamo.Attr:
         fields["e"] = dynamo.n(grant.ends)
     if grant.every:
         fields["r"] = dynamo.s(grant.every)
-    for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)):
+    for name, value in zip(_SELDOM, (grant.units, grant.carried, grant.clawed, grant.moved), strict=True):
         if value:
             fields[name] = dynamo.n(value)
     return {"M": fields}
@@ -331,6 +333,8 @@ def _add_grants(expression: _Expression, write: GateWrite) -> None:
             )
             if after:
                 expression.sets.append(f"{path}.k = {expression.number(after)}")
+        if move.moved:
+            expression.sets.append(f"{path}.o = {expression.number(move.moved)}")
         if move.change:
             expression.sets.append(f"{path}.l = {path}.l {expression.change(move.change)}")
     for number, left in write.gone_grants:
