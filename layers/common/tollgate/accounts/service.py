@@ -15,6 +15,7 @@ from tollgate.catalog.model import Meter, Plan
 from tollgate.catalog.store import CatalogTable
 from tollgate.errors import Busy, UnknownAccount, UnknownLimit
 from tollgate.gate.apply_rules import apply_rules
+from tollgate.gate.levels import price_levels
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recurring import give_due
 from tollgate.windows import PERIOD, Calendar, window_at, zone
@@ -182,6 +183,7 @@ def _written(deps: AccountDeps, changed: AccountRow, row: AccountRow, by: str | 
 def _applied(deps: AccountDeps, account: str) -> Rules:
     rules = deps.rules.fresh(account)
     apply_rules(deps.gate, rules)
+    price_levels(deps.gate, rules)
     return rules
 
 
