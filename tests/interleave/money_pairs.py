@@ -62,6 +62,9 @@ def money_afterwards() -> Iterator[Scenario]:
     for shape, gone in product((TIERS, SPLIT), ("committed", "voided", "expired")):
         for first, second in combinations_with_replacement((*CLIENT, "reclaim"), 2):
             yield Scenario(shape, first, second, gone=gone, before_midnight_ms=NOON_MS)
+    for shape in (PER_UNIT, SPLIT, MEMBER_MONEY):
+        for second in ("record shared", "reserve new", "commit"):
+            yield Scenario(shape, "record shared", second)
 
 
 def money_late_rows() -> Iterator[Scenario]:

@@ -20,6 +20,8 @@ from tollgate.usage.outcome import ACCOUNT, Event, UsedItem
 
 ZERO, CENT = Decimal(0), Decimal("0.01")
 Units = dict[int, Decimal]
+SKEW_S = 5
+"""More than any two clocks differ."""
 
 
 def charge(price: Price, units: Decimal) -> Decimal:
@@ -109,6 +111,7 @@ class MoneyWatch:
                     _add(held, part.meter_slot, part.units)
                 elif part.source >= 0:
                     _add(named, part.source, part.units)
+        self._funded_in_order(rules, before, after)
         self._positions(after, held)
         self._spend(rules, before, after)
         self._grants(before, after, named)
@@ -135,6 +138,32 @@ class MoneyWatch:
             self.parts[key, hold.incarnation] = hold.parts
         elif not _begins(known, hold.parts):
             raise Violation(f"the hold {key} was paid for by {known}, now by {hold.parts}")
+
+    def _funded_in_order(self, rules: Rules, before: Gate | None, after: Gate) -> None:
+        """What a hold newly has beyond the included units is charged or waived only once no credits are left."""
+        if before is None or before.rev != after.rev:
+            return
+        for key, raw in after.holds.items():
+            old = before.holds.get(key)
+            if raw == old:
+                continue
+            new: Units = {}
+            for part in _unpacked(raw).parts:
+                if part.source < 0:
+                    _add(new, part.meter_slot, part.units)
+            for part in () if old is None else _unpacked(old).parts:
+                if part.source < 0:
+                    _add(new, part.meter_slot, -part.units)
+            for slot, units in new.items():
+                free = included(rules.plan, rules.row.meters[slot]) - _position(before, after, slot)
+                if units > max(free, ZERO) and self._usable(after, slot):
+                    raise Violation(f"{units} units were charged or waived beside the credits {after.grants}")
+
+    def _usable(self, gate: Gate, slot: int) -> Decimal:
+        """Units of the grants that every clock takes for usable."""
+        now = self.world.now_ms // 1000
+        usable = (one for one in gate.grants.values() if one.starts + SKEW_S <= now < one.ends - SKEW_S)
+        return sum((one.left for one in usable if one.meter == slot), ZERO)
 
     def _positions(self, after: Gate, held: Units) -> None:
         paid = {} if after.money is None else after.money.paid
@@ -239,18 +268,22 @@ class MoneyWatch:
         for event in events:
             for item in event.items:
                 _sound(event, item)
-            self._as_held(event)
+            if event.token is None and not event.late:
+                self._as_held([event], event)
+        for token in {event.token for event in events if event.token is not None}:
+            batch = [event for event in events if event.token == token]
+            self._as_held(batch, batch[0])
         self._positions_equal_rows(gate, events)
         self._grants_equal_rows(gate, events)
         self._bills(events)
 
-    def _as_held(self, event: Event) -> None:
-        """A row in time is paid for by the first units of its hold; what the hold does not have is waived."""
-        parts = self.parts.get((event.at.key, event.incarnations[ACCOUNT]))
-        if event.late or event.token is not None or not parts:
+    def _as_held(self, rows: Sequence[Event], one: Event) -> None:
+        """Rows in time are paid for by the first units of their hold; what the hold does not have is waived."""
+        parts = self.parts.get((one.hold_key, one.incarnations[ACCOUNT]))
+        if not parts:
             return
-        (item,) = event.items
-        rest, waived = item.units, ZERO
+        items = [item for row in rows for item in row.items]
+        rest, waived = sum((item.units for item in items), ZERO), ZERO
         credits: Units = {}
         for part in parts:
             used = min(rest, part.units)
@@ -259,8 +292,12 @@ class MoneyWatch:
                 _add(credits, part.source, used)
             elif part.source == WAIVED:
                 waived += used
-        if dict(item.credits) != credits or item.waived != waived + rest:
-            raise Violation(f"{item} was paid for otherwise than its hold says: {parts}")
+        burned: Units = {}
+        for item in items:
+            for number, units in item.credits:
+                _add(burned, number, units)
+        if burned != credits or sum((item.waived for item in items), ZERO) != waived + rest:
+            raise Violation(f"{items} were paid for otherwise than their hold says: {parts}")
 
     def _positions_equal_rows(self, gate: Gate, events: Iterable[Event]) -> None:
         rules = self.rules[abs(gate.rev)]
@@ -324,6 +361,14 @@ class MoneyWatch:
             ]
             if sum(lines, ZERO) > cap:
                 raise Violation(f"the period {start} is billed at {lines}; the cap is {cap}")
+
+
+def _position(before: Gate, after: Gate, slot: int) -> Decimal:
+    """A meter's paid position before a write, in the billing period of the write."""
+    if before.money is None or after.money is None:
+        return ZERO
+    one = before.money.paid.get(slot, Paid(ZERO, ZERO))
+    return one.taken if before.money.period == after.money.period else one.held
 
 
 def _begins(parts: Sequence[Part], with_parts: Sequence[Part]) -> bool:

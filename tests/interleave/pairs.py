@@ -108,6 +108,12 @@ def _record_many(caller: Caller, base: Base, at: int) -> None:
     caller.record([key], 9, base.shape.member, base.shape.meters[at].id)
 
 
+def _record_shared(caller: Caller, base: Base, at: int) -> None:
+    """Two usage events, one of which the other caller reports, too."""
+    keys = [Key(name, base.world.now_ms) for name in ("usage shared", f"usage{at}")]
+    caller.record(keys, 2, base.shape.member, base.shape.meters[at].id)
+
+
 def _give_again(caller: Caller, base: Base, at: int) -> None:
     """A purchase is told of once more."""
     caller.give(base.shape.grant, "bought before", base.bought_until)
@@ -165,6 +171,7 @@ OPS: dict[str, Op] = {
     "give again": _give_again,
     "burst": _burst,
     "record many": _record_many,
+    "record shared": _record_shared,
 }
 LIMITS_ONLY = tuple(OPS)[: list(OPS).index("give")]
 """Calls that mean something without money."""
