@@ -225,5 +225,4 @@ def test_what_is_not_enforced_yet_is_said() -> None:
         "meters.disk.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
         "meters.tape.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
         "plans.p.packs[0]: 5 units for 1 usd are shown but not sold yet.",
-        "plans.p.limits[everyone]: `per: plan` is not enforced yet.",
     ]

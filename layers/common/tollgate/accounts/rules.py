@@ -179,6 +179,7 @@ class Rules:
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
             or any(meter in ruled.limit.meters for ruled in self.limits)
+            or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
 
     def priced_meters(self) -> frozenset[str]:
@@ -273,7 +274,7 @@ def needed_counters(plan: Plan) -> list[CounterKey]:
     """The counters that a plan version reads, each once: those of its limits, and for each meter that it prices or
     limits the units of the billing period (what the usage answer shows, and what prices are counted on)."""
     metered = {price.meter for price in plan.prices} | {meter for limit in plan.limits for meter in limit.meters}
-    metered |= credited(plan)
+    metered |= credited(plan) | {meter for shared in plan.shared_limits for meter in shared.meters}
     totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered)]
     if any(limit.amount is not None for limit in plan.limits):
         totals += [CounterKey("member", (price.meter,), PERIOD.text, ()) for price in plan.prices]
