@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tollgate
 from tests.interleave.faults import _send as sent
 from tests.interleave.faults import faulty
 from tests.support.gate import CREDITS, NOON, Client, limit, plan, reservation_of, world
@@ -631,3 +636,11 @@ def test_three_callers_with_crashes_and_faults_never_pass_the_cap(
     assert race.used + left <= most
     if not crashes and not faults and not race.failed:
         assert race.used + left == most
+
+
+def test_the_gate_starts_without_their_modules() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(tollgate.__file__).parents[1])}
+    code = "import sys, tollgate.wiring, tollgate.http.gate_routes; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "tollgate.gate.reserve" in ran.stdout.split()
+    assert not {f"tollgate.gate.{name}" for name in ("shares", "shared", "shared_store")} & set(ran.stdout.split())

@@ -259,6 +259,8 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
         "expires_at": rfc3339(found.expires_at),
         "limits": answers.limit_states(found.limits),
     }
+    if found.short is not None:
+        answer["limits"].append(answers.shared_state(found.short.state))
     if not answer["allowed"]:
         answer["denial"] = refusals.denial(_denied(found, reservation), now)
     return Response(200, answer)
