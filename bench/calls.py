@@ -16,6 +16,16 @@ RESERVATIONS = "/v1/reservations"
 UNDER_WAY_MS = 150
 
 
+MONEY = (
+    "reserve: included units",
+    "reserve: overage under a cap",
+    "refusal by the cap on spend",
+    "reserve: from credits",
+)
+MONEY_COMMITS = ("commit of fewer included units", "commit of less overage", "commit of fewer credits")
+"""In steady state: the container has seen where the account stands in its price."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What each scenario asked of AWS, by its name in the table."""
@@ -57,6 +67,7 @@ def count(stage: Stage) -> Counted:
     run = Scenarios(stage)
     _account_limits(run)
     _refusals(run)
+    _money(run)
     _member_limits(run)
     _usage(run)
     return run.found
@@ -107,6 +118,24 @@ def _refusals(run: Scenarios) -> None:
     answer = run.run("refusal at a cap", RESERVATIONS, asked("ws_tiny", 9), key=run.key())
     if answer["allowed"]:
         raise AssertionError("the refusal was granted")
+
+
+def _money(run: Scenarios) -> None:
+    """A cap on spend and credits are decided in the same write, wherever the account stands in its price."""
+    _warm(run, "ws_money", "capped")
+    held = run.run("reserve: included units", RESERVATIONS, asked("ws_money"), key=run.key(), expect=201)
+    run.run("commit of fewer included units", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+    run.run("reserve: across a tier's edge", RESERVATIONS, asked("ws_money", 150), key=run.key(), expect=201)
+    held = run.run("reserve: overage under a cap", RESERVATIONS, asked("ws_money"), key=run.key(), expect=201)
+    run.run("commit of less overage", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+    refused = run.run("refusal by the cap on spend", RESERVATIONS, asked("ws_money", 9_000), key=run.key())
+    if refused["allowed"]:
+        raise AssertionError("the refusal was granted")
+    credits = {"meter": "ai_credits", "units": "500"}
+    run.stage.call("manage", "POST", "/v1/accounts/ws_money/credits", credits, key="credits", expect=201)
+    run.quiet(RESERVATIONS, asked("ws_money"), key=run.key())
+    held = run.run("reserve: from credits", RESERVATIONS, asked("ws_money"), key=run.key(), expect=201)
+    run.run("commit of fewer credits", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
 
 
 def _member_limits(run: Scenarios) -> None:
@@ -235,6 +264,9 @@ def _checks(found: Counted, minutes: Minutes) -> list[Check]:
         requests("refusal at a cap", 1),
         units("refusal at a cap", 1),
         requests("reserve: retry, same key", 1),
+        *(check for name in MONEY for check in (requests(name, 1), units(name, 1))),
+        *(check for name in MONEY_COMMITS for check in (requests(name, 2), units(name, 2))),
+        requests("reserve: across a tier's edge", 2),
         requests("reserve: member limit", 2),
         Check("reserve: member limit, beyond an account's", member.write - reserve.write, 1, "write units"),
         requests("commit", 2),

@@ -39,8 +39,7 @@ def section(stage: Stage) -> Section:
         [
             "Five limits on one meter, and the billing period's counter: six counters, all used.",
             f"Long: an account id of 64 characters, and {LONG_QUANTITY} units in each hold.",
-            "Grants do not exist yet: the benchmark puts three of the design's maps into `g` of the item. Paid "
-            "position and spend (`p`) come with prices and will add some 20 bytes, grants named in holds some 2 each.",
+            "The grants are bought ones, burned in turn: holds name them, or say that their units are paid for.",
         ],
     )
 
@@ -70,21 +69,21 @@ def _with_units(hold: Hold) -> Hold:
 
 
 def _grant(stage: Stage, account: str) -> None:
-    """Three grants as the design keeps them: {grant -> {left, expiry, priority}}."""
-    grants = {
-        f"{index}": {"M": {"left": {"N": left}, "expiry": {"N": "1797860843"}, "priority": {"N": "10"}}}
-        for index, left in enumerate(("1499.5", "2987", "500"))
-    }
-    stage.look.update_item(
-        TableName="gates",
-        Key={"pk": {"S": account}},
-        UpdateExpression="SET g = :g",
-        ExpressionAttributeValues={":g": {"M": grants}},
-    )
+    """Three grants as a customer would have them: a plan's, a pack's and a gift."""
+    for number, (units, priority) in enumerate((("1500.5", 10), ("2987", 20), ("500", 50))):
+        body = {
+            "meter": "ai_credits",
+            "units": units,
+            "priority": priority,
+            "expires_at": "2027-12-21T13:47:23Z",
+            "source": "bench",
+        }
+        path = f"/v1/accounts/{account}/credits"
+        stage.call("manage", "POST", path, body, key=f"bench-{number}", expect=201)
 
 
 def _parts(item: dict[str, Any]) -> list[tuple[str, int, int, int]]:
-    names = {"w": "counters", "h": "holds", "g": "grants"}
+    names = {"w": "counters", "h": "holds", "g": "grants", "p": "money"}
     rows = []
     for name, what in names.items():
         entries, size = len(item[name]["M"]), item_size({name: item[name]})

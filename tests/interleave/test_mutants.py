@@ -18,7 +18,7 @@ from tests.interleave.pairs import (
     plain_pairs,
     skewed_pairs,
 )
-from tests.interleave.watch import Violation
+from tests.interleave.violation import Violation
 
 FIRST, ALL = 1_500, 6_000
 """Seeds of triples before and after the pairs."""

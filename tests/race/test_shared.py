@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -87,7 +88,7 @@ def rush(stack: StackProcess, accounts: list[str], limit: str, sizes: tuple[int,
         caller.http.event_hooks = {"response": [book.note]}
         for _ in range(ROUNDS):
             asked = caller.random.choice(sizes)
-            body = {"account": accounts[number % len(accounts)], "meter": "images", "quantity": asked}
+            body: dict[str, Any] = {"account": accounts[number % len(accounts)], "meter": "images", "quantity": asked}
             if ip is not None:
                 body["dimensions"] = {"ip": ip}
             found = caller.post("/v1/reservations", body)
@@ -115,7 +116,7 @@ def rest(stack: StackProcess, account: str, ip: str | None = None) -> Decimal:
     caller, got = Caller(stack, 0), Decimal(0)
     for asked in (32, 8, 1):
         while True:
-            body = {"account": account, "meter": "images", "quantity": asked, "commit": True}
+            body: dict[str, Any] = {"account": account, "meter": "images", "quantity": asked, "commit": True}
             if ip is not None:
                 body["dimensions"] = {"ip": ip}
             if not caller.post("/v1/reservations", body)["allowed"]:

@@ -114,16 +114,21 @@ class MemoryGates:
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         self._world.called("gate.write")
-        return self.apply(write)
+        return self.answered(self.apply(write))
 
     def apply(self, write: GateWrite) -> Written:
         """What the write does when it arrives."""
         before = self._world.gates.get(write.subject)
         after = applied(before, write)
         if after is None:
-            return Written(False, self._remember(before))
+            return Written(False, before)
         self._world.gates[write.subject] = after
-        return Written(True, self._remember(after))
+        return Written(True, after)
+
+    def answered(self, written: Written) -> Written:
+        """The answer of a write reaches this process, which remembers the gate."""
+        self._remember(written.gate)
+        return written
 
     def read(self, subject: str) -> Gate | None:
         self._world.called("gate.read")
@@ -289,7 +294,8 @@ class MemoryGrants:
 
     def end(self, row: GrantRow, ended: Ended) -> None:
         self._world.called("grants.end")
-        self._put(replace(self._now(row), ended=ended))
+        if self._now(row).ended == row.ended:
+            self._put(replace(self._now(row), ended=ended))
 
     def _by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
         rows = self._world.grants.get(account, ())

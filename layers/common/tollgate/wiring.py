@@ -21,6 +21,7 @@ from tollgate.gate.store import GateTable, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.marker_store import MarkerTable
+from tollgate.usage.member_store import MemberTable
 from tollgate.usage.store import EventTable
 
 
@@ -46,9 +47,17 @@ def event_table(env: Mapping[str, str]) -> EventTable:
     return EventTable(env["TOLLGATE_EVENTS_TABLE"], lambda write: transact_part(gates, write))
 
 
+def member_table(env: Mapping[str, str]) -> MemberTable:
+    return MemberTable(env["TOLLGATE_EVENTS_TABLE"], system_clock)
+
+
+def gate_table(env: Mapping[str, str]) -> GateTable:
+    return GateTable(env["TOLLGATE_GATES_TABLE"], member_table(env).begins)
+
+
 def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
     return GateDeps(
-        gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
+        gates=gate_table(env),
         outcomes=event_table(env),
         markers=MarkerTable(env["TOLLGATE_BILLING_TABLE"], int(env.get("TOLLGATE_SEAL_SECONDS", "300"))),
         rules=rules,

@@ -53,7 +53,7 @@ def busy(answer: Answer) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("operation", sorted(BODIES))
+@pytest.mark.parametrize("operation", sorted(BODIES.keys() - {"createEstimate"}))
 def test_throttled_writes(surface: Surface, opened: str, operation: str) -> None:
     method, path, body = BODIES[operation]
     if operation in ("createReservation", "freezeAccount"):
@@ -84,6 +84,11 @@ def test_throttled_reads(surface: Surface, opened: str, operation: str) -> None:
     surface.call("GET", "/v1/keys")  # the key is known from here on
     with throttling(ALL):
         busy(surface.call(method, path.replace(OPEN, opened)))
+
+
+def test_a_throttled_estimate(surface: Surface, opened: str) -> None:
+    with throttling(ALL):
+        busy(surface.call(*BODIES["createEstimate"]))
 
 
 @pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json"])

@@ -55,7 +55,7 @@ def test_every_kind_of_price_is_read_back() -> None:
         assert said.prices == {
             "images": Price(
                 "images",
-                scheme,  # type: ignore[arg-type]
+                scheme,
                 tiers=(Tier(Decimal(10), Decimal(1), Decimal(2)), Tier(None, Decimal("0.5"), Decimal(0))),
                 minimum=Decimal(1),
                 maximum=Decimal(9),
@@ -100,9 +100,9 @@ def test_each_ends_by_itself() -> None:
         spend_cap={"amount": "5", "until": "2026-12-01T00:00:02Z"},
         base_fee={"amount": "5", "until": "2026-12-01T00:00:03Z"},
     )
-    ends = []
+    ends: list[int] = []
     left: str | None = said
-    while (end := overrides.read(left).ends) is not None:
+    while (end := overrides.read(left).ends) is not None and len(ends) < 5:
         assert overrides.without(left, end - 1) == left, "it binds to its last second"
         ends.append(end - DECEMBER)
         left = overrides.without(left, end)
@@ -136,7 +136,7 @@ def test_a_price_takes_the_place_of_the_plans() -> None:
     assert found.plan == replace(
         PRO, base_fee=Decimal(19), prices=(replace(IMAGES, unit_price=Decimal("0.01")), TOKENS)
     )
-    assert (found.priced_meters(), found.covers("images")) == ({"images", "tokens"}, True)
+    assert (found.priced_meters(), found.covers("images")) == (frozenset({"images", "tokens"}), True)
     assert found.terms is not None
     assert found.terms.spend({0: Decimal(100), 1: Decimal(1000)}) == Decimal(2)
     assert rules().terms.spend({0: Decimal(100), 1: Decimal(1000)}) == Decimal(3)  # type: ignore[union-attr]

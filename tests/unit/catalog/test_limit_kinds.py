@@ -222,7 +222,5 @@ def test_what_is_not_enforced_yet_is_said() -> None:
     """
     said = notices(parse_catalog(catalogue(PRICED + "\n" + "\n".join(line[4:] for line in text.splitlines()))))
     assert said == [
-        "meters.disk.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
-        "meters.tape.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
         "plans.p.packs[0]: 5 units for 1 usd are shown but not sold yet.",
     ]

@@ -11,10 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.gate import NOON, Client, world
-from tests.unit.gate.test_money import CREDITS, TOKENS, move, priced
+from tests.unit.gate.test_money import CREDITS, PER_UNIT, TOKENS, move, priced
 from tollgate.catalog.model import BillingPeriod, GrantRule, Plan
 from tollgate.errors import IdempotencyMismatch, TooManyGrants, UnknownGrant
-from tollgate.gate.grants import MAX_GRANTS, claw_back, give, missing, take_off
+from tollgate.gate.grants import (
+    MAX_GRANTS,
+    OUTLIVED_S,
+    SETTLED_S,
+    claw_back,
+    give,
+    missing,
+    put_on_gate,
+    take_off,
+)
 from tollgate.gate.hold import unpack
 from tollgate.gate.recurring import give_due
 from tollgate.gate.reserve import Denied, Granted
@@ -76,7 +85,7 @@ def test_what_is_left_rolls_over_up_to_a_maximum() -> None:
     client.world.now_ms += 10 * DAY_MS
     assert isinstance(client.reserve(191), Denied)
     client.commit(client.granted(1))
-    assert left(client) == [90, 189]
+    assert left(client) == [0, 189]  # 90 of them moved
     client.world.now_ms += 31 * DAY_MS
     assert isinstance(client.reserve(251), Denied)
     assert isinstance(client.reserve(250), Granted)  # 100 and at most 150 of the 189
@@ -175,6 +184,48 @@ def test_a_grant_that_a_crash_kept_from_the_gate_is_found() -> None:
     assert not missing(client.deps, client.world.rules("acme"), client.world.gates["acme"])
 
 
+def test_what_rolled_over_is_not_used_once_more_by_a_clock_that_is_behind() -> None:
+    client = client_of(plan_with(monthly(100, 100)))
+    behind = Client(client.world, deps=client.world.deps(skew_ms=-3_000))
+    behind.commit(behind.granted(40))
+    client.world.now_ms = NOON + 19 * DAY_MS // 2  # 1 December
+    assert isinstance(client.reserve(161), Denied)
+    assert left(client) == [0, 160]
+    assert isinstance(behind.reserve(1), Denied)
+
+
+def test_a_grant_leaves_the_gate_only_when_no_function_lives_that_could_put_it_there_again() -> None:
+    client = client_of(priced(PER_UNIT))
+    bought = buy(client, 5, "pi_1")
+    client.commit(client.granted(5))
+    rules = client.world.rules("acme")
+    take_off(client.deps, rules, client.world.gates["acme"])
+    put_on_gate(client.deps, rules, bought)  # by a process that read its row before
+    assert left(client) == [0]
+    client.world.now_ms += OUTLIVED_S * 1000
+    take_off(client.deps, rules, client.world.gates["acme"])
+    assert left(client) == []
+    buy(client, 5, "pi_1")
+    assert left(client) == []
+
+
+def test_what_is_taken_back_from_an_ended_grant_is_not_said_to_be_left() -> None:
+    client = client_of(priced())
+    buy(client, 5, "pi_1", ends=NOON // 1000 + 60)
+    client.world.now_ms += (60 + SETTLED_S) * 1000
+    rules = client.world.rules("acme")
+    take_off(client.deps, rules, client.world.gates["acme"])
+    assert refund(client, "pi_1", 2, "re_1") == 2
+    for _ in range(3):
+        client.world.now_ms += OUTLIVED_S * 1000
+        take_off(client.deps, rules, client.world.gates["acme"])
+    assert left(client) == []
+    ended = client.world.grants["acme"][0].ended
+    assert ended is not None
+    assert ended.left == 3
+    _conserved(client)
+
+
 # -- conservation --------------------------------------------------------------------------------------------------
 
 ACTIONS = ["reserve"] * 4 + ["commit"] * 3 + ["release", "buy", "buy", "refund", "wait", "plan", "sweep"]
@@ -214,6 +265,7 @@ def test_granted_is_left_held_burned_expired_and_taken_back(data: st.DataObject)
             move(client, replace(data.draw(st.sampled_from(plans)), version=10 + client.world.calls))
         elif action == "sweep" and "acme" in client.world.gates:
             take_off(client.deps, rules, client.world.gates["acme"])
+            client.world.now_ms += data.draw(st.sampled_from([0, OUTLIVED_S * 1000]))
         _conserved(client)
 
 
@@ -228,7 +280,7 @@ def _conserved(client: Client) -> None:
             if part.source >= 0:
                 held[part.source] = held.get(part.source, ZERO) + part.units
     now = client.world.now_ms // 1000
-    standings = {n: Standing(grant.left, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
+    standings = {n: Standing(grant.unused, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
     rows = client.world.grants.get("acme", [])
     events = sorted(client.world.events("acme"), key=lambda event: event.at, reverse=True)
     settled = [event for event in events if event.hold_key not in gate.holds]

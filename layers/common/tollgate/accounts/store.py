@@ -33,7 +33,7 @@ from tollgate.accounts.rules import (
 )
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import Clock
-from tollgate.errors import CustomerInUse, UnknownAccount
+from tollgate.errors import Busy, CustomerInUse, UnknownAccount
 from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import Calendar, Segment
 
@@ -41,6 +41,8 @@ LIST = "#accounts"
 """Partition of the list rows: no account can have this id."""
 CACHE_MS = 60_000
 _CACHED_ACCOUNTS = 5_000
+_DUE_TRIES = 20
+"""An account has at most two things due, a plan and ended overrides; the rest is for others that come along, too."""
 
 
 class AccountTable:
@@ -157,19 +159,21 @@ class RulesTable:
     def row(self, account: str) -> AccountRow | None:
         """The rules row as it stands now (consistent read). A plan that is due, or an override that has ended, is
         written first, by whoever comes along: one conditional write each, so that it happens once. The row's next
-        revision makes the gate notice."""
+        revision makes the gate notice. Raises Busy."""
         row = self._accounts.read(account)
-        while row is not None and row.changes_at is not None and row.changes_at * 1000 <= self._clock():
-            due = renewed(self._due(row, row.changes_at))
+        for _ in range(_DUE_TRIES):
+            if row is None or row.changes_at is None or row.changes_at * 1000 > self._clock():
+                return row
+            due = renewed(self._due(row))
             written = self._accounts.update(due, row, entry(row, due, SCHEDULE, self._clock()))
             row = due if written else self._accounts.read(account)
-        return row
+        raise Busy
 
-    def _due(self, row: AccountRow, at: int) -> AccountRow:
-        """`row`, same revision, with what is due at epoch second `at`."""
+    def _due(self, row: AccountRow) -> AccountRow:
+        """`row`, same revision, with what is due: a plan if that comes first, else all overrides that have ended."""
         following = row.next_plan
-        if following is None or following.at != at:
-            return replace(row, overrides=without(row.overrides, at))
+        if following is None or following.at != row.changes_at:
+            return replace(row, overrides=without(row.overrides, self._clock() // 1000))
         before = self._catalog.version(row.plan, row.plan_version)
         version = self._catalog.version(following.plan, following.version)
         return moved_on(in_currency(row, before.plan, version.plan), version.plan, version.meters)

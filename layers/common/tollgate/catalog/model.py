@@ -239,6 +239,11 @@ def credited(plan: Plan) -> frozenset[str]:
     return frozenset([rule.meter for rule in plan.grants] + [pack.meter for pack in plan.packs])
 
 
+def level_meters(meters: Mapping[str, Meter]) -> frozenset[str]:
+    """The ids of those that have a level."""
+    return frozenset(meter_id for meter_id, meter in meters.items() if meter.kind == "level")
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """A whole catalogue; `meters` and `plans` by id, in the file's order. `currency` is lower-case ISO 4217.

@@ -161,8 +161,9 @@ def end_hold(
                 seen = deps.gates.read(subject)
                 continue
         assert raw is not None
-        if any(slot >= len(rules.counters) for slot in unpack(raw).units()):
-            rules = deps.rules.fresh(rules.account)  # the hold names counters of newer rules
+        named = {item.meter for event in events for item in event.items}
+        if any(slot >= len(rules.counters) for slot in unpack(raw).units()) or not named <= set(rules.row.meters):
+            rules = deps.rules.fresh(rules.account)  # the hold or its rows name counters or meters of newer rules
         if per == ACCOUNT and rules.rev != members_at:
             members_at = rules.rev
             for event in events:

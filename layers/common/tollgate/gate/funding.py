@@ -12,15 +12,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Rules
+from tollgate.errors import QuantityTooLarge
 from tollgate.gate.hold import PAID, WAIVED, Part
 from tollgate.gate.item import Gate, Grant, GrantMove, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.money import State, moved, restated, state_of
-from tollgate.quantities import ZERO
+from tollgate.quantities import EXACT, ZERO
 from tollgate.usage.outcome import ACCOUNT
 from tollgate.windows import PERIOD, window_at
 
 if TYPE_CHECKING:
     from tollgate.accounts.terms import Funding, Terms
+
+
+MAX_DIGITS = 38
+"""Of a number in DynamoDB (Amazon DynamoDB Developer Guide, "Data types": up to 38 digits of precision)."""
 
 
 class Taking(NamedTuple):
@@ -106,13 +111,14 @@ def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: in
     """A quote for `units` (by meter slot) more on an account's gate at epoch second `now`."""
     terms = rules.terms
     if terms is None:
-        return Quote()
+        return Quote(included=sum(units.values(), ZERO))
     state = state_of(rules, terms, ACCOUNT, gate, now)
     grants = {} if gate is None else gate.grants
     found = Quote()
     for slot, wanted in sorted(units.items()):
         funding = terms.fundings.get(slot)
         if funding is None:
+            found = found._replace(included=found.included + wanted)
             continue
         position = state.money.paid[slot].taken
         free = wanted
@@ -242,6 +248,7 @@ class _Plan:
             self.moves.append(move)
 
     def taking(self) -> Taking:
+        _check_digits(self.state.money.spend + self.cost)
         grants = tuple(self.burns)
         if self.exact:
             money = self.state.money
@@ -259,6 +266,15 @@ class _Plan:
             most = self.terms.cap.usable - self.cost
         add = MoneyAdd(self.state.money.period, tuple(self.moves), self.cost, most)
         return Taking(tuple(self.parts), add, grants, self.known, self.cost)
+
+
+def _check_digits(spend: Decimal) -> None:
+    """Raises QuantityTooLarge where a spend does not fit DynamoDB's 38 digits: many places of a price times many of a
+    quantity."""
+    exponent = spend.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if spend.adjusted() - exponent >= MAX_DIGITS and len(spend.normalize(EXACT).as_tuple().digits) > MAX_DIGITS:
+        raise QuantityTooLarge
 
 
 def burn_order(grants: Mapping[int, Grant], slot: int, now: int) -> list[int]:

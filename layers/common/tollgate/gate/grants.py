@@ -3,7 +3,7 @@
 Each is two writes that may be sent again. A grant's row first, then the gate: a crash between leaves a row whose grant
 is not on the gate; the same call repeated puts it there, and so does whoever finds credits used up (`missing`). Taking
 back: the row says what is to be taken (pending), then the gate, then the row what was; the gate's own sum of what was
-taken tells a repeat whether its write had come through. Off the gate: the row says what was left, then the entry goes.
+taken tells a repeat whether its write had come through. Off the gate: the row says what was left, later the entry goes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ MAX_GRANTS = 50
 """Entries of one gate: each makes every write of it larger."""
 SETTLED_S = 3600
 """An ended grant is taken off after this long: no clock is so far behind that it could still be burned."""
+OUTLIVED_S = 1200
+"""A grant goes off the gate so long after its row says how it ended. By then every function is dead that read the row
+before, and could put the grant onto the gate once more (Lambda's longest timeout, and a little)."""
 
 
 def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
@@ -188,7 +191,8 @@ def _followed(grants: Iterable[tuple[int, Grant]], number: int, grant: Grant) ->
 
 
 def take_off(deps: GateDeps, rules: Rules, gate: Gate) -> Gate | None:
-    """Take grants off the gate that are over; returns the gate as it is then."""
+    """Take grants off the gate that are over; returns the gate as it is then. In two visits: the first writes down how
+    they ended."""
     seen: Gate | None = gate
     for number in over(gate, deps.clock() // 1000):
         if seen is None or seen.rev < 0 or number not in seen.grants:
@@ -198,8 +202,12 @@ def take_off(deps: GateDeps, rules: Rules, gate: Gate) -> Gate | None:
             continue  # a clawback is under way
         if seen.rev > rules.rev:
             rules = deps.rules.fresh(rules.account)
-        if row.ended is None:
-            deps.grants.end(row, Ended(grant.left, grant.carried))
+        how = row.ended
+        if how is None or how[:2] != (grant.unused, grant.carried):
+            deps.grants.end(row, Ended(grant.unused, grant.carried, deps.clock() // 1000))
+            continue
+        if deps.clock() // 1000 < how.at + OUTLIVED_S:
+            continue
         # A bought grant at 0 may get units back from nowhere: no hold names it. The write asserts what is left.
         gone = ((number, grant.left),)
         seen = deps.gates.write(_write(rules, seen, deps.clock() // 1000, gone_grants=gone)).gate

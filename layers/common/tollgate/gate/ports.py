@@ -77,7 +77,8 @@ class GrantStore(Protocol):
         """Write down what was; False where somebody else has."""
 
     def end(self, row: GrantRow, ended: Ended) -> None:
-        """Write down how the grant stood when nothing could be used or come back any more."""
+        """Write down how the grant stands when nothing can be used or come back any more; not where somebody else has
+        since `row` was read."""
 
 
 class SharedStore(Protocol):

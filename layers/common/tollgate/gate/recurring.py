@@ -91,6 +91,18 @@ def carried(one: Due, gate: Gate | None, rules: Rules) -> Decimal:
     return min(rest, one.rollover_max)
 
 
+def carrying(one: Due, gate: Gate, more: Decimal) -> tuple[GrantMove, ...]:
+    """The moves that take `more` carried units out of the last window's grants: by a clock that is behind those have
+    not ended yet, and nothing of them may be used twice."""
+    moves = []
+    for number in one.previous if more else ():
+        left = gate.grants[number].left
+        moved = min(left, more)
+        more -= moved
+        moves.append(GrantMove(number, -moved, exactly=left, moved=moved))
+    return tuple(moves)
+
+
 def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
     """Give what is due; returns the gate as it is then, or as it was where newer rules or a recount come first.
 
@@ -123,9 +135,7 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
         )
         more = carried(one, gate, rules)
         grant = Grant(one.slot, row.units + more, row.priority, row.starts, row.ends, one.every, row.units, more)
-        moves: tuple[GrantMove, ...] = ()
-        if more and gate is not None:
-            moves = tuple(GrantMove(number, ZERO, exactly=gate.grants[number].left) for number in one.previous)
+        moves = carrying(one, gate, more) if gate is not None else ()
         rev = None if gate is None else gate.rev
         write = GateWrite(
             rules.account,

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
-from tollgate.errors import Busy, IdempotencyMismatch, MemberRequired, UnknownMeter
+from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, UnknownMeter
 from tollgate.gate import funding, taking
 from tollgate.gate.ending import outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
@@ -111,10 +111,12 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     for _ in range(TRIES):
         try:
             attempt = _Attempt(deps, rules, asked, counting)
-        except (MemberRequired, UnknownMeter):
+        except (LevelMeter, MemberRequired, UnknownMeter):
             # Under cached rules that may be wrong by now; only a request that fails anyway pays for the look.
             known, rules = rules.rev, deps.rules.fresh(asked.account)
             if rules.rev == known:
+                if counting is not None:
+                    counting.give_back()
                 raise
             continue
         try:

@@ -13,6 +13,7 @@ from typing import Protocol
 from tollgate.accounts.rules import Rules
 from tollgate.gate.grants import missing, take_off
 from tollgate.gate.item import Gate
+from tollgate.gate.levels import settle_levels
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import Found, recount, true_counts
@@ -52,6 +53,8 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
         swept.reclaimed += before - (0 if seen is None else len(seen.holds))
         if seen is not None and len(seen.holds) >= before:
             break  # others are at work on it
+    if counted is None and seen is not None and seen.rev >= 0 and any(level.open for level in seen.levels.values()):
+        seen = settle_levels(deps, rules if seen.rev <= rules.rev else deps.rules.fresh(account), seen)
     if audit and counted is None and seen is not None and seen.rev >= 0 and rules.terms is not None:
         if missing(deps, rules, seen):
             seen = deps.gates.read(gate.subject)

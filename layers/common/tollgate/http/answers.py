@@ -115,6 +115,7 @@ def events(event: Event) -> list[dict[str, Any]]:
             "quantity": plain(item.quantity),
             "weight": plain(item.weight),
             "units": plain(item.units),
+            "level_change": item.level,
             "credit_funded": plain(item.credit_funded),
             "waived": plain(item.waived),
             "dimensions": dict(item.dimensions),

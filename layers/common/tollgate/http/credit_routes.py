@@ -188,7 +188,7 @@ def _standings(gate: Gate | None) -> dict[int, Standing]:
         for part in unpack(raw).parts:
             if part.source >= 0:
                 held[part.source] = held.get(part.source, ZERO) + part.units
-    return {n: Standing(grant.left, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
+    return {n: Standing(grant.unused, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
 
 
 def _settled(events: Iterator[Event], gate: Gate | None) -> Iterator[Event]:

@@ -15,7 +15,16 @@ from tollgate.accounts.rules import NextPlan, Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
-from tollgate.http import answers, controls_routes, credit_routes, pages, plans_routes, usage_routes
+from tollgate.http import (
+    answers,
+    controls_routes,
+    credit_routes,
+    level_routes,
+    member_routes,
+    pages,
+    plans_routes,
+    usage_routes,
+)
 from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.controls_routes import controls_answer, who
 from tollgate.http.idempotency import digest, once
@@ -24,6 +33,7 @@ from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms,
 from tollgate.http.routing import Request, Response, Route, json_body
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.markers import LAST_MS
+from tollgate.usage.member_store import MemberTable
 from tollgate.usage.outcome import Event
 from tollgate.usage.store import EventTable, sort_key
 
@@ -54,6 +64,7 @@ class ManageApiDeps:
     openapi: Callable[[], str]
     customer_mapped: Callable[[Rules], None]
     """Called after an account got a Stripe customer: batches that waited for one go on."""
+    members: MemberTable
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------
@@ -296,6 +307,8 @@ ROUTES = (
     Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
     *controls_routes.ROUTES,
     *credit_routes.ROUTES,
+    *level_routes.ROUTES,
+    *member_routes.ROUTES,
     *plans_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from tollgate.accounts.rules import NO_SLOT
 from tollgate.gate.limits import SharedState
 from tollgate.gate.reserve import Denied
 from tollgate.http.answers import limit_states, shared_state, time_or_null
@@ -88,6 +89,9 @@ def _message(found: Denied) -> str:
     assert found.state is not None
     limit, maximum = found.state.ruled.limit, found.state.ruled.maximum
     assert maximum is not None
+    if found.state.ruled.counter.slot == NO_SLOT:
+        name = found.rules.meters[limit.meters[0]].name
+        return f"{name}: {plain(found.requested)} is more than the {plain(maximum)} allowed."
     if limit.concurrent is not None:
         return f"{plain(maximum)} reservations are open, which is the most allowed at once."
     used = plain(maximum - found.remaining)

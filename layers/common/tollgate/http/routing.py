@@ -68,6 +68,7 @@ ROUTED_TO_GATE = (
     ("POST", ("v1", "reservations", "{id}", "release")),
     ("POST", ("v1", "reservations", "{id}", "extend")),
     ("POST", ("v1", "usage")),
+    ("POST", ("v1", "estimates")),
 )
 """What the HTTP API sends to the gate function. Another method on these paths arrives at the manage function, which
 must know them (without loading the gate's modules) to answer 405 instead of 404."""
