@@ -244,14 +244,25 @@ def test_a_release_gives_back_to_the_same_shards_once() -> None:
     assert counted(one.world) == 118
 
 
+def test_a_second_release_does_not_take_off_what_others_hold() -> None:
+    one, other = clients(free(shared(most=20)))
+    other.granted(9)
+    held = one.granted(8)
+    one.release(held)
+    with pytest.raises(AlreadyReleased):
+        one.release(held)
+    assert counted(one.world) == 9
+
+
 def test_a_smaller_commit_gives_back_the_rest_once() -> None:
-    one, other = clients(free(shared(most=10)))
+    one, other = clients(free(shared(most=20)))
+    other.granted(9)
     held = one.granted(8)
     one.commit(held, 3)
-    assert counted(one.world) == 3
+    assert counted(one.world) == 12
     assert one.commit(held, 3).duplicate
-    assert counted(one.world) == 3
-    other.granted(7)
+    assert counted(one.world) == 12, "a repetition would take off what the other account holds"
+    other.granted(8)
 
 
 def test_what_a_process_gives_back_it_grants_again_at_once() -> None:
