@@ -223,7 +223,6 @@ def test_what_is_not_enforced_yet_is_said() -> None:
     said = notices(parse_catalog(catalogue(PRICED + "\n" + "\n".join(line[4:] for line in text.splitlines()))))
     assert said == [
         "plans.p.packs[0]: 5 units for 1 usd are shown but not sold yet.",
-        "plans.p.limits[everyone]: `per: plan` is not enforced yet.",
     ]
 
 

@@ -206,6 +206,7 @@ class Rules:
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
             or any(meter in ruled.limit.meters for ruled in (*self.limits, *self.level_limits))
+            or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
 
     def priced_meters(self) -> frozenset[str]:
@@ -302,6 +303,7 @@ def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[Co
     meters that have a level; nothing of them is counted."""
     priced = [price.meter for price in plan.prices if price.meter not in levels]
     metered = {*priced, *credited(plan)} | {meter for limit in plan.limits for meter in limit.meters}
+    metered |= {meter for shared in plan.shared_limits for meter in shared.meters}
     totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
     if any(limit.per == "member" for limit in plan.limits):
         totals += [CounterKey("member", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]

@@ -107,7 +107,7 @@ class Limit:
 
 class SharedLimit(NamedTuple):
     """A cap that accounts share, in windows of UTC: all accounts of the plan together (`dimension` None), or all usage
-    on the plan that has the same value of a dimension, such as `ip`. Usage without that dimension is not limited.
+    on the plan that has the same value of a dimension, such as `ip`. All usage without it shares one cap, too.
     """
 
     id: str

@@ -37,5 +37,3 @@ def _of(plan: Plan, currency: str, levels: frozenset[str]) -> Iterator[str]:
     for index, pack in enumerate(plan.packs):
         asked = plain(pack.price)
         yield f"{at}.packs[{index}]: {plain(pack.units)} units for {asked} {currency} are shown but not sold yet."
-    for shared in plan.shared_limits:
-        yield f"{at}.limits[{shared.id}]: `per: {shared.per}` is not enforced yet."

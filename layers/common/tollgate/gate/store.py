@@ -135,7 +135,9 @@ class GateTable:
             request["ExclusiveStartKey"] = {"pk": dynamo.s(start)}
         page = dynamo.client().scan(**request)
         after = page.get("LastEvaluatedKey")
-        return [gate_of(raw) for raw in page.get("Items", ())], after["pk"]["S"] if after else None
+        # Shards of shared limits stand among the gates (`shared_store.py`); only gates have counters.
+        gates = [gate_of(raw) for raw in page.get("Items", ()) if "w" in raw]
+        return gates, after["pk"]["S"] if after else None
 
 
 def gate_of(raw: dynamo.Item) -> Gate:

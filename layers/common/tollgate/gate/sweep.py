@@ -106,6 +106,8 @@ def sweep(
     last_round = start is None
     while True:
         gates, after = page(after)
+        if not gates and not more():  # pages may hold nothing but shards of shared limits
+            return swept, False
         for gate in gates:
             if not more():
                 return swept, False
