@@ -276,6 +276,9 @@ class _Commit:
                 write = plan_end(self.rules, subject, per, event.at.key, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
+                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
+                    give_due(self.deps, self.rules, gate)
+                    return None
                 used = meter_units(self.rules.groups(self.items, per))
                 funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
                 if per == ACCOUNT:

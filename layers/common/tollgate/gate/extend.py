@@ -203,6 +203,9 @@ def _extend_one(
             recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
             continue
+        if per == ACCOUNT and lacking and due(rules, gate, now):
+            gate = give_due(deps, rules, gate)
+            continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
             return gate, raw, raw
