@@ -260,9 +260,6 @@ class _Commit:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
                 return None
-            if per == ACCOUNT and gate.rev >= 0 and due(self.rules, gate, self.deps.clock() // 1000):
-                give_due(self.deps, self.rules, gate)
-                return None
             needed = event_units(self.rules, event, per)
             if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
