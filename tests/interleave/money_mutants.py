@@ -91,8 +91,7 @@ def split_by_own_hold(patch: Patch) -> None:
     original = force.grow
 
     def grow(deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, raw: bytes, groups: Any) -> Any:
-        found, _, grew = original(deps, rules, per, member, key, raw, groups)
-        return found, raw, grew
+        return original(deps, rules, per, member, key, raw, groups)._replace(hold=raw)
 
     patch.setattr(commit, "grow", grow)
 

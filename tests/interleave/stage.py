@@ -291,7 +291,7 @@ class Caller:
         self.actor.kind = "claw back"
         wanted = Pending("shop", source_id, Decimal(units), Decimal(0), self.deps.clock())
         try:
-            _, done = claw_back(self.deps, self.deps.rules.get(ACCOUNT), ("shop", of), wanted)
+            _, done = claw_back(self.deps, self.deps.rules.get(ACCOUNT), METER, ("shop", of), wanted)
         except UnknownGrant:
             return
         if not 0 <= done.taken <= units:

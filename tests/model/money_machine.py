@@ -262,9 +262,10 @@ class MoneyMachine(RuleBasedStateMachine):
         name = sorted(self.reference.bought)[at % len(self.reference.bought)]
         self.calls += 1
         wanted = Pending("shop", f"refund {self.calls}", Decimal(units), ZERO, self.world.now_ms)
-        expected = self.reference.claw_back(name, Decimal(units))
+        expected = self.reference.claw_back(name, Decimal(units), self.world.now_ms // 1000)
         for _ in range(2):
-            _, done = claw_back(self.processes[process], self.world.rules("acme"), ("shop", name), wanted)
+            rules = self.world.rules("acme")
+            _, done = claw_back(self.processes[process], rules, "ai_credits", ("shop", name), wanted)
             assert done.taken == expected
         MET["clawed back less than wanted"] += expected < units
         self._compare()

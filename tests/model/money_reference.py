@@ -128,6 +128,7 @@ class Account:
         self.ended: dict[int, Grant] = {}
         self.numbers = 0
         self.bought: dict[str, int] = {}
+        self.plan_since = 0
 
     # -- what has been spent -----------------------------------------------------------------------------------------
 
@@ -174,7 +175,9 @@ class Account:
                 ended = max(one.ends for one in same)
                 last = [one for one in same if one.ends == ended]
                 rest = sum((one.left for one in last), ZERO)
-                while ended < start and rule.rollover_max:
+                if ended < self.plan_since:
+                    rest = ZERO  # a month without this plan lies between
+                while self.plan_since <= ended < start and rule.rollover_max:
                     rest, ended = rest + rule.units, month(ended)[1]
                 carried = to_move = min(rest, rule.rollover_max or ZERO)
                 for one in last:
@@ -190,9 +193,9 @@ class Account:
             self.grants[self.numbers] = Grant(self.numbers, "ai_credits", units, priority, ends)
             self.numbers += 1
 
-    def claw_back(self, name: str, units: Decimal) -> Decimal:
+    def claw_back(self, name: str, units: Decimal, now: int) -> Decimal:
         grant = self.grants.get(self.bought[name])
-        if grant is None:
+        if grant is None or grant.ends <= now:
             return ZERO
         taken = min(grant.left, units)
         grant.left, grant.clawed = grant.left - taken, grant.clawed + taken
@@ -371,6 +374,7 @@ class Account:
 
     def move(self, terms: Terms, now: int) -> None:
         """Another plan, now: what was paid for is rated by its prices."""
+        self.plan_since = now
         self.terms = terms
         if self.period is not None:
             self.touch(now)

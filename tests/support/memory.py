@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
 from tollgate.catalog.model import Meter, Plan
 from tollgate.gate.apply import applied, recounted
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.shares import Known
 from tollgate.ids import uuid7
 from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
@@ -45,6 +47,8 @@ class World:
     step: Step = no_step
     counter: int = 0
     calls: int = 0
+    shared: dict[str, Decimal] = field(default_factory=dict)
+    """Shards of shared limits by name."""
 
     def __post_init__(self) -> None:
         self.plans[self.plan.version] = self.plan
@@ -54,6 +58,7 @@ class World:
 
     def deps(self, skew_ms: int = 0, cache: dict[str, Rules] | None = None) -> GateDeps:
         """The dependencies of one process, with its own rules cache and clock skew."""
+        shared = MemoryShared(self)
         return GateDeps(
             gates=MemoryGates(self),
             outcomes=MemoryOutcomes(self),
@@ -64,6 +69,7 @@ class World:
             nonce=self.nonce,
             pause=lambda tried: None,
             grants=MemoryGrants(self),
+            shared=lambda: shared,
         )
 
     def incarnate(self, now_ms: int) -> bytes:
@@ -143,6 +149,32 @@ class MemoryGates:
             return False
         self._world.gates[write.subject] = after
         return True
+
+
+class MemoryShared:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.known = Known()
+
+    def add(self, name: str, units: Decimal, most: Decimal | None, ends: int | None) -> tuple[bool, Decimal]:
+        self._world.called("shared.add")
+        before = self._world.shared.get(name)
+        if most is not None and before is not None and before > most - units:
+            return False, before
+        after = self._world.shared[name] = (before or Decimal(0)) + units
+        return True, after
+
+    def take_off(self, name: str, units: Decimal) -> Decimal | None:
+        self._world.called("shared.take_off")
+        before = self._world.shared.get(name)
+        if before is None or before < units:
+            return None
+        self._world.shared[name] = before - units
+        return self._world.shared[name]
+
+    def counts(self, names: list[str]) -> list[Decimal]:
+        self._world.called("shared.counts")
+        return [self._world.shared.get(name, Decimal(0)) for name in names]
 
 
 class MemoryOutcomes:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from tollgate.accounts.key_store import KeyTable
 from tollgate.accounts.service import AccountDeps
 from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
-from tollgate.gate.ports import GateDeps
+from tollgate.gate.ports import GateDeps, SharedStore
 from tollgate.gate.store import GateTable, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
@@ -66,7 +67,20 @@ def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
         pause=pause,
         grants=GrantTable(env["TOLLGATE_EVENTS_TABLE"]),
         seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
+        shared=shared_store(env["TOLLGATE_GATES_TABLE"]),
     )
+
+
+def shared_store(table: str) -> Callable[[], SharedStore]:
+    """The store of shared limits, made when it is first asked for: most gates never need its modules."""
+
+    @lru_cache(maxsize=1)
+    def made() -> SharedStore:
+        from tollgate.gate.shared_store import SharedTable
+
+        return SharedTable(table)
+
+    return made
 
 
 def account_deps(env: Mapping[str, str]) -> AccountDeps:

@@ -25,7 +25,7 @@ from tollgate.accounts.rules import Frozen
 from tollgate.catalog.model import Plan, Price
 from tollgate.errors import IdempotencyMismatch, LevelMeter, NoLevelMeter, QuantityTooLarge, UnknownMeter
 from tollgate.gate.apply_rules import apply_rules
-from tollgate.gate.levels import Refused, Standing, settle_levels, standing
+from tollgate.gate.levels import Refused, Standing, price_levels, settle_levels, standing
 from tollgate.gate.record import Reported, record
 from tollgate.gate.recount import recount
 from tollgate.gate.reserve import Granted
@@ -221,6 +221,33 @@ def test_a_change_is_never_recorded_before_the_one_it_follows(made: World) -> No
     put(made.deps(), 6, "b")
     one, other = rows(made)
     assert one.recorded_ms == other.recorded_ms == made.now_ms + 4_000
+
+
+def test_a_level_that_comes_to_have_a_price_is_set_to_what_it_is(made: World) -> None:
+    made.move_to("acme", level_plan(prices=(), version=2))
+    apply_rules(made.deps(), made.rules("acme"))
+    put(made.deps(), 5, "a")
+    put(made.deps(), 3, "b", meter="seats")
+    price_levels(made.deps(), made.rules("acme"))
+    assert [row.items[0].priced for row in rows(made)] == [False]
+    made.move_to("acme", level_plan("2", version=3))
+    apply_rules(made.deps(), made.rules("acme"))
+    for _ in range(2):
+        price_levels(made.deps(), made.rules("acme"))
+        sweep_gate(made.deps(), made.gates["acme"], Swept(), audit=True)
+    assert [row.items[0].priced for row in rows(made)] == [False, True]
+    assert [row.items[0].units for row in rows(made)] == [5, 5]
+    assert stands(made) == (2, 5), "also above its limit"
+    assert_levels_recorded(made)
+
+
+def test_the_sweep_prices_what_a_change_of_plan_left(made: World) -> None:
+    made.move_to("acme", level_plan(prices=(), version=2))
+    put(made.deps(), 5, "a")
+    made.move_to("acme", level_plan(version=3))
+    apply_rules(made.deps(), made.rules("acme"))
+    sweep_gate(made.deps(), made.gates["acme"], Swept(), audit=True)
+    assert [row.items[0].priced for row in rows(made)] == [False, True]
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------

@@ -89,7 +89,9 @@ grants = st.builds(
 )
 
 
-levels = st.builds(Level, st.integers(1, 3), units, st.integers(0, 1 << 41), st.sampled_from(["", '{"o":1}']))
+levels = st.builds(
+    Level, st.integers(1, 3), units, st.integers(0, 1 << 41), st.booleans(), st.sampled_from(["", '{"o":1}'])
+)
 
 
 @st.composite
@@ -257,6 +259,7 @@ def grant_item(grant: Grant) -> dict[str, object]:
 
 def level_item(level: Level) -> dict[str, object]:
     fields: dict[str, object] = {"n": number(level.number), "v": number(level.units), "a": number(level.at_ms)}
+    fields |= {"b": {"BOOL": True}} if level.priced else {}
     return {**fields, "o": {"S": level.open}} if level.open else fields
 
 

@@ -114,6 +114,8 @@ class AccountRow:
     subscription_anchor: int | None = None
     """Epoch seconds of the `billing_cycle_anchor` that Stripe told last; None: none yet."""
     controls: Controls = Controls()
+    plan_since: int = 0
+    """Epoch second at which the account came to its plan version."""
 
     @property
     def changes_at(self) -> int | None:
@@ -204,6 +206,7 @@ class Rules:
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
             or any(meter in ruled.limit.meters for ruled in (*self.limits, *self.level_limits))
+            or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
 
     def priced_meters(self) -> frozenset[str]:
@@ -300,6 +303,7 @@ def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[Co
     meters that have a level; nothing of them is counted."""
     priced = [price.meter for price in plan.prices if price.meter not in levels]
     metered = {*priced, *credited(plan)} | {meter for limit in plan.limits for meter in limit.meters}
+    metered |= {meter for shared in plan.shared_limits for meter in shared.meters}
     totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
     if any(limit.per == "member" for limit in plan.limits):
         totals += [CounterKey("member", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
@@ -326,6 +330,7 @@ def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int
         row,
         plan=plan.id,
         plan_version=plan.version,
+        plan_since=now,
         counters=row.counters + added,
         meters=row.meters + new_meters,
         calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),

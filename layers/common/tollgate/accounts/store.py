@@ -240,6 +240,7 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "overrides": row.overrides,
             "next": None if row.next_plan is None else list(row.next_plan),
             "anchor": row.subscription_anchor,
+            "since": row.plan_since,
             "controls": None if row.controls == Controls() else list(row.controls),
         }
     )
@@ -264,6 +265,7 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         overrides=row.get("overrides"),
         next_plan=_next_plan_of(row["next"]) if "next" in row else None,
         subscription_anchor=int(row["anchor"]) if "anchor" in row else None,
+        plan_since=int(row.get("since", 0)),
         controls=Controls(*row.get("controls", ())),
     )
 

@@ -21,10 +21,12 @@ from tollgate.billing.ports import BatchStore, EventReader, MarkerReader, Queue,
 from tollgate.billing.sealed import (
     Carried,
     Inconsistent,
+    LevelMark,
     MeterTotal,
     PeriodTotal,
     SealedWindow,
     added,
+    later,
     standing,
     totals,
 )
@@ -130,14 +132,21 @@ def seal_account(
     # The claim comes before the rows are read: a marker that is written again from here on loses it, and stays.
     claimed = [marker for marker in _distinct(windows) if deps.seals.claim(marker, claim)]
     queue: list[Batch] = []
+    left: dict[tuple[int, str], LevelMark] = {}
+    """What the windows sealed just now leave to the period that begins at an instant, by meter."""
     for window, markers in sorted(windows.items()):
-        begun = [one for one in carried if window.start <= one.start < window.end]
+        begun = [
+            one._replace(level=later(left.get((one.start, one.meter)), one.level) or one.level)
+            for one in carried
+            if window.start <= one.start < window.end
+        ]
         frozen = _freeze(deps, grid, rules, window, markers, begun, counts)
         # A crash here leaves frozen totals without (all) batches: their content is fixed, the next seal puts the rest.
         for item in frozen:
             queue += _put_batches(deps, rules, item, counts)
-            for level in standing_levels(item):
-                deps.seals.carry(level)
+            for one in standing_levels(item):
+                deps.seals.carry(one)
+                left[one.start, one.meter] = later(left.get((one.start, one.meter)), one.level) or one.level
     for day in sorted({window.start // _DAY_S * _DAY_S for window in windows}):
         deps.seals.roll_up(account, day)
     # A crash here leaves batches unqueued: the markers are still there, and the rows come due by themselves.
@@ -150,8 +159,8 @@ def seal_account(
 
 
 def standing_levels(window: SealedWindow) -> list[Carried]:
-    """The levels that stand at the end of a sealed window's billing period, as far as this window knows. One at 0 that
-    nobody touched in the period is not billed again."""
+    """The levels that stand at the end of a sealed window's billing period, as far as this window knows. One at 0
+    is said once more, in the period after its change."""
     return [
         Carried(window.account, window.total.period_end, meter, amount.level)
         for meter, amount in window.total.meters.items()

@@ -19,7 +19,7 @@ from tollgate.gate.ending import end_hold, outcome_at, plan_end, plan_late
 from tollgate.gate.force import grow, shortfall, take_forced
 from tollgate.gate.hold import Part, incarnation_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite
-from tollgate.gate.limits import LimitState, states
+from tollgate.gate.limits import LimitState, Taken, states
 from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
@@ -72,9 +72,18 @@ class _Commit:
         self.items = request.weigh(self.rules)
         self.holds: dict[str, bytes] = dict(self.reservation.holds)
         self.call = deps.nonce()
+        self.floor_ms = self.reservation.floor_ms
+        self.extra: list[Taken] = []
+        """Counted on shared limits beyond the reservation."""
 
     def run(self) -> Committed:
         over_reserved = self._cover()
+        if self.weighed_by.plan.shared_limits:
+            from tollgate.gate import shared  # with the first such plan: the gate starts without it
+
+            self.extra = shared.count_more(
+                self.deps, self.weighed_by, self.reservation, self.items, above=over_reserved
+            )
         first = unpack(self.holds[ACCOUNT])
         at = outcome_at(self.deps, self.reservation.account, self.reservation.key, first)
         for tried in range(TRIES):
@@ -85,11 +94,17 @@ class _Commit:
             there = self.deps.outcomes.put_event(event)
             self._mark_again_if_slow(event)
             if there is None or (isinstance(there, Event) and there.call == self.call):
-                return self._settled(event if there is None else there, duplicate=False)
+                done = self._settled(event if there is None else there, duplicate=False)
+                self._give_unused_back()
+                return done
             if isinstance(there, Event):
                 return self._already(there)
             committed = self._late(replace(event, late=True), there)
             if committed is not None:
+                if there.why != "released":  # a release has given it back
+                    self._give_unused_back()
+                elif self.weighed_by.plan.shared_limits:
+                    self._count_again()
                 return committed
         raise Busy
 
@@ -108,10 +123,7 @@ class _Commit:
                 if any(group.slots for group in groups):
                     self._hold_unreserved(per, groups)
             elif shortfall(unpack(raw), groups):
-                self.rules, self.holds[per], grew = grow(
-                    self.deps, self.rules, per, reservation.member, reservation.key, raw, groups
-                )
-                over = over or grew
+                over = self._grow(per, raw, groups) or over
             elif per == ACCOUNT:
                 over = self._above_uncounted(raw, groups)
         return over
@@ -137,22 +149,29 @@ class _Commit:
             expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
             mark=b"",
         )
-        taken, _, self.rules = take_forced(
+        taken, gate, self.rules = take_forced(
             self.deps, self.rules, per, self.reservation.member, self.reservation.key, hold
         )
         self.holds[per] = taken.pack()
+        windows = [gate.counts[slot].window for slot in taken.units() if slot in gate.counts]
+        self.floor_ms = max([self.floor_ms, *(window * 1000 for window in windows)])
         if shortfall(taken, groups):
             # A reserve of this key, sent again under rules that count here, was first.
-            self.rules, self.holds[per], _ = grow(
-                self.deps, self.rules, per, self.reservation.member, self.reservation.key, self.holds[per], groups
-            )
+            self._grow(per, self.holds[per], groups)
+
+    def _grow(self, per: str, raw: bytes, groups: tuple[Group, ...]) -> bool:
+        """Cover `groups` with the own hold; returns whether it had to grow."""
+        grown = grow(self.deps, self.rules, per, self.reservation.member, self.reservation.key, raw, groups)
+        self.rules, self.holds[per] = grown.rules, grown.hold
+        self.floor_ms = max(self.floor_ms, grown.floor_ms)
+        return grown.grew
 
     def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
         request, plan = self.request, self.weighed_by.plan
         return Event(
             at=at,
             incarnations={per: incarnation_of(raw) for per, raw in self.holds.items()},
-            recorded_ms=max(self.deps.clock(), self.reservation.floor_ms),
+            recorded_ms=max(self.deps.clock(), self.floor_ms),
             items=self._split(unpack(self.holds[ACCOUNT]).parts),
             member=self.reservation.member,
             plan=plan.id,
@@ -178,6 +197,21 @@ class _Commit:
 
     # -- after the row ---------------------------------------------------------------------------------------------
 
+    def _give_unused_back(self) -> None:
+        """What of the shared limits was taken for this reservation and not used. By the call that put the row alone: a
+        repetition must not do it again."""
+        if self.reservation.taken:
+            from tollgate.gate import shared
+
+            shared.give_unused_back(
+                self.deps, self.weighed_by, self.reservation.taken, self.reservation.items, self.items
+            )
+
+    def _count_again(self) -> None:
+        from tollgate.gate import shared
+
+        shared.recount(self.deps, self.weighed_by, self.items, self.extra)
+
     def _settled(self, event: Event, *, duplicate: bool) -> Committed:
         """Settle every own hold. Where the row is of another incarnation, the own hold just goes back."""
         gates: dict[str, Gate | None] = {}
@@ -199,6 +233,10 @@ class _Commit:
     def _already(self, event: Event) -> Committed:
         """The key is committed. Whatever this call holds ends first, also where it is answered with a mismatch."""
         request = self.request
+        if self.extra:
+            from tollgate.gate import shared
+
+            shared.give_back(self.deps, self.extra)
         found = self._settled(event, duplicate=True)
         if (
             request.commit_key is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Rules, by_slot
 from tollgate.errors import Busy
@@ -80,6 +81,25 @@ def take_forced(
     raise Busy
 
 
+class Grown(NamedTuple):
+    """`hold`: as it is now, packed. `floor_ms`: the start of the latest window that it is counted in, before which its
+    usage must not be recorded: what it grew by was funded there."""
+
+    rules: Rules
+    hold: bytes
+    grew: bool
+    floor_ms: int
+
+
+def _floor(seen: Seen, raw: bytes) -> int:
+    if not isinstance(seen, Gate):
+        return 0
+    windows = [seen.counts[slot].window for slot in unpack(raw).units() if slot in seen.counts]
+    if seen.money is not None:
+        windows.append(seen.money.period)
+    return max(windows, default=0) * 1000
+
+
 def grow(
     deps: GateDeps,
     rules: Rules,
@@ -88,11 +108,10 @@ def grow(
     key: str,
     raw: bytes,
     groups: Sequence[Group],
-) -> tuple[Rules, bytes, bool]:
+) -> Grown:
     """Grow the own hold until it covers `groups` on every counter; a hold that is gone stays gone.
 
-    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force,
-    the hold as it is now, and whether it had to grow.
+    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once.
     """
     subject = subject_of(rules.account, per, member)
     counted = member if per == "member" else None
@@ -111,14 +130,14 @@ def grow(
                 rules = deps.rules.fresh(rules.account)
             found = seen.holds.get(key)
             if found is None or unpack(found).incarnation != incarnation:
-                return rules, raw, False
+                return Grown(rules, raw, False, _floor(seen, raw))
             raw = found
         elif seen is None:
-            return rules, raw, False
+            return Grown(rules, raw, False, _floor(seen, raw))
         hold = unpack(raw)
         lacking = shortfall(hold, groups)
         if not lacking:
-            return rules, raw, False
+            return Grown(rules, raw, False, _floor(seen, raw))
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
@@ -150,7 +169,7 @@ def grow(
         )
         written = deps.gates.write(write)
         if written.applied:
-            return rules, grown.pack(), True
+            return Grown(rules, grown.pack(), True, _floor(written.gate, raw))
         seen = written.gate
     raise Busy
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Rules
 from tollgate.errors import QuantityTooLarge
-from tollgate.gate.hold import PAID, WAIVED, Part
+from tollgate.gate.hold import PAID, WAIVED, Hold, Part, meter_units
 from tollgate.gate.item import Gate, Grant, GrantMove, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.money import State, moved, restated, state_of
 from tollgate.quantities import EXACT, ZERO
@@ -296,6 +296,20 @@ def cap_short(rules: Rules, per: str, requested: Decimal, remaining: Decimal, no
     assert terms.cap is not None
     code = "hard_limit" if terms.cap.source == "customer" else "spend_cap"
     return Short(code, terms.cap.source, requested, remaining, window_at(PERIOD, rules.row.calendar, now).end)
+
+
+def stands(rules: Rules, per: str, gate: Gate, hold: Hold, now: int) -> bool:
+    """Whether a dead hold may live on as it was funded: its credits have not ended, and what nobody had to pay for when
+    it was made is free still. Else it ends, and the request is a new one."""
+    if per != ACCOUNT:
+        return True
+    funded = {part.meter_slot for part in hold.parts}
+    for part in hold.parts:
+        grant = gate.grants.get(part.source) if part.source >= 0 else None
+        if part.source >= 0 and (grant is None or grant.ends <= now):
+            return False
+    fundings = () if rules.terms is None else rules.terms.fundings
+    return all(slot in funded for slot, units in meter_units(hold.groups).items() if units and slot in fundings)
 
 
 def past_promise(rules: Rules, per: str, gate: Gate, units: Mapping[int, Decimal], now: int) -> Short | None:

@@ -1,9 +1,9 @@
 """Grants of prepaid credits: onto the gate, taken back, and off it again.
 
 Each is two writes that may be sent again. A grant's row first, then the gate: a crash between leaves a row whose grant
-is not on the gate; the same call repeated puts it there, and so does whoever finds credits used up (`missing`). Taking
-back: the row says what is to be taken (pending), then the gate, then the row what was; the gate's own sum of what was
-taken tells a repeat whether its write had come through. Off the gate: the row says what was left, later the entry goes.
+is not on the gate; the same call repeated puts it there, and so does the sweep (`missing`). Taking back: the row says
+what is to be taken (pending), then the gate, then the row what was; the gate's own sum of what was taken tells a repeat
+whether its write had come through. Off the gate: the row says what was left, later the entry goes.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
     if there is None:
         gate = deps.gates.read(row.account)
         if gate is not None and len(gate.grants) >= MAX_GRANTS:
+            gate = take_off(deps, rules, gate)
+        if gate is not None and len(gate.grants) >= MAX_GRANTS:
             raise TooManyGrants(MAX_GRANTS)
         there = deps.grants.open(row)
     if not there.same_as(row):
@@ -72,7 +74,7 @@ def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
 
 
 def missing(deps: GateDeps, rules: Rules, gate: Gate | None) -> bool:
-    """Bring grants onto the gate that a crash kept from it; returns whether there were any. Asked before a refusal."""
+    """Bring grants onto the gate that a crash kept from it; returns whether there were any. Asked by the sweep."""
     known = {} if gate is None else gate.grants
     lost = [
         row
@@ -114,14 +116,16 @@ def _write(
 # -- taking back -------------------------------------------------------------------------------------------------------
 
 
-def claw_back(deps: GateDeps, rules: Rules, of: tuple[str, str], wanted: Pending) -> tuple[GrantRow, Clawback]:
+def claw_back(
+    deps: GateDeps, rules: Rules, meter: str, of: tuple[str, str], wanted: Pending
+) -> tuple[GrantRow, Clawback]:
     """Take credits back from the grant that the source `of` gave, once for each source of the clawback: never more than
     is left, so `taken` may be less than `wanted`. Raises UnknownGrant, IdempotencyMismatch, Busy."""
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
         row = deps.grants.by_source(rules.account, *of)
-        if row is None:
+        if row is None or row.meter != meter:
             raise UnknownGrant(of[1])
         done = next((c for c in row.clawbacks if (c.source, c.source_id) == (wanted.source, wanted.source_id)), None)
         if done is not None:
@@ -152,7 +156,8 @@ def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) ->
             ready = _ready(deps, rules, gate)
             if ready is None:
                 continue
-            rules, taken = ready, min(grant.left, pending.wanted)
+            ended = grant.ends <= deps.clock() // 1000  # nothing of it is of use to anybody any more
+            rules, taken = ready, ZERO if ended else min(grant.left, pending.wanted)
             if taken:
                 after = (pending.before, pending.before + taken)
                 move = GrantMove(row.number, -taken, exactly=grant.left, clawed=after)

@@ -81,6 +81,8 @@ class Level(NamedTuple):
     units: Decimal
     at_ms: int
     """When it was set, epoch milliseconds; never before the change that it follows."""
+    priced: bool = False
+    """Whether the plan had a price for it then."""
     open: str = ""
     """What the change's row is made of, until that row is known to stand."""
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tollgate.accounts.rules import Rules
-from tollgate.catalog.model import weighed
+from tollgate.catalog.model import level_meters, weighed
 from tollgate.errors import Busy, IdempotencyMismatch
 from tollgate.gate.item import Gate, GateWrite, Level, LevelSet
 from tollgate.gate.limits import LimitState
@@ -23,6 +23,7 @@ from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 from tollgate.gate.reserve import Denied
+from tollgate.ids import key_hash, uuid7_time_of, uuid_text
 from tollgate.quantities import ONE, ZERO
 from tollgate.usage.outcome import Event, OutcomeKey, UsedItem
 
@@ -36,7 +37,8 @@ class Setting:
 
     account: str
     meter: str
-    quantity: Decimal
+    quantity: Decimal | None
+    """None: as it stands."""
     key: str
     origin_ms: int | None
     fingerprint: bytes
@@ -114,8 +116,8 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
             continue
         if gate is not None and gate.rev > rules.rev:
             rules = deps.rules.fresh(asked.account)
-        units = _wanted(rules, asked)
         before = _level(rules, gate, asked.meter)
+        units = _wanted(rules, asked, before)
         # First the row of the change before: a key whose change was replaced is then found among the rows.
         if before is not None and before.open:
             row = _recorded(deps, rules.account, asked.meter, before)
@@ -160,9 +162,24 @@ def settle_levels(deps: GateDeps, rules: Rules, gate: Gate) -> Gate:
     return gate
 
 
-def _wanted(rules: Rules, asked: Setting) -> Decimal:
+def price_levels(deps: GateDeps, rules: Rules) -> None:
+    """Where the plan has come to price a level that stands, set it to what it is: else the sink would hear of it only
+    with its next change, or the next period. Raises Busy."""
+    priced = level_meters(rules.meters) & rules.priced_meters()
+    gate = deps.gates.read(rules.account) if priced else None
+    for meter in sorted(priced):
+        level = _level(rules, gate, meter)
+        if level is not None and level.units and not level.priced:
+            name = uuid_text(deps.incarnate(deps.clock()))
+            set_level(deps, Setting(rules.account, meter, None, key_hash("level", name), uuid7_time_of(name), b""))
+
+
+def _wanted(rules: Rules, asked: Setting, before: Level | None = None) -> Decimal:
     """The level in units: rounded to the meter's scale, never weighed."""
-    return weighed(rules.level_meter(asked.meter), asked.quantity, ONE)
+    meter = rules.level_meter(asked.meter)
+    if asked.quantity is None:
+        return ZERO if before is None else before.units
+    return weighed(meter, asked.quantity, ONE)
 
 
 def _again(rules: Rules, asked: Setting, row: Event, now: Level | None) -> Standing:
@@ -200,17 +217,22 @@ def _next(deps: GateDeps, rules: Rules, asked: Setting, before: Level | None, un
     origin_ms = asked.origin_ms
     if origin_ms is None:
         origin_ms = deps.outcomes.origin(rules.account, asked.key, at_ms)
-    made_of: dict[str, Any] = {"o": origin_ms, "k": asked.key, "f": asked.fingerprint.hex(), "q": str(asked.quantity)}
+    made_of: dict[str, Any] = {
+        "o": origin_ms,
+        "k": asked.key,
+        "f": asked.fingerprint.hex(),
+        "q": str(units if asked.quantity is None else asked.quantity),
+    }
     if_any = {
         "m": asked.member,
         "d": dict(asked.dimensions or {}),
         "p": rules.plan.id,
         "v": rules.plan.version,
-        "b": asked.meter in rules.priced_meters(),
     }
     made_of |= {name: value for name, value in if_any.items() if value}
     text = json.dumps(made_of, separators=(",", ":"))
-    return Level(1 if before is None else before.number + 1, units, at_ms, text)
+    priced = asked.meter in rules.priced_meters()
+    return Level(1 if before is None else before.number + 1, units, at_ms, priced, text)
 
 
 def _row(account: str, meter: str, level: Level) -> Event:
@@ -220,7 +242,7 @@ def _row(account: str, meter: str, level: Level) -> Event:
         Decimal(said["q"]),
         level.units,
         said.get("d", {}),
-        priced=said.get("b", False),
+        priced=level.priced,
         level=level.number,
     )
     return Event(

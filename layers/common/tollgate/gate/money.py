@@ -91,7 +91,9 @@ def rolled(rules: Rules, terms: Terms | None, money: Money, start: int) -> Money
         past.append(ZERO if terms is None else terms.spend({}))
         end = window_at(PERIOD, rules.row.calendar, end).end
     kept = (*reversed(past), *money.past)[:CLOSED_PERIODS]
-    paid = {slot: Paid(one.held, one.held) for slot, one in money.paid.items()}
+    # A position at 0 that no price asks for is as good as none: gates do not grow with every plan there ever was.
+    asked = () if terms is None else terms.fundings
+    paid = {slot: Paid(one.held, one.held) for slot, one in money.paid.items() if one.held or slot in asked}
     new = Money(start, ZERO, paid, kept)
     return new if terms is None else rated(terms, new)
 
@@ -141,6 +143,8 @@ def true_money(rules: Rules, per: str, gate: Gate, holds: Iterable[Hold], events
     if gate.money is None:
         return None
     terms = rules.terms_of(per)
+    if terms is None and per != ACCOUNT:
+        return gate.money  # kept by nobody until there is a limit again: then it begins from the counters
     recorded = [
         event
         for event in events

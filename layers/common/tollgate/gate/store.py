@@ -3,9 +3,9 @@
 Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {key hash -> packed hold B}, `p` {id N, s N (spend),
 x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number -> {m N (meter
 slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N (carried), k N
-(clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), o S (open)}} once a level
-was set, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test compares them on
-random writes.
+(clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b (priced), o S (open)}}
+once a level was set, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test
+compares them on random writes.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class GateTable:
             request["ExclusiveStartKey"] = {"pk": dynamo.s(start)}
         page = dynamo.client().scan(**request)
         after = page.get("LastEvaluatedKey")
-        return [gate_of(raw) for raw in page.get("Items", ())], after["pk"]["S"] if after else None
+        # Shards of shared limits stand among the gates (`shared_store.py`); only gates have counters.
+        gates = [gate_of(raw) for raw in page.get("Items", ()) if "w" in raw]
+        return gates, after["pk"]["S"] if after else None
 
 
 def gate_of(raw: dynamo.Item) -> Gate:
@@ -204,11 +206,19 @@ def _grant(grant: Grant) -> dynamo.Attr:
 
 
 def _level_of(raw: dynamo.Item) -> Level:
-    return Level(int(raw["n"]["N"]), Decimal(raw["v"]["N"]), int(raw["a"]["N"]), raw["o"]["S"] if "o" in raw else "")
+    return Level(
+        int(raw["n"]["N"]),
+        Decimal(raw["v"]["N"]),
+        int(raw["a"]["N"]),
+        "b" in raw,
+        raw["o"]["S"] if "o" in raw else "",
+    )
 
 
 def _level(level: Level) -> dynamo.Attr:
     fields = {"n": dynamo.n(level.number), "v": dynamo.n(level.units), "a": dynamo.n(level.at_ms)}
+    if level.priced:
+        fields["b"] = {"BOOL": True}
     if level.open:
         fields["o"] = dynamo.s(level.open)
     return {"M": fields}

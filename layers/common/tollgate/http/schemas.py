@@ -62,8 +62,11 @@ class LimitState(Answer):
 
     id: str
     source: Literal["plan", "customer", "operator", "credits", "breaker"]
-    per: Literal["account", "member"]
+    per: Annotated[str, Field(pattern=r"^(account|member|plan|dimension:.+)$", examples=["account"])]
     member: str | None = None
+    value: Annotated[
+        str | None, Field(description="Of the dimension, with `dimension:<name>`; empty: the request does not name it.")
+    ] = None
     meters: list[str]
     where: Annotated[
         dict[str, str | list[str]] | None,
@@ -77,6 +80,10 @@ class LimitState(Answer):
     held: Decimal
     remaining: Decimal | None
     over: bool
+    approximate: Annotated[
+        Literal[True] | None,
+        Field(description="Of a limit that accounts share: made from a part of its counters. `used` has what is held."),
+    ] = None
 
 
 class Denial(Answer):

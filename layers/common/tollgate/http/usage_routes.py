@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 from tollgate.accounts.rules import Rules
 from tollgate.accounts.service import AccountDeps
-from tollgate.catalog.model import level_meters
+from tollgate.catalog.model import Price, level_meters
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.funding import burn_order
 from tollgate.gate.item import Gate, Money, Paid
 from tollgate.gate.levels import Standing, standing
 from tollgate.gate.limits import states
 from tollgate.gate.money import state_of
-from tollgate.gate.recurring import give_due
+from tollgate.gate.recurring import give_due, seats
 from tollgate.gate.shown import member_states
 from tollgate.http import answers
 from tollgate.http.requests import account_id
@@ -129,7 +129,9 @@ def _spend(
     """Charges so far, as the invoice would round them; `held` is what open reservations may add. `levels` is what the
     levels come to as they stand: no part of `usage`, which the promises are about."""
     priced = {level.meter: Used(level.units) for level in levels}
-    sums = replace(rules.plan, prices=tuple(price for price in rules.plan.prices if price.meter not in priced))
+    # What seats bring comes as credits, so that positions are without it already.
+    summed = tuple(_without_seats(price) for price in rules.plan.prices if price.meter not in priced)
+    sums, many = replace(rules.plan, prices=summed), int(seats(rules, gate))
     of_levels = tuple(price for price in rules.plan.prices if price.meter in priced)
     if money is None and not of_levels:
         return None
@@ -143,13 +145,14 @@ def _spend(
         unpaid = max(used.get(price.meter, ZERO) - settled, ZERO)
         credits = _available(gate, rules.row.meters.index(price.meter), now)
         states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits)
-    rated = bill(sums, plan.currency, {meter: state.used for meter, state in states.items()})
+    rated = bill(sums, plan.currency, {meter: state.used for meter, state in states.items()}, many)
     held, cap, overage = ZERO, None, True
     if money is not None and terms is not None:
         held = money.spend - terms.spend({slot: paid.taken - paid.held for slot, paid in money.paid.items()})
         cap = terms.cap
         overage = not any(funding.stopped_by for funding in terms.fundings.values())
-    promised = Rated(sums, plan.currency, rated.usage, cap=None if cap is None else cap.amount, overage=overage)
+    most = None if cap is None else cap.amount
+    promised = Rated(sums, plan.currency, rated.usage, seats=many, cap=most, overage=overage)
     projected = None
     if period.end is not None:
         projected = project((period.start, period.end), now, states, rules.meters, promised, rules.row.created_at)
@@ -163,6 +166,10 @@ def _spend(
         "projected_total": None if projected is None else plain(projected.total + standing_charge),
         "currency": plan.currency,
     }
+
+
+def _without_seats(price: Price) -> Price:
+    return replace(price, included_per_seat=ZERO)
 
 
 def _available(gate: Gate | None, slot: int, now: int) -> Decimal:

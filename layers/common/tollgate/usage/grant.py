@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 FOREVER = 1 << 40
 """`ends` of a grant that never expires."""
+IDENTIFY = "identify"
+"""Source of the credits that came with an anonymous account."""
 PLAN = "plan"
 """Source of the grants that a plan gives by itself."""
 
