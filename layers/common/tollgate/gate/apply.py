@@ -7,9 +7,11 @@ model tests run the real services on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from tollgate.gate.item import (
+    CLOSED,
     Count,
     CounterWrite,
     Gate,
@@ -27,6 +29,7 @@ from tollgate.gate.item import (
 
 def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
     """The gate after `write`, or None where one of its conditions fails."""
+    assert write.rev != CLOSED, "nothing is written to a gate whose account became another one"
     if write.rev is None:
         if gate is not None:
             return None
@@ -61,14 +64,20 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
     grants = _granted(gate.grants, write)
     if grants is None:
         return None
-    return Gate(write.subject, write.new_rev, counts, holds, write.freeze or gate.recount, money, grants)
+    return Gate(write.subject, write.new_rev, counts, holds, write.freeze or gate.recount, money, grants, gate.merged)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
     """The gate after a recount, or None where another recount or change came between."""
     if gate is None or gate.rev != write.frozen_rev or gate.recount != write.nonce:
         return None
-    return Gate(write.subject, write.new_rev, write.counts, write.holds, None, write.money, gate.grants)
+    grants = {**gate.grants, **dict(write.new_grants)}
+    return Gate(write.subject, write.new_rev, write.counts, write.holds, None, write.money, grants, write.merged)
+
+
+def closed(gate: Gate | None, subject: str) -> Gate:
+    """The gate once its account became another one: as it stood, and never written to again."""
+    return replace(gate or Gate(subject, CLOSED, {}, {}), rev=CLOSED, recount=None)
 
 
 def _counted(count: Count | None, write: CounterWrite) -> Count | None:

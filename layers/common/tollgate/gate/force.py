@@ -7,7 +7,7 @@ that expires and is settled or voided like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -30,11 +30,19 @@ LINGER_S = 120
 
 
 def take_forced(
-    deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, hold: Hold
+    deps: GateDeps,
+    rules: Rules,
+    account: str,
+    per: str,
+    member: str | None,
+    key: str,
+    hold: Hold,
+    needed: Callable[[Rules], tuple[Group, ...]],
 ) -> tuple[Hold, Gate, Rules]:
-    """Make `hold` at `key`, or take over the live one of this key, which may hold less. The incarnation is renewed with
-    each try."""
-    subject = subject_of(rules.account, per, member)
+    """Make `hold` of what is `needed` at `key` under the id `account`, or take over the live one of this key, which may
+    hold less. The incarnation is renewed with each try."""
+    subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
+    hold = replace(hold, groups=needed(rules))
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
     for tried in range(TRIES):
@@ -42,7 +50,7 @@ def take_forced(
             deps.pause(tried - 2)
         now_ms = deps.clock()
         hold = replace(hold, incarnation=deps.incarnate(now_ms))
-        wanted = taking.Wanted(subject, per, key, hold, (), forced=True)
+        wanted = taking.Wanted(subject, per, name, hold, (), forced=True)
         plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
         if isinstance(plan, taking.Send):
             try:
@@ -59,7 +67,7 @@ def take_forced(
             # A reserve of this key may be about to drop its hold here: the mark makes it this call's, as for a retry.
             marked = replace(unpack(plan.raw), mark=deps.nonce())
             written = deps.gates.write(
-                GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(key, plan.raw, marked.pack()),))
+                GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(name, plan.raw, marked.pack()),))
             )
             if written.applied and written.gate is not None:
                 return marked, written.gate, rules
@@ -69,12 +77,15 @@ def take_forced(
         elif isinstance(plan, taking.CreditsDue):
             seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
         elif isinstance(plan, taking.Stale):
-            rules = deps.rules.fresh(rules.account)
+            home, rules = rules.account, deps.rules.fresh(account)
+            if rules.account != home:  # it became another one
+                subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
+                hold, seen = replace(hold, groups=needed(rules), parts=()), UNSEEN
         elif isinstance(plan, taking.NeedsRecount):
             recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
-        elif isinstance(seen, Gate) and expiry_of(seen.holds[key]) <= now_ms // 1000:
-            seen = reclaim(deps, rules, seen, (key,), counted)  # larger, or left behind by another body
+        elif isinstance(seen, Gate) and expiry_of(seen.holds[name]) <= now_ms // 1000:
+            seen = reclaim(deps, rules, seen, (name,), counted)  # larger, or left behind by another body
         else:
             raise Busy  # another body under this key; its hold expires
     raise Busy
@@ -83,18 +94,20 @@ def take_forced(
 def grow(
     deps: GateDeps,
     rules: Rules,
+    account: str,
     per: str,
     member: str | None,
     key: str,
     raw: bytes,
-    groups: Sequence[Group],
+    needed: Callable[[Rules], tuple[Group, ...]],
 ) -> tuple[Rules, bytes, bool]:
-    """Grow the own hold until it covers `groups` on every counter; a hold that is gone stays gone.
+    """Grow the own hold, at `key` under the id `account`, until it covers what is `needed` on every counter; a hold
+    that is gone stays gone.
 
     `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force,
     the hold as it is now, and whether it had to grow.
     """
-    subject = subject_of(rules.account, per, member)
+    subject, name, groups = subject_of(rules.account, per, member), rules.hold_name(account, key), needed(rules)
     counted = member if per == "member" else None
     incarnation = unpack(raw).incarnation
     seen: Seen = UNSEEN
@@ -102,14 +115,22 @@ def grow(
         if tried > 2:
             deps.pause(tried - 2)
         now = deps.clock() // 1000
-        if isinstance(seen, Gate):
-            if seen.rev < 0:
-                recount(deps, rules, subject, counted, {})
+        if isinstance(seen, Gate) and seen.rev > rules.rev:
+            home, rules = rules.account, deps.rules.fresh(account)
+            if rules.account != home:  # it became another one
+                subject, name, groups = (
+                    subject_of(rules.account, per, member),
+                    rules.hold_name(account, key),
+                    needed(rules),
+                )
                 seen = deps.gates.read(subject)
                 continue
-            if seen.rev > rules.rev:
-                rules = deps.rules.fresh(rules.account)
-            found = seen.holds.get(key)
+        if seen is not UNSEEN and (steps.behind(rules, seen) or (isinstance(seen, Gate) and seen.rev < 0)):
+            recount(deps, rules, subject, counted, {})
+            seen = deps.gates.read(subject)
+            continue
+        if isinstance(seen, Gate):
+            found = seen.holds.get(name)
             if found is None or unpack(found).incarnation != incarnation:
                 return rules, raw, False
             raw = found
@@ -140,7 +161,7 @@ def grow(
             rev,
             rules.rev,
             counters,
-            (HoldWrite(key, raw, grown.pack()),),
+            (HoldWrite(name, raw, grown.pack()),),
             money=funded.money,
             grants=funded.grants,
             grants_known=funded.grants_known,

@@ -15,6 +15,10 @@ from typing import NamedTuple
 
 from tollgate.quantities import ZERO
 
+CLOSED = 1 << 53
+"""The revision of a gate whose account became another one: higher than any, so that whoever meets it loads the rules
+anew, and learns where to go. Nothing writes to it any more."""
+
 
 class Count(NamedTuple):
     """One counter: `taken` = used + `held`, in the window that starts at `window` (epoch seconds)."""
@@ -81,6 +85,12 @@ class Gate:
     money: Money | None = None
     grants: Mapping[int, Grant] = field(default_factory=dict)
     """By grant number."""
+    merged: int = 0
+    """How many of the accounts that became this one are counted here."""
+
+    @property
+    def closed(self) -> bool:
+        return self.rev == CLOSED
 
 
 class Step(Enum):
@@ -200,6 +210,9 @@ class Recounted:
     counts: Mapping[int, Count]
     holds: Mapping[str, bytes]
     money: Money | None = None
+    merged: int = 0
+    new_grants: tuple[tuple[int, Grant], ...] = ()
+    """Grants that come with accounts that became this one."""
 
 
 class Written(NamedTuple):
