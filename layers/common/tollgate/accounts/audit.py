@@ -76,7 +76,7 @@ def _frozen(row: AccountRow) -> Any:
     return None if row.frozen is None else {"reason": row.frozen.reason, "since": rfc3339(row.frozen.since)}
 
 
-def _merged(row: AccountRow) -> Any:
+def _aliases(row: AccountRow) -> Any:
     return list(row.merged) or None
 
 
@@ -86,7 +86,6 @@ FIELDS: Mapping[str, Callable[[AccountRow], Any]] = {
     "overrides": _overrides,
     "controls": controls,
     "frozen": _frozen,
-    "merged": _merged,
-    "merged_into": lambda row: row.merged_into,
+    "aliases": _aliases,
 }
 """What is kept account of, in the order of an entry."""

@@ -102,14 +102,15 @@ def marked_windows(grid: Grid, marker: Marker) -> list[GridWindow]:
 def seal_account(
     deps: SealDeps, grid: Grid, account: str, windows: dict[GridWindow, list[Marker]], counts: Counts
 ) -> None:
-    """Seal ended windows of one account, queue their batches, and drop the markers."""
+    """Seal ended windows of one account, queue their batches, and drop the markers. The rows of an account that became
+    another one are sealed where they stand, by that one's periods and for its customer."""
     rules = deps.rules.fresh(account)
     claim = os.urandom(_CLAIM_BYTES)
     # The claim comes before the rows are read: a marker that is written again from here on loses it, and stays.
     claimed = [marker for marker in _distinct(windows) if deps.seals.claim(marker, claim)]
     queue: list[Batch] = []
     for window, markers in sorted(windows.items()):
-        frozen = _freeze(deps, grid, rules, window, markers, counts)
+        frozen = _freeze(deps, grid, account, rules, window, markers, counts)
         # A crash here leaves frozen totals without (all) batches: their content is fixed, the next seal puts the rest.
         for item in frozen:
             queue += _put_batches(deps, rules, item, counts)
@@ -130,7 +131,13 @@ def _distinct(windows: dict[GridWindow, list[Marker]]) -> list[Marker]:
 
 
 def _freeze(
-    deps: SealDeps, grid: Grid, rules: Rules, window: GridWindow, markers: Sequence[Marker], counts: Counts
+    deps: SealDeps,
+    grid: Grid,
+    account: str,
+    rules: Rules,
+    window: GridWindow,
+    markers: Sequence[Marker],
+    counts: Counts,
 ) -> list[SealedWindow]:
     """Freeze what is not frozen yet of a window; returns all that is frozen of it.
 
@@ -140,21 +147,21 @@ def _freeze(
     trouble: Inconsistent | None = None
     for _ in range(TRIES):
         # First what is frozen, then the rows: every frozen row is then among the rows read.
-        frozen = deps.seals.of_window(rules.account, window.start)
+        frozen = deps.seals.of_window(account, window.start)
         ranges = _range_starts(grid, window, markers, frozen)
-        events = _rows(deps, rules.account, ranges, window.seconds)
+        events = _rows(deps, account, ranges, window.seconds)
         current = totals(events, window.start, window.end, lambda at: _period(rules, at))
         try:
             missing = added(current.values(), frozen)
         except Inconsistent as error:
             trouble = error
             continue
-        new = [_sealed(deps, rules, window, total, frozen, ranges) for total in missing]
+        new = [_sealed(deps, account, rules, window, total, frozen, ranges) for total in missing]
         put = [deps.seals.freeze(item) for item in new]
         counts.windows += sum(put)
         if all(put):
             return frozen + new
-    raise trouble or Inconsistent(f"window {window.start} of {rules.account} is being sealed by others all the time")
+    raise trouble or Inconsistent(f"window {window.start} of {account} is being sealed by others all the time")
 
 
 def _range_starts(
@@ -185,6 +192,7 @@ def _period(rules: Rules, at: int) -> tuple[int, int]:
 
 def _sealed(
     deps: SealDeps,
+    account: str,
     rules: Rules,
     window: GridWindow,
     total: PeriodTotal,
@@ -199,7 +207,7 @@ def _sealed(
     }
     supplement = sum(1 for item in frozen if item.total.period_start == total.period_start)
     return SealedWindow(
-        account=rules.account,
+        account=account,
         window_start=window.start,
         seal_seconds=window.seconds,
         supplement=supplement,
