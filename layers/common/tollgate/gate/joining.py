@@ -146,8 +146,8 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
     """The newcomer's credits under numbers of this account: what is left of them, and what open holds keep.
 
     What has expired stays behind, and so does what its plan gave where this account's plan has given the same: credits
-    of a window are given once. Units that come back to such a grant from a hold come back to credits that have ended. The
-    row here is found again by its source, and says alone what comes: whoever repeats this brings the same.
+    of a window are given once. Units that come back to such a grant from a hold come back to credits that have ended.
+    The row here is found again by its source, and says alone what comes: whoever repeats this brings the same.
     """
     held: dict[int, Decimal] = {}
     for raw in left.holds.values():

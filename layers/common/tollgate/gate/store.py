@@ -1,10 +1,10 @@
 """The gate table: one item per subject, changed by one conditional UpdateItem per decision.
 
 Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {hold name -> packed hold B}, `p` {id N,
-s N (spend), x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number -> {m N (meter
-slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N (carried), k N
-(clawed)}}, `z` recount nonce while frozen, `m` N accounts that became this one and are counted here (absent: 0). The
-expressions below mean what `gate/apply.py` does; a test compares them on random writes.
+s N (spend), x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number ->
+{m N (meter slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N
+(carried), k N (clawed)}}, `z` recount nonce while frozen, `m` N accounts that became this one and are counted here
+(absent: 0). The expressions below mean what `gate/apply.py` does; a test compares them on random writes.
 """
 
 from __future__ import annotations

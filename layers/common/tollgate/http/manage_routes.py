@@ -181,8 +181,8 @@ def get_events(deps: ManageApiDeps, request: Request) -> Response:
     first_ms, last_ms = _moment(request, "from", 0), _moment(request, "to", LAST_MS)
     last, skip = f"{last_ms:012x}/", (0, -1)
     if cursor is not None:
-        origin, key, index, home = (*cursor.split("."), "0")[:4]
-        last, skip = f"{origin}.{key}", (int(home), int(index))
+        origin, key, place, alias = (*cursor.split("."), "0")[:4]
+        last, skip = f"{origin}.{key}", (int(alias), int(place))
     data: list[dict[str, Any]] = []
     after: str | None = None
     rows = newest(deps.events, rules, first_ms, last)

@@ -264,10 +264,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "identifyAccount": Operation(
         tag="Accounts",
         summary="An anonymous account becomes a known one",
-        description="Counters, open reservations, credits and members come onto the known account at once; its limits "
-        "count what both used, so no cap is raised. The anonymous id is another name of the known account from then on: "
-        "reservations made under it go on, events stay where they were recorded and are listed with the others. Safe to "
-        "repeat. An account that has a Stripe customer, or usage with a price, cannot become another one.",
+        description="Counters, open reservations, credits and members come onto the known account; its limits count "
+        "what both used, so no cap is raised. The anonymous id is another name of the known account from then on: "
+        "reservations made under it go on, events stay where they were recorded and are listed with the others. Safe "
+        "to repeat. An account that has a Stripe customer, or usage with a price, cannot become another one.",
         body=IdentifyIn,
         examples={"sign-in": {"into": "alice"}},
         answers={200: ((schemas.Account,), "The known account.")},
