@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import billing, calls, cpu, dollars, gate_size, idle, imports, projection, report
+from bench import billing, calls, cpu, dollars, gate_size, idle, imports, projection, report, shared
 from bench.report import Section
 from bench.stage import stage
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         counted, found, minutes = calls.section(running)
         add(counted)
         logged = calls.logged_by_a_pair(running)
+        add(shared.section(running, found))
         add(gate_size.section(running))
         billed, window = billing.section(running)
         add(billed)

@@ -18,7 +18,7 @@ from bench.sizing import Item, index_write_units, item_size, read_units, write_u
 
 ZERO = Decimal(0)
 _PLACEHOLDER = re.compile(r"[:#][A-Za-z0-9_]+")
-_READS = ("GetItem", "Query", "Scan")
+_READS = ("BatchGetItem", "GetItem", "Query", "Scan")
 _WRITES = ("PutItem", "UpdateItem", "DeleteItem")
 
 
@@ -150,6 +150,8 @@ class Ledger:
         )
 
     def _read(self, operation: str, params: Mapping[str, Any], parsed: Mapping[str, Any]) -> Call:
+        if operation == "BatchGetItem":
+            return self._read_batch(params, parsed)
         if operation == "GetItem":
             items = [parsed["Item"]] if "Item" in parsed else []
         else:
@@ -157,6 +159,16 @@ class Ledger:
         units = read_units(items, consistent=bool(params.get("ConsistentRead")))
         size = sum(item_size(item) for item in items)
         return Call("dynamodb", operation, params["TableName"], read=units, bytes=size)
+
+    def _read_batch(self, params: Mapping[str, Any], parsed: Mapping[str, Any]) -> Call:
+        """Each item is rounded up by itself, and one that is not there costs what the smallest does."""
+        ((table, asked),) = params["RequestItems"].items()
+        consistent = bool(asked.get("ConsistentRead"))
+        items = parsed["Responses"].get(table, [])
+        found = [*items, *({} for _ in range(len(asked["Keys"]) - len(items)))]
+        units = sum((read_units([item], consistent=consistent) for item in found), ZERO)
+        size = sum(item_size(item) for item in items)
+        return Call("dynamodb", "BatchGetItem", table, read=units, bytes=size)
 
     def _listed(self, operation: str, params: Mapping[str, Any]) -> list[Item]:
         """The items that a query read: a filter drops some after they were read and paid for."""

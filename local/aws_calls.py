@@ -38,6 +38,8 @@ def _needs(service: str, operation: str, body: dict[str, Any]) -> list[tuple[str
         if operation == "TransactWriteItems":
             parts = [(kind, part["TableName"]) for item in body["TransactItems"] for kind, part in item.items()]
             return [(f"dynamodb:{_PARTS[kind]}", table) for kind, table in parts]
+        if operation == "BatchGetItem":
+            return [(f"dynamodb:{operation}", table) for table in body["RequestItems"]]
         table = body.get("TableName", "")
         index = body.get("IndexName")
         return [(f"dynamodb:{operation}", f"{table}/index/{index}" if index else table)]

@@ -43,11 +43,15 @@ def load_product(path: Path, env: Mapping[str, str]) -> None:
     wiring.keys(env).create("local", "test", SCOPES, env["TOLLGATE_LOCAL_KEY"])
 
 
-def stripe_event_names(path: Path) -> dict[str, str]:
-    """Stripe event name -> meter name, for the catalogue's meters that Stripe counts."""
+def stripe_event_names(path: Path) -> dict[str, tuple[str, str]]:
+    """Stripe event name -> (meter name, formula), for the catalogue's meters that Stripe counts. Of a level it
+    takes the last value that it was told in a billing period."""
     meters: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")).get("meters", {})
     return {
-        str(meter["stripe_event_name"]): str(meter.get("name", meter_id))
+        str(meter["stripe_event_name"]): (
+            str(meter.get("name", meter_id)),
+            "last" if meter.get("kind") == "level" else "sum",
+        )
         for meter_id, meter in meters.items()
         if meter.get("stripe_event_name")
     }
@@ -64,13 +68,13 @@ def create_stripe_meters(path: Path, env: Mapping[str, str]) -> None:
     try:
         meters = client.v1.billing.meters
         active = {meter.event_name for meter in meters.list({"status": "active", "limit": 100}).auto_paging_iter()}
-        for event_name, name in wanted.items():
+        for event_name, (name, formula) in wanted.items():
             if event_name not in active:
                 meters.create(
                     {
                         "display_name": name,
                         "event_name": event_name,
-                        "default_aggregation": {"formula": "sum"},
+                        "default_aggregation": {"formula": formula},
                         "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
                         "value_settings": {"event_payload_key": "value"},
                     }

@@ -49,6 +49,7 @@ api = Api(
         mode=os.environ["TOLLGATE_MODE"],
         openapi=document_text,
         customer_mapped=release,
+        members=wiring.member_table(os.environ),
     ),
     logger,
     dynamo.unavailable,

@@ -66,6 +66,7 @@ def test_the_design_s_budgets_are_all_there(counted: tuple[int, dict[str, Any], 
         "no UUIDv7",
         "rules reads",
         "64 open holds",
+        "shared limit",
         "Stripe",
         "million",
     ):

@@ -15,11 +15,13 @@ from tollgate.accounts.rules import Rules
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import AnswerLost, GateDeps
 from tollgate.ids import uuid7
+from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
 
 T = TypeVar("T")
 ROWS = "event rows"
 RULES = "rules row"
+GRANTS = "grant rows"
 MARKERS = MemoryMarkers()
 
 
@@ -39,7 +41,7 @@ def faulty(world: World, scheduler: Scheduler, process: int, skew_ms: int, rules
         incarnate=lambda now_ms: uuid7(now_ms, (next(made) << 8 | process).to_bytes(10, "big")),
         nonce=lambda: (next(made) << 8 | process).to_bytes(4, "big"),
         pause=lambda tried: None,
-        grants=MemoryGrants(world),
+        grants=FaultyGrants(world, scheduler),
     )
 
 
@@ -70,7 +72,8 @@ class FaultyGates(MemoryGates):
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         touches = ((write.subject, True),)
-        return _send(self._scheduler, f"writes gate {write.subject}", touches, not retry, lambda: self.apply(write))
+        name = f"writes gate {write.subject}"
+        return self.answered(_send(self._scheduler, name, touches, not retry, lambda: self.apply(write)))
 
     def read(self, subject: str) -> Gate | None:
         self._scheduler.pause(f"reads gate {subject}", ((subject, False),))
@@ -113,6 +116,45 @@ class FaultyOutcomes(MemoryOutcomes):
         gates = ((write.subject, True) for write in writes)
         self._scheduler.pause(f"commits late {event.at.key}", ((_row(event.at), True), (ROWS, True), *gates))
         return super().commit_late(event, over, writes)
+
+
+class FaultyGrants(MemoryGrants):
+    """The SDK gives the transaction of `open` a token by itself: sent again it is applied once and answered alike."""
+
+    def __init__(self, world: World, scheduler: Scheduler) -> None:
+        super().__init__(world)
+        self._scheduler = scheduler
+
+    def open(self, row: GrantRow) -> GrantRow:
+        self._scheduler.pause(f"opens the grant of {row.source_id}", ((GRANTS, True),))
+        return super().open(row)
+
+    def rows(self, account: str) -> list[GrantRow]:
+        self._scheduler.pause("reads the grants", ((GRANTS, False),))
+        return super().rows(account)
+
+    def get(self, account: str, number: int) -> GrantRow | None:
+        self._scheduler.pause(f"reads grant {number}", ((GRANTS, False),))
+        return super().get(account, number)
+
+    def by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
+        self._scheduler.pause(f"reads the grant of {source_id}", ((GRANTS, False),))
+        return super().by_source(account, source, source_id)
+
+    def begin_clawback(self, row: GrantRow, pending: Pending) -> bool:
+        begin = super().begin_clawback
+        return self._update(f"begins to claw back grant {row.number}", lambda: begin(row, pending))
+
+    def end_clawback(self, row: GrantRow, done: Clawback) -> bool:
+        end = super().end_clawback
+        return self._update(f"ends the clawback of grant {row.number}", lambda: end(row, done))
+
+    def end(self, row: GrantRow, ended: Ended) -> None:
+        end = super().end
+        self._update(f"ends grant {row.number}", lambda: end(row, ended))
+
+    def _update(self, name: str, apply: Callable[[], T]) -> T:
+        return _send(self._scheduler, name, ((GRANTS, True),), False, apply)
 
 
 class FaultyRules(MemoryRules):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 
 from tests.interleave.stage import (
+    CREDITS_S,
     Caller,
     Key,
     Process,
@@ -27,6 +28,8 @@ from tests.interleave.worlds import (
     prepared,
 )
 from tests.support.scheduler import Chooser, explore
+from tollgate.gate.grants import SETTLED_S
+from tollgate.gate.reserve import Granted
 
 ENDINGS = ("swept", "committed", "late")
 FAST, SLOW = 3_000, -3_000
@@ -39,12 +42,12 @@ Op = Callable[[Caller, Base, int], None]
 
 def _reserve(caller: Caller, base: Base, at: int) -> None:
     """A retry of the reservation's own request."""
-    caller.reserve(base.keys[at], base.units[at], base.shape.member)
+    caller.reserve(base.keys[at], base.units[at], base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _reserve_new(caller: Caller, base: Base, at: int) -> None:
     """Another request; one of its kind fits beside what is held, two do not."""
-    caller.reserve(Key(f"new{at}", base.world.now_ms), 2, base.shape.member)
+    caller.reserve(Key(f"new{at}", base.world.now_ms), 2, base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _commit(caller: Caller, base: Base, at: int) -> None:
@@ -70,7 +73,7 @@ def _reclaim(caller: Caller, base: Base, at: int) -> None:
 
 def _rollover(caller: Caller, base: Base, at: int) -> None:
     caller.pass_time(base.to_midnight_ms + 1_000)
-    caller.reserve(Key(f"next{at}", base.world.now_ms), 3, base.shape.member)
+    caller.reserve(Key(f"next{at}", base.world.now_ms), 3, base.shape.member, meter=base.shape.meters[at].id)
 
 
 def _lower(caller: Caller, base: Base, at: int) -> None:
@@ -90,7 +93,55 @@ def _freeze(caller: Caller, base: Base, at: int) -> None:
 
 
 def _record(caller: Caller, base: Base, at: int) -> None:
-    caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member)
+    caller.record([Key(f"usage{at}", base.world.now_ms)], 2, base.shape.member, base.shape.meters[at].id)
+
+
+def _burst(caller: Caller, base: Base, at: int) -> None:
+    """Another request and its commit."""
+    granted = caller.reserve(Key(f"burst{at}", base.world.now_ms), 6, base.shape.member, meter=base.shape.meters[at].id)
+    if isinstance(granted, Granted):
+        caller.commit(granted)
+
+
+def _record_many(caller: Caller, base: Base, at: int) -> None:
+    key = Key(f"usage{at}", base.world.now_ms)
+    caller.record([key], 9, base.shape.member, base.shape.meters[at].id)
+
+
+def _record_shared(caller: Caller, base: Base, at: int) -> None:
+    """Two usage events, one of which the other caller reports, too."""
+    keys = [Key(name, base.world.now_ms) for name in ("usage shared", f"usage{at}")]
+    caller.record(keys, 2, base.shape.member, base.shape.meters[at].id)
+
+
+def _give_again(caller: Caller, base: Base, at: int) -> None:
+    """A purchase is told of once more."""
+    caller.give(base.shape.grant, "bought before", base.bought_until)
+
+
+def _give(caller: Caller, base: Base, at: int) -> None:
+    """The same purchase, twice where both callers report it."""
+    caller.give(3, "bought now")
+
+
+def _claw_back(caller: Caller, base: Base, at: int) -> None:
+    """A refund of more than may be left, told once by each caller."""
+    caller.claw_back("bought before", 3, f"refund{at}")
+
+
+def _refund(caller: Caller, base: Base, at: int) -> None:
+    """The same refund, twice where both callers report it."""
+    caller.claw_back("bought before", 3, "refund")
+
+
+def _tidy(caller: Caller, base: Base, at: int) -> None:
+    caller.tidy()
+
+
+def _tidy_later(caller: Caller, base: Base, at: int) -> None:
+    """Once the credits of before have ended."""
+    caller.pass_time((CREDITS_S + SETTLED_S) * 1000)
+    caller.tidy()
 
 
 def _audit(caller: Caller, base: Base, at: int) -> None:
@@ -112,9 +163,20 @@ OPS: dict[str, Op] = {
     "freeze": _freeze,
     "record": _record,
     "audit": _audit,
+    "give": _give,
+    "claw back": _claw_back,
+    "refund": _refund,
+    "tidy": _tidy,
+    "tidy later": _tidy_later,
+    "give again": _give_again,
+    "burst": _burst,
+    "record many": _record_many,
+    "record shared": _record_shared,
 }
-MOVES_TIME = {"reclaim", "rollover"}
-MAKES_KEYS = {"reserve new", "record", "rollover"}
+LIMITS_ONLY = tuple(OPS)[: list(OPS).index("give")]
+"""Calls that mean something without money."""
+MOVES_TIME = {"reclaim", "rollover", "tidy later"}
+MAKES_KEYS = {"reserve new", "record", "record many", "rollover", "burst"}
 KEYED = {"reserve", "commit", "commit over", "release", "extend"}
 
 
@@ -199,7 +261,7 @@ WRITES = (*CALLS, "record")
 
 def plain_pairs() -> Iterator[Scenario]:
     """Each pair of calls, same key and different keys, on both shapes of gates."""
-    for shape, (first, second) in product(SHAPES, combinations_with_replacement(OPS, 2)):
+    for shape, (first, second) in product(SHAPES, combinations_with_replacement(LIMITS_ONLY, 2)):
         for same in (True, False):
             if sensible(first, second, same):
                 yield Scenario(shape, first, second, same)

@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from tests.interleave.faults import RULES, faulty
-from tests.interleave.watch import Violation, Watch
+from tests.interleave.violation import Violation
+from tests.interleave.watch import Watch
+from tests.support.gate import assert_consistent
 from tests.support.memory import World
 from tests.support.scheduler import EVERYTHING, Actor, Chooser, Scheduler
 from tollgate.accounts.rules import Frozen, Item, Rules
 from tollgate.catalog.model import Plan
-from tollgate.errors import AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired, UnknownGrant
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import extend
+from tollgate.gate.grants import OUTLIVED_S, SETTLED_S, claw_back, give
 from tollgate.gate.hold import expiry_of
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reclaim import reclaim
@@ -24,13 +27,17 @@ from tollgate.gate.recount import recount
 from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.gate.sweep import Swept, sweep_gate
 from tollgate.gate.taking import expired_keys
 from tollgate.ids import fingerprint, key_hash
+from tollgate.usage.grant import FOREVER, GrantRow, Pending
 from tollgate.usage.outcome import Event
 
 ACCOUNT = "acme"
 REFUSALS = (AlreadyCommitted, AlreadyReleased, IdempotencyMismatch, MemberRequired)
 METER = "ai_credits"
+CREDITS_S = 7_200
+"""Credits that were given before end so much later, in seconds."""
 
 
 def copy_of(world: World) -> World:
@@ -53,13 +60,22 @@ def state_of(stage: Stage) -> object:
     """Equal for runs that ended alike: what comes after them need be looked at once."""
     world = stage.world
     gates = (
-        (name, gate.rev, gate.recount, frozenset(gate.counts.items()), frozenset(gate.holds.items()))
+        (
+            name,
+            gate.rev,
+            gate.recount,
+            frozenset(gate.counts.items()),
+            frozenset(gate.holds.items()),
+            gate.money and (*gate.money[:2], frozenset(gate.money.paid.items()), *gate.money[3:]),
+            frozenset(gate.grants.items()),
+        )
         for name, gate in world.gates.items()
     )
     rows = (
         (
             at,
-            isinstance(row, Event) and (row.recorded_ms, row.units, row.late, row.call),
+            isinstance(row, Event)
+            and (row.recorded_ms, row.units, row.late, row.call, row.waived, row.items[0].credits),
             frozenset(row.incarnations.items()),
         )
         for at, row in world.outcomes.items()
@@ -75,6 +91,7 @@ def state_of(stage: Stage) -> object:
         frozenset(ledger),
         world.row(ACCOUNT).rev,
         len(stage.watch.rules),
+        tuple(world.grants.get(ACCOUNT, ())),
     )
 
 
@@ -100,7 +117,9 @@ def reservation_of(granted: Granted) -> Reservation:
     return Reservation(asked.account, asked.member, asked.key, holds, granted.floor_ms, tuple(granted.items))
 
 
-def asked_for(key: Key, quantity: int, member: str | None, ttl: int, dimensions: dict[str, str]) -> Asked:
+def asked_for(
+    key: Key, quantity: int, member: str | None, ttl: int, dimensions: dict[str, str], meter: str = METER
+) -> Asked:
     return Asked(
         ACCOUNT,
         member,
@@ -108,7 +127,7 @@ def asked_for(key: Key, quantity: int, member: str | None, ttl: int, dimensions:
         key.origin_ms,
         fingerprint(f"{quantity} {member} {dimensions}".encode()),
         ttl,
-        lambda rules: [rules.item(METER, Decimal(quantity), dimensions)],
+        lambda rules: [rules.item(meter, Decimal(quantity), dimensions)],
     )
 
 
@@ -164,11 +183,12 @@ class Caller:
         member: str | None = None,
         ttl: int = 300,
         dimensions: dict[str, str] | None = None,
+        meter: str = METER,
     ) -> Granted | Denied | None:
         self.actor.kind = "reserve"
         self.stage.watch.ask(key_hash("reservation", key.name), Decimal(quantity))
         try:
-            found = reserve(self.deps, asked_for(key, quantity, member, ttl, dimensions or {}))
+            found = reserve(self.deps, asked_for(key, quantity, member, ttl, dimensions or {}, meter))
         except REFUSALS:
             return None
         if isinstance(found, Granted):
@@ -183,7 +203,8 @@ class Caller:
         def weigh(rules: Rules) -> Sequence[Item]:
             if quantity is None:
                 return list(reservation.items)
-            return [rules.item(METER, Decimal(quantity), reservation.items[0].dimensions)]
+            first = reservation.items[0]
+            return [rules.item(first.meter, Decimal(quantity), first.dimensions)]
 
         done = commit(self.deps, Commit(reservation, weigh))
         self.stage.committed.append(done)
@@ -208,14 +229,15 @@ class Caller:
 
         def weigh(rules: Rules) -> Sequence[Item]:
             assert total is not None
-            return [rules.item(METER, Decimal(total), reservation.items[0].dimensions)]
+            first = reservation.items[0]
+            return [rules.item(first.meter, Decimal(total), first.dimensions)]
 
         try:
             extend(self.deps, reservation, expires_at, None if total is None else weigh)
         except REFUSALS:
             return
 
-    def record(self, ids: Sequence[Key], quantity: int, member: str | None = None) -> None:
+    def record(self, ids: Sequence[Key], quantity: int, member: str | None = None, meter: str = METER) -> None:
         self.actor.kind = "record"
         events = [
             Reported(
@@ -225,7 +247,7 @@ class Caller:
                 fingerprint(f"{quantity} {member}".encode()),
                 ACCOUNT,
                 member,
-                METER,
+                meter,
                 Decimal(quantity),
                 {},
             )
@@ -255,6 +277,36 @@ class Caller:
         for subject in sorted(self.stage.world.gates):
             member = subject.partition("#")[2] or None
             recount(self.deps, self.deps.rules.get(ACCOUNT), subject, member)
+
+    def give(self, units: int, source_id: str, ends: int = FOREVER) -> None:
+        """Credits are bought, as `POST /v1/accounts/{id}/credits` gives them."""
+        self.actor.kind = "give"
+        row = GrantRow(ACCOUNT, 0, METER, Decimal(units), "shop", source_id, 50, 0, ends, self.deps.clock())
+        found, _ = give(self.deps, self.deps.rules.get(ACCOUNT), row)
+        if found.number not in self.stage.watch.money.given:
+            raise Violation(f"{source_id} was answered as given, and never was on the gate")
+
+    def claw_back(self, of: str, units: int, source_id: str) -> None:
+        """A refund takes credits back."""
+        self.actor.kind = "claw back"
+        wanted = Pending("shop", source_id, Decimal(units), Decimal(0), self.deps.clock())
+        try:
+            _, done = claw_back(self.deps, self.deps.rules.get(ACCOUNT), METER, ("shop", of), wanted)
+        except UnknownGrant:
+            return
+        if not 0 <= done.taken <= units:
+            raise Violation(f"{done.taken} of {units} were clawed back")
+
+    def tidy(self) -> None:
+        """The sweep of the account's gate with its audit: lost grants onto it, ended ones off, nothing to repair."""
+        self.actor.kind = "sweep"
+        gate = self.deps.gates.read(ACCOUNT)
+        if gate is None:
+            return
+        swept = Swept()
+        sweep_gate(self.deps, gate, swept, audit=True)
+        if swept.repaired:
+            raise Violation(f"an audit repaired {swept.repaired}")
 
     def change_rules(self, plan: Plan | None, frozen: bool = False) -> None:
         """A change of plan, or a freeze, as the accounts service makes it: the rules row, then the gate."""
@@ -294,6 +346,7 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
     last.watch.rules, last.watch.granted = dict(stage.watch.rules), {k: dict(v) for k, v in stage.watch.granted.items()}
     last.watch.windows, last.watch.asked = dict(stage.watch.windows), dict(stage.watch.asked)
     last.watch.applied_rev = stage.watch.applied_rev
+    last.watch.money = stage.watch.money.copy_for(world, last.watch.rules)
     last.committed, last.recorded = list(stage.committed), list(stage.recorded)
     actor = Actor("end", lambda actor: None)
     last.scheduler.moving, actor.planned_ms = actor, world.now_ms
@@ -311,6 +364,10 @@ def bring_to_rest(stage: Stage, ending: str) -> None:
                 caller.commit(granted)
             _expire_all(caller)
         last.watch.at_rest()
+        assert_consistent(world, ACCOUNT)
+        gate = world.gates.get(ACCOUNT)
+        if gate is not None and gate.grants:
+            _end_credits(caller)
         each_answer_has_its_event(last)
     except Exception as error:
         raise Violation(f"{type(error).__name__}: {error}\n{stage.story()}\n({ending})") from error
@@ -326,6 +383,15 @@ def _expire_all(caller: Caller) -> None:
         world.now_ms = max([world.now_ms, *(expiry * 1000 for expiry in expiries)])
         caller.actor.planned_ms = world.now_ms
         caller.sweep()
+
+
+def _end_credits(caller: Caller) -> None:
+    """All that was bought ends and goes off the gate; what the rows say of it still adds up."""
+    for seconds in (CREDITS_S + SETTLED_S, OUTLIVED_S):
+        caller.stage.world.now_ms += seconds * 1000
+        caller.actor.planned_ms = caller.stage.world.now_ms
+        caller.tidy()
+    caller.stage.watch.money.at_rest(caller.stage.world.events(ACCOUNT))
 
 
 def each_answer_has_its_event(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.interleave import triples
-from tests.interleave.watch import Violation
+from tests.interleave.violation import Violation
 
 COUNT = int(os.environ.get("TOLLGATE_TRIPLES", "100000"))
 SLICES = 10

@@ -11,6 +11,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from tests.interleave.money_watch import MoneyWatch
+from tests.interleave.violation import Violation
 from tests.support.memory import World
 from tests.support.scheduler import Scheduler
 from tollgate.accounts.rules import Counter, Rules, windowed_end
@@ -22,10 +24,6 @@ from tollgate.usage.outcome import Event, Outcome
 ZERO, ONE = Decimal(0), Decimal(1)
 GRANTING = frozenset({"reserve", "extend"})
 FORCING = frozenset({"commit", "record"})
-
-
-class Violation(AssertionError):
-    """An invariant of the design does not hold."""
 
 
 @lru_cache(maxsize=200_000)
@@ -78,6 +76,7 @@ class Watch:
         """The windows (by slot) that those units were first counted in."""
         self.asked: dict[str, Decimal] = {}
         """The most that any call asked for, by key hash: no hold of the key is larger."""
+        self.money = MoneyWatch(world, account, self.rules)
         world.gates = Gates(self, world.gates)
         world.outcomes = Rows(world.outcomes)
         self.see_rules()
@@ -86,6 +85,7 @@ class Watch:
                 self.windows[subject, key, raw[1:17]] = {slot: gate.counts[slot].window for slot in held_units(raw)}
                 self.granted[subject, key, raw[1:17]] = dict(held_units(raw))
                 self.ask(key, max(held_units(raw).values(), default=ZERO))
+        self.money.begin()
 
     def ask(self, key: str, quantity: Decimal) -> None:
         """A call is about to ask for this much under this key."""
@@ -99,6 +99,7 @@ class Watch:
     # -- at every write --------------------------------------------------------------------------------------------
 
     def gate_written(self, before: Gate | None, after: Gate) -> None:
+        self._rules_at(after, before)
         held: dict[int, Decimal] = {}
         for raw in after.holds.values():
             for slot, units in held_units(raw).items():
@@ -110,11 +111,13 @@ class Watch:
                 raise Violation(f"counter {slot} of {after.subject} is {count}; its open holds say otherwise")
         if any(held.values()):
             raise Violation(f"{after.subject} has holds that name missing counters: {held}")
+        if after.money is not None or after.grants or (before is not None and before.grants):
+            assert self.scheduler is not None
+            moving = self.scheduler.moving
+            self.money.gate_written(before, after, granting=moving is not None and moving.kind in GRANTING)
         if before is None:
-            self._rules_at(after, before)
             self._holds_written(before, after)
             return
-        self._rules_at(after, before)
         for slot, count in before.counts.items():
             if slot not in after.counts or after.counts[slot].window < count.window:
                 raise Violation(f"counter {slot} of {after.subject} went back from {count}")
@@ -220,6 +223,7 @@ class Watch:
                     raise Violation(f"{subject} was left with holds {list(gate.holds)}")
             self._counters_equal_events(rules, subject, gate, rows)
             self._no_window_oversold(rules, subject, rows)
+        self.money.at_rest(events)
 
     def _counters_equal_events(self, rules: Rules, subject: str, gate: Gate | None, rows: list[Event]) -> None:
         per = "account" if subject == self.account else "member"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from tests.interleave.stage import ACCOUNT, Caller, Key, Process, Stage, copy_of
+from tests.interleave.stage import ACCOUNT, CREDITS_S, Caller, Key, Process, Stage, copy_of
 from tests.support.gate import CREDITS, limit, plan
 from tests.support.memory import World
 from tests.support.scheduler import Straight
 from tollgate.accounts.rules import Rules
-from tollgate.catalog.model import Plan
+from tollgate.catalog.model import Meter, Plan
 from tollgate.gate.reserve import Granted
 from tollgate.windows import HOURLY
 
@@ -25,6 +25,10 @@ class Shape:
 
     name: str
     member: str | None
+    meters: tuple[Meter, Meter] = (CREDITS, CREDITS)
+    """Of the prepared reservations, and of what is asked for beside them."""
+    grant: int = 0
+    """Credits that were given before."""
 
 
 ACCOUNT_ONLY = Shape("account", None)
@@ -68,6 +72,8 @@ class Base:
     units: tuple[int, ...]
     held: tuple[Granted, ...]
     to_midnight_ms: int
+    bought_until: int
+    """End of the credits that were given before, in epoch seconds."""
 
 
 def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
@@ -86,15 +92,17 @@ def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
 def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str, stale: bool) -> Base:
     """A base world. `gone`: the reservations were `committed`, `voided` (released) or `expired` (not yet swept)."""
     now = MIDNIGHT - before_midnight_ms
-    world = World(now, {CREDITS.id: CREDITS}, PLANS[shape.name])
+    world = World(now, {meter.id: meter for meter in shape.meters}, PLANS[shape.name])
     keys = tuple(Key(f"k{at}", None if plain_keys else now + at) for at in range(2))
     units = (4, 3)
     member = shape.member
     rules = world.rules(ACCOUNT)
 
     def prepare(caller: Caller) -> None:
-        for key, quantity in zip(keys, units, strict=True):
-            caller.reserve(key, quantity, member)
+        if shape.grant:
+            caller.give(shape.grant, "bought before", now // 1000 + CREDITS_S)
+        for key, quantity, meter in zip(keys, units, shape.meters, strict=True):
+            caller.reserve(key, quantity, member, meter=meter.id)
         for granted in list(caller.stage.open):
             if gone == "committed":
                 caller.commit(granted)
@@ -116,4 +124,5 @@ def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str,
         units,
         tuple(stage.open),
         MIDNIGHT - settled.now_ms,
+        now // 1000 + CREDITS_S,
     )

@@ -118,9 +118,12 @@ class Binding:
 
 
 def needed(plan: Plan) -> list[Counter]:
-    """The counters of a plan's limits, and each metered meter's units of the billing period."""
+    """The counters of a plan's limits, and each metered meter's units of the billing period, of members where they are
+    limited."""
     metered = sorted({meter for limit in plan.limits for meter in limit.meters})
     totals = [Counter("account", (meter,), PERIOD.text, ()) for meter in metered]
+    if any(limit.per == "member" for limit in plan.limits):
+        totals += [Counter("member", (meter,), PERIOD.text, ()) for meter in metered]
     return list(dict.fromkeys([*(counter_of(limit) for limit in plan.limits), *totals]))
 
 

@@ -70,7 +70,7 @@ class Rows:
 
         return counted
 
-    def _planned(self, plan: taking.Plan, rules: object, wanted: object, seen: object, now: object) -> None:
+    def _planned(self, plan: taking.Plan, rules: object, wanted: object, seen: object, now: object, *_: object) -> None:
         if isinstance(plan, taking.Live):
             self.hit("key in h, not expired: the same answer")
         elif isinstance(plan, taking.Mismatch):

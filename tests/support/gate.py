@@ -139,7 +139,7 @@ def reservation_of(held: Granted | Reservation) -> Reservation:
     if isinstance(held, Granted):
         holds = {per: hold.pack() for per, hold in held.holds.items()}
         made = Reservation(
-            held.asked.account, held.asked.member, held.asked.key, holds, held.floor_ms, tuple(held.items)
+            held.asked.account, held.asked.member, held.asked.key, holds, held.floor_ms, tuple(held.items), held.taken
         )
         return decode(encode(made, SECRET), SECRET)
     return held

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from tollgate.accounts.identify import joined
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
@@ -15,6 +16,7 @@ from tollgate.catalog.model import Meter, Plan
 from tollgate.gate.apply import applied, closed, recounted
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.shares import Known
 from tollgate.ids import uuid7
 from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
@@ -46,6 +48,8 @@ class World:
     step: Step = no_step
     counter: int = 0
     calls: int = 0
+    shared: dict[str, Decimal] = field(default_factory=dict)
+    """Shards of shared limits by name."""
 
     def __post_init__(self) -> None:
         self.plans[self.plan.version] = self.plan
@@ -55,6 +59,7 @@ class World:
 
     def deps(self, skew_ms: int = 0, cache: dict[str, Rules] | None = None) -> GateDeps:
         """The dependencies of one process, with its own rules cache and clock skew."""
+        shared = MemoryShared(self)
         return GateDeps(
             gates=MemoryGates(self),
             outcomes=MemoryOutcomes(self),
@@ -65,6 +70,7 @@ class World:
             nonce=self.nonce,
             pause=lambda tried: None,
             grants=MemoryGrants(self),
+            shared=lambda: shared,
         )
 
     def incarnate(self, now_ms: int) -> bytes:
@@ -120,16 +126,21 @@ class MemoryGates:
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
         self._world.called("gate.write")
-        return self.apply(write)
+        return self.answered(self.apply(write))
 
     def apply(self, write: GateWrite) -> Written:
         """What the write does when it arrives."""
         before = self._world.gates.get(write.subject)
         after = applied(before, write)
         if after is None:
-            return Written(False, self._remember(before))
+            return Written(False, before)
         self._world.gates[write.subject] = after
-        return Written(True, self._remember(after))
+        return Written(True, after)
+
+    def answered(self, written: Written) -> Written:
+        """The answer of a write reaches this process, which remembers the gate."""
+        self._remember(written.gate)
+        return written
 
     def read(self, subject: str) -> Gate | None:
         self._world.called("gate.read")
@@ -155,6 +166,32 @@ class MemoryGates:
         self._world.called("gate.close")
         self._world.gates[subject] = closed(self._world.gates.get(subject), subject)
         return self._world.gates[subject]
+
+
+class MemoryShared:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.known = Known()
+
+    def add(self, name: str, units: Decimal, most: Decimal | None, ends: int | None) -> tuple[bool, Decimal]:
+        self._world.called("shared.add")
+        before = self._world.shared.get(name)
+        if most is not None and before is not None and before > most - units:
+            return False, before
+        after = self._world.shared[name] = (before or Decimal(0)) + units
+        return True, after
+
+    def take_off(self, name: str, units: Decimal) -> Decimal | None:
+        self._world.called("shared.take_off")
+        before = self._world.shared.get(name)
+        if before is None or before < units:
+            return None
+        self._world.shared[name] = before - units
+        return self._world.shared[name]
+
+    def counts(self, names: list[str]) -> list[Decimal]:
+        self._world.called("shared.counts")
+        return [self._world.shared.get(name, Decimal(0)) for name in names]
 
 
 class MemoryOutcomes:
@@ -274,7 +311,8 @@ class MemoryGrants:
 
     def end(self, row: GrantRow, ended: Ended) -> None:
         self._world.called("grants.end")
-        self._put(replace(self._now(row), ended=ended))
+        if self._now(row).ended == row.ended:
+            self._put(replace(self._now(row), ended=ended))
 
     def _by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
         rows = self._world.grants.get(account, ())

@@ -262,14 +262,15 @@ class Dice:
 class _Node:
     """One point of the search: what can happen there, and what need not be tried (any more)."""
 
-    moves: list[Move]
+    touches: dict[tuple[str, object], Touches]
+    """By move, as it stands at this point: an actor's own changes with each of its calls."""
     asleep: dict[tuple[str, object], Touches]
     chosen: tuple[str, object] = ("", None)
 
     def advance(self) -> bool:
-        for move in self.moves:
-            if move.name not in self.asleep:
-                self.chosen = move.name
+        for name in self.touches:
+            if name not in self.asleep:
+                self.chosen = name
                 return True
         return False
 
@@ -287,12 +288,11 @@ class Search:
             Move(flight.actor, flight=flight) for flight in scheduler.flights
         ]
         if self._depth == len(self._nodes):
-            node = _Node(moves, self._still_asleep())
+            node = _Node({move.name: move.touches for move in moves}, self._still_asleep())
             if not node.advance():
                 raise Redundant
             self._nodes.append(node)
         node = self._nodes[self._depth]
-        node.moves = moves
         self._depth += 1
         return next(move for move in moves if move.name == node.chosen)
 
@@ -301,8 +301,7 @@ class Search:
         self._depth = 0
         while self._nodes:
             node = self._nodes[-1]
-            touches = next(move.touches for move in node.moves if move.name == node.chosen)
-            node.asleep[node.chosen] = touches
+            node.asleep[node.chosen] = node.touches[node.chosen]
             if node.advance():
                 return True
             self._nodes.pop()
@@ -312,7 +311,7 @@ class Search:
         if not self._nodes:
             return {}
         above = self._nodes[-1]
-        made = next(move.touches for move in above.moves if move.name == above.chosen)
+        made = above.touches[above.chosen]
         return {name: touches for name, touches in above.asleep.items() if independent(touches, made)}
 
 

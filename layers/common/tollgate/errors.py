@@ -190,6 +190,26 @@ class UnknownMeter(Invalid):
         )
 
 
+class LevelMeter(Invalid):
+    code = "level_meter"
+
+    def __init__(self, meter: str, path: str = "meter") -> None:
+        super().__init__(
+            f"`{meter}` has a level, which is set: PUT /v1/accounts/{{id}}/levels/{meter}.",
+            (FieldError(path, "level_meter"),),
+        )
+
+
+class NoLevelMeter(Invalid):
+    code = "no_level_meter"
+
+    def __init__(self, meter: str) -> None:
+        super().__init__(
+            f"`{meter}` has no level, its usage is added up: reserve it, or report it with POST /v1/usage.",
+            (FieldError("meter", "no_level_meter"),),
+        )
+
+
 class UnknownLimit(Invalid):
     code = "unknown_limit"
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from tollgate.accounts.key_store import KeyTable
 from tollgate.accounts.service import AccountDeps
 from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
-from tollgate.gate.ports import GateDeps
+from tollgate.gate.ports import GateDeps, SharedStore
 from tollgate.gate.store import GateTable, closing_part, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.marker_store import MarkerTable
+from tollgate.usage.member_store import MemberTable
 from tollgate.usage.store import EventTable
 
 
@@ -45,9 +47,17 @@ def event_table(env: Mapping[str, str]) -> EventTable:
     return EventTable(env["TOLLGATE_EVENTS_TABLE"], lambda write: transact_part(gates, write))
 
 
+def member_table(env: Mapping[str, str]) -> MemberTable:
+    return MemberTable(env["TOLLGATE_EVENTS_TABLE"], system_clock)
+
+
+def gate_table(env: Mapping[str, str]) -> GateTable:
+    return GateTable(env["TOLLGATE_GATES_TABLE"], member_table(env).begins)
+
+
 def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
     return GateDeps(
-        gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
+        gates=gate_table(env),
         outcomes=event_table(env),
         markers=MarkerTable(env["TOLLGATE_BILLING_TABLE"], int(env.get("TOLLGATE_SEAL_SECONDS", "300"))),
         rules=rules,
@@ -57,7 +67,20 @@ def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
         pause=pause,
         grants=GrantTable(env["TOLLGATE_EVENTS_TABLE"]),
         seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
+        shared=shared_store(env["TOLLGATE_GATES_TABLE"]),
     )
+
+
+def shared_store(table: str) -> Callable[[], SharedStore]:
+    """The store of shared limits, made when it is first asked for: most gates never need its modules."""
+
+    @lru_cache(maxsize=1)
+    def made() -> SharedStore:
+        from tollgate.gate.shared_store import SharedTable
+
+        return SharedTable(table)
+
+    return made
 
 
 def account_deps(env: Mapping[str, str]) -> AccountDeps:

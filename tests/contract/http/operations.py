@@ -21,6 +21,7 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/v1/accounts/bad/credits",
         {"meter": "ai_credits", "units": "5", "source_id": "pi_1", "idempotency_key": "credits-1"},
     ),
+    "putLevel": ("PUT", "/v1/accounts/bad/levels/storage", {"level": 0, "member": "u-1"}),
     "putAccount": ("PUT", "/v1/accounts/bad", {"name": "Bad"}),
     "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),
     "unfreezeAccount": ("POST", "/v1/accounts/bad/unfreeze", {}),
@@ -38,6 +39,9 @@ READS = {
     "getUsage": ("GET", "/v1/accounts/bad/usage"),
     "listEvents": ("GET", "/v1/accounts/bad/events"),
     "getLedger": ("GET", "/v1/accounts/bad/ledger"),
+    "getLevel": ("GET", "/v1/accounts/bad/levels/storage"),
+    "listMembers": ("GET", "/v1/accounts/bad/members"),
+    "removeMember": ("DELETE", "/v1/accounts/bad/members/u-1"),
     "getControls": ("GET", "/v1/accounts/bad/controls"),
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
@@ -51,5 +55,7 @@ OPEN_TO_EVERY_KEY = {"getReservation", "createEstimate"}
 
 def lacking(operation: str) -> str:
     """A scope that does not open the operation (of those open to every key there is none)."""
+    if operation == "putLevel":
+        return "read"
     path = READS[operation][1] if operation in READS else BODIES[operation][1]
     return "usage" if operation in READS or path.startswith("/v1/accounts") else "read"

@@ -41,6 +41,7 @@ default_plan: free
 meters:
   ai_credits: {name: AI credits, stripe_event_name: ai_credits}
   llm_tokens: {name: LLM tokens, scale: 3, stripe_event_name: llm_tokens}
+  storage: {name: Gigabytes stored, unit: gigabyte, kind: level}
 plans:
   free:
     name: Free
@@ -93,6 +94,7 @@ class Surface:
             mode="test",
             openapi=document_text,
             customer_mapped=lambda rules: None,
+            members=wiring.member_table(ENV),
         )
         log = Logger(service="test")
         self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)

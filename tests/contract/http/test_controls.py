@@ -66,6 +66,7 @@ def reserve(surface: Surface, account: str, images: int, **more: Any) -> str:
     """What became of a reservation: `allowed`, or the refusal's code and source."""
     body = {"account": account, "meter": "images", "quantity": images, **more}
     answer = surface.call("POST", "/v1/reservations", body).body
+    assert "allowed" in answer, answer
     if answer["allowed"]:
         return "allowed"
     return f"{answer['denial']['code']} by {answer['denial']['source']}"

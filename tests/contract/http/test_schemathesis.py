@@ -37,6 +37,7 @@ NEEDS_MORE_THAN_A_CALL = {
     *((name, "503") for name in (*BODIES, *READS, "listPlans")),
     ("listPlans", "304"),  # test_plans.py
     ("createReservation", "404"),  # only where the catalogue says auto_create_accounts: false
+    ("createEstimate", "404"),  # the same
     # API Gateway's own.
     *((name, "429") for name in (*BODIES, *READS)),
 }
@@ -45,9 +46,11 @@ SEMANTIC = {
     "cursor",
     "idempotency_key",
     "items",
+    "level_meter",
     "limit_kind",
     "member_required",
     "missing",
+    "no_level_meter",
     "not_priced",
     "past",
     "price",

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.unit.billing.world import GRACE_S, NOON, SEAL_S, World
+from tests.unit.billing.world import GRACE_S, METERS, NOON, SEAL_S, World
 from tollgate.accounts.rules import AccountRow, with_plan
 from tollgate.accounts.service import anchored
 from tollgate.billing.batch import Batch
@@ -104,7 +104,7 @@ def test_usage_sealed_after_another_plan_began_stays_in_the_period_of_its_second
     world.rules.plans["annual"] = annual
     created = on("2026-05-10T08:30:07")
     row = replace(world.rules.rows["acme"], created_at=created)
-    changed(world, with_plan(row, annual, ["ai_credits"], end - 50))
+    changed(world, with_plan(row, annual, METERS, end - 50))
     world.record(10, at=end - 20)
     world.record(100, at=end)
     world.now = end + SEAL_S + GRACE_S

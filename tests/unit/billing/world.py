@@ -43,6 +43,7 @@ METERS = {
     "ai_credits": Meter("ai_credits", "AI credits", "credit", stripe_event_name="credits_used"),
     "llm_tokens": Meter("llm_tokens", "Tokens", "token", stripe_event_name="tokens_used"),
     "nameless": Meter("nameless", "Nameless", "thing"),
+    "storage": Meter("storage", "Gigabytes stored", "gigabyte", stripe_event_name="gigabytes", kind="level"),
 }
 FREE = Plan("free", 1, "Free", unlimited=True)
 PRO = Plan(
@@ -273,6 +274,20 @@ class World:
             self.markers.ensure(account, event.recorded_ms, (origin_ms,))
         assert self.events.put_event(event) is None
         self.recorded.append(event)
+        return event
+
+    def set_level(
+        self, number: int, units: str | int, account: str = "acme", at: int | None = None, mark: bool = True
+    ) -> Event:
+        """The row of a level's change `number`, marked as the gate does it."""
+        recorded = self.now if at is None else at
+        at_key = OutcomeKey(account, recorded * 1000, key_hash("level", f"{account}-{number}"))
+        priced = "storage" in self.rules.fresh(account).priced_meters()
+        item = UsedItem("storage", Decimal(units), Decimal(units), priced=priced, level=number)
+        event = Event(at_key, {}, recorded * 1000, (item,))
+        if mark:
+            self.markers.ensure(account, event.recorded_ms, (recorded * 1000,))
+        assert self.events.put_event(event) is None
         return event
 
     # -- functions ---------------------------------------------------------------------------------------------------

@@ -222,8 +222,17 @@ def test_what_is_not_enforced_yet_is_said() -> None:
     """
     said = notices(parse_catalog(catalogue(PRICED + "\n" + "\n".join(line[4:] for line in text.splitlines()))))
     assert said == [
-        "meters.disk.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
-        "meters.tape.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset.",
         "plans.p.packs[0]: 5 units for 1 usd are shown but not sold yet.",
-        "plans.p.limits[everyone]: `per: plan` is not enforced yet.",
     ]
+
+
+@pytest.mark.parametrize("promise", ['spend_cap: "5"', 'limits: [{id: money, per: member, amount: "20"}]'])
+def test_caps_on_spend_are_not_about_levels(promise: str) -> None:
+    prices = """
+    prices:
+      - {meter: m, scheme: per_unit, unit_price: "1"}
+      - {meter: disk, scheme: per_unit, unit_price: "1"}
+    """
+    said = "plans.p.prices[1]: what the level `disk` costs comes on top of every cap on spend."
+    assert notices(parse_catalog(catalogue(f"    {promise}\n{prices}"))) == [said]
+    assert notices(parse_catalog(catalogue(prices))) == []

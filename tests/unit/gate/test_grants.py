@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,17 +11,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.gate import NOON, Client, world
-from tests.unit.gate.test_money import CREDITS, TOKENS, move, priced
-from tollgate.catalog.model import BillingPeriod, GrantRule, Plan
+from tests.support.gate import NOON, Client, limit, world
+from tests.unit.gate.test_money import CREDITS, PER_UNIT, TOKENS, move, priced
+from tollgate.catalog.model import BillingPeriod, GrantRule, Meter, Plan, Seats
 from tollgate.errors import IdempotencyMismatch, TooManyGrants, UnknownGrant
-from tollgate.gate.grants import MAX_GRANTS, claw_back, give, missing, take_off
-from tollgate.gate.hold import unpack
+from tollgate.gate.grants import (
+    MAX_GRANTS,
+    OUTLIVED_S,
+    SETTLED_S,
+    claw_back,
+    give,
+    missing,
+    put_on_gate,
+    take_off,
+)
+from tollgate.gate.hold import PAID, unpack
+from tollgate.gate.item import Level
 from tollgate.gate.recurring import give_due
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.quantities import ZERO
 from tollgate.usage.grant import FOREVER, GrantRow, Pending
 from tollgate.usage.ledger import Standing, balanced, balances, burns, fixed_entries
+from tollgate.windows import Calendar
 
 DAY_MS = 86_400_000
 
@@ -48,7 +60,7 @@ def buy(client: Client, units: int, source_id: str, **more: Any) -> GrantRow:
 
 def refund(client: Client, of: str, units: int, source_id: str) -> Decimal:
     wanted = Pending("stripe", source_id, Decimal(units), ZERO, client.world.now_ms)
-    return claw_back(client.deps, client.world.rules("acme"), ("stripe", of), wanted)[1].taken
+    return claw_back(client.deps, client.world.rules("acme"), "ai_credits", ("stripe", of), wanted)[1].taken
 
 
 def left(client: Client) -> list[Decimal]:
@@ -76,7 +88,7 @@ def test_what_is_left_rolls_over_up_to_a_maximum() -> None:
     client.world.now_ms += 10 * DAY_MS
     assert isinstance(client.reserve(191), Denied)
     client.commit(client.granted(1))
-    assert left(client) == [90, 189]
+    assert left(client) == [0, 189]  # 90 of them moved
     client.world.now_ms += 31 * DAY_MS
     assert isinstance(client.reserve(251), Denied)
     assert isinstance(client.reserve(250), Granted)  # 100 and at most 150 of the 189
@@ -175,6 +187,48 @@ def test_a_grant_that_a_crash_kept_from_the_gate_is_found() -> None:
     assert not missing(client.deps, client.world.rules("acme"), client.world.gates["acme"])
 
 
+def test_what_rolled_over_is_not_used_once_more_by_a_clock_that_is_behind() -> None:
+    client = client_of(plan_with(monthly(100, 100)))
+    behind = Client(client.world, deps=client.world.deps(skew_ms=-3_000))
+    behind.commit(behind.granted(40))
+    client.world.now_ms = NOON + 19 * DAY_MS // 2  # 1 December
+    assert isinstance(client.reserve(161), Denied)
+    assert left(client) == [0, 160]
+    assert isinstance(behind.reserve(1), Denied)
+
+
+def test_a_grant_leaves_the_gate_only_when_no_function_lives_that_could_put_it_there_again() -> None:
+    client = client_of(priced(PER_UNIT))
+    bought = buy(client, 5, "pi_1")
+    client.commit(client.granted(5))
+    rules = client.world.rules("acme")
+    take_off(client.deps, rules, client.world.gates["acme"])
+    put_on_gate(client.deps, rules, bought)  # by a process that read its row before
+    assert left(client) == [0]
+    client.world.now_ms += OUTLIVED_S * 1000
+    take_off(client.deps, rules, client.world.gates["acme"])
+    assert left(client) == []
+    buy(client, 5, "pi_1")
+    assert left(client) == []
+
+
+def test_what_is_taken_back_from_an_ended_grant_is_not_said_to_be_left() -> None:
+    client = client_of(priced())
+    buy(client, 5, "pi_1", ends=NOON // 1000 + 60)
+    client.world.now_ms += (60 + SETTLED_S) * 1000
+    rules = client.world.rules("acme")
+    take_off(client.deps, rules, client.world.gates["acme"])
+    assert refund(client, "pi_1", 2, "re_1") == 0  # it is worth nothing any more
+    for _ in range(3):
+        client.world.now_ms += OUTLIVED_S * 1000
+        take_off(client.deps, rules, client.world.gates["acme"])
+    assert left(client) == []
+    ended = client.world.grants["acme"][0].ended
+    assert ended is not None
+    assert ended.left == 5
+    _conserved(client)
+
+
 # -- conservation --------------------------------------------------------------------------------------------------
 
 ACTIONS = ["reserve"] * 4 + ["commit"] * 3 + ["release", "buy", "buy", "refund", "wait", "plan", "sweep"]
@@ -214,6 +268,7 @@ def test_granted_is_left_held_burned_expired_and_taken_back(data: st.DataObject)
             move(client, replace(data.draw(st.sampled_from(plans)), version=10 + client.world.calls))
         elif action == "sweep" and "acme" in client.world.gates:
             take_off(client.deps, rules, client.world.gates["acme"])
+            client.world.now_ms += data.draw(st.sampled_from([0, OUTLIVED_S * 1000]))
         _conserved(client)
 
 
@@ -228,7 +283,7 @@ def _conserved(client: Client) -> None:
             if part.source >= 0:
                 held[part.source] = held.get(part.source, ZERO) + part.units
     now = client.world.now_ms // 1000
-    standings = {n: Standing(grant.left, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
+    standings = {n: Standing(grant.unused, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
     rows = client.world.grants.get("acme", [])
     events = sorted(client.world.events("acme"), key=lambda event: event.at, reverse=True)
     settled = [event for event in events if event.hold_key not in gate.holds]
@@ -255,4 +310,137 @@ def test_usage_of_a_period_that_begins_with_carried_credits_is_explained() -> No
     give_due(client.deps, client.world.rules("acme"), client.world.gates["acme"])
     client.commit(client.granted(150))
     _conserved(client)
+    client.check()
+
+
+# -- seats ---------------------------------------------------------------------------------------------------------
+
+
+def with_seats(client: Client, many: int) -> None:
+    """The level of seats, straight onto the gate."""
+    gate = client.world.gates["acme"]
+    slot = client.world.rules("acme").row.meters.index("seats")
+    client.world.gates["acme"] = replace(gate, levels={slot: Level(1, Decimal(many), client.world.now_ms)})
+    client.deps.gates.read("acme")
+
+
+def test_pooled_seats_bring_units_and_new_ones_at_once() -> None:
+    brings = replace(PER_UNIT, included_per_seat=Decimal(10))
+    plan = replace(priced(brings), seats=Seats(Decimal(40), 2, True, "seats"), overage="off")
+    client = Client(world(plan, CREDITS, Meter("seats", "Seats", "seat", kind="level")))
+    client.commit(client.granted(15))
+    assert isinstance(client.reserve(6), Denied)  # two seats at least
+    with_seats(client, 3)
+    assert isinstance(client.reserve(16), Denied)
+    client.commit(client.granted(15))
+    with_seats(client, 1)
+    assert isinstance(client.reserve(1), Denied)
+    client.world.now_ms += 10 * DAY_MS  # the next period: two at least
+    assert isinstance(client.reserve(21), Denied)
+    assert client.commit(client.granted(20)).event.items[0].billable == 0
+    client.check()
+
+
+# -- found by attack -----------------------------------------------------------------------------------------------
+
+
+def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_another_timezone_gives_no_month_twice_and_leaves_none_out() -> None:
+    client = client_of(plan_with(monthly(100)))
+    client.world.now_ms = at(2027, 3, 5)
+    row = client.world.row("acme")
+    client.world.rows["acme"] = replace(row, calendar=Calendar.of("Europe/London"))
+    client.commit(client.granted(100))
+    moved_ = client.world.rows["acme"]
+    client.world.rows["acme"] = replace(
+        moved_, rev=moved_.rev + 1, calendar=moved_.calendar.moved(at(2027, 3, 10) // 1000, "UTC")
+    )
+    client.world.now_ms = at(2027, 3, 31, 23, 30)  # London's March is over, UTC's is not
+    client.deps = client.world.deps()
+    client.commit(client.granted(100))
+    client.world.now_ms = at(2027, 4, 30, 12)
+    assert isinstance(client.reserve(1), Denied)
+    client.world.now_ms = at(2027, 5, 1, 1)
+    assert isinstance(client.reserve(100), Granted)
+    client.check()
+
+
+def test_nothing_carries_over_from_months_without_the_plan() -> None:
+    client = client_of(plan_with(monthly(100, 1000)))
+    client.commit(client.granted(100))
+    move(client, priced(version=2))
+    client.world.now_ms = at(2027, 8, 3)
+    move(client, plan_with(monthly(100, 1000), version=3))
+    assert isinstance(client.reserve(101), Denied)
+    assert isinstance(client.reserve(100), Granted)
+
+
+def test_another_interval_gives_only_the_difference() -> None:
+    client = client_of(plan_with(monthly(100)))
+    client.commit(client.granted(100))
+    move(client, plan_with(GrantRule("ai_credits", Decimal(120), "period"), version=2))
+    assert isinstance(client.reserve(21), Denied)
+    assert isinstance(client.reserve(20), Granted)
+
+
+def test_due_credits_pay_for_what_an_open_hold_grows_by() -> None:
+    for grow in ("extend", "commit", "late"):
+        client = client_of(priced(PER_UNIT, grants=(monthly(100),)))
+        client.world.now_ms = at(2026, 11, 30, 12)
+        client.commit(client.granted(90))
+        held = client.granted(10, ttl=5 if grow == "late" else 86_400)
+        if grow == "late":
+            client.world.now_ms += 10_000
+            client.granted(1)
+            client.world.now_ms += 4 * 3600_000
+        client.world.now_ms = at(2026, 12, 1, 0, 0, 5)
+        if grow == "extend":
+            assert client.extend(held, 110).refused is None
+        row = client.commit(held, 60).event
+        assert row.items[0].billable == 0, grow
+        client.check()
+
+
+def test_a_dead_hold_is_not_renewed_on_credits_that_have_ended() -> None:
+    client = client_of(priced(PER_UNIT))
+    buy(client, 50, "pi_1", ends=NOON // 1000 + 10)
+    client.granted(50, key="k", ttl=5)
+    client.world.now_ms += 30 * DAY_MS
+    assert [part.source for part in client.granted(50, key="k").holds["account"].parts] == [PAID]
+    client.check()
+
+
+def test_a_dead_hold_of_a_free_plan_is_not_renewed_for_free() -> None:
+    client = client_of(Plan("free", 1, "Free", limits=(limit("daily", 1000),)))
+    client.granted(500, key="k", ttl=5)
+    move(client, priced(PER_UNIT, cap="1", version=2))
+    client.world.now_ms += 60_000
+    assert isinstance(client.reserve(500, key="k"), Denied)
+    client.check()
+
+
+def test_drained_grants_make_room_for_new_ones() -> None:
+    client = client_of(priced(PER_UNIT))
+    for number in range(MAX_GRANTS):
+        buy(client, 1, f"pi_{number}")
+    client.commit(client.granted(MAX_GRANTS))
+    for _ in range(2):
+        client.world.now_ms += (SETTLED_S + OUTLIVED_S) * 1000
+        take_off(client.deps, client.world.rules("acme"), client.world.gates["acme"])
+    assert buy(client, 1, "pi_more").number == MAX_GRANTS
+
+
+def test_a_commit_by_a_slow_clock_is_recorded_where_its_growth_was_paid_for() -> None:
+    client = client_of(priced(PER_UNIT, cap="1"))
+    client.world.now_ms = at(2026, 11, 30, 23, 59, 59)
+    client.commit(client.granted(30))
+    held = client.granted(20)
+    client.world.now_ms = at(2026, 12, 1, 0, 0, 1)
+    client.granted(1)
+    slow = Client(client.world, deps=client.world.deps(skew_ms=-2000))
+    event = slow.commit(held, 60).event
+    assert event.recorded_ms >= at(2026, 12, 1)
     client.check()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.gate import NOON, Client, limit, world
 from tests.support.memory import World
 from tollgate.catalog.model import GrantRule, Limit, Meter, Plan, Price, Tier
-from tollgate.errors import AlreadyCommitted, AlreadyReleased
+from tollgate.errors import AlreadyCommitted, AlreadyReleased, QuantityTooLarge
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.hold import PAID, unpack
 from tollgate.gate.item import GateWrite, Grant
@@ -190,6 +191,29 @@ def test_a_new_period_starts_at_what_is_held_and_remembers_the_last_ones() -> No
     client.check()
 
 
+def test_usage_held_under_prices_counts_in_the_period_it_is_recorded_in_after_they_are_gone() -> None:
+    client = client_of(priced(PER_UNIT, cap="20"))
+    client.commit(client.granted(100))
+    held = client.granted(900, ttl=86_400)
+    move(client, Plan("free", 2, "Free"))
+    client.world.now_ms = NOON + 10 * 86_400_000  # 1 December
+    assert client.commit(held).event.items[0].billable == 900
+    client.check()
+    move(client, priced(PER_UNIT, cap="20", version=3))
+    assert isinstance(client.reserve(101), Denied)
+    assert isinstance(client.reserve(100), Granted)
+    client.check()
+
+
+def test_usage_of_a_free_meter_begins_no_period() -> None:
+    client = client_of(priced(PER_UNIT, cap="20", limits=(limit("tokens", 100, meters=("tokens",)),)))
+    client.commit(client.granted(100))
+    held = client.granted(9, meter="tokens", ttl=86_400)
+    client.world.now_ms = NOON + 10 * 86_400_000
+    client.commit(held)
+    client.check()
+
+
 def test_overage_that_is_off_stops_at_the_included_units() -> None:
     client = client_of(priced(TIERED, overage="off"))
     refused = client.reserve(101)
@@ -199,6 +223,14 @@ def test_overage_that_is_off_stops_at_the_included_units() -> None:
     client.commit(client.granted(100))
     assert isinstance(client.reserve(1), Denied)
     client.check()
+
+
+def test_a_charge_of_more_digits_than_the_store_has_is_refused() -> None:
+    fine = Price("ai_credits", "per_unit", unit_price=Decimal("123456.123456789012"))
+    client = client_of(priced(fine))
+    assert isinstance(client.reserve("1.5"), Granted)
+    with pytest.raises(QuantityTooLarge):
+        client.reserve("999999999999999.999997")
 
 
 # -- waiving -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from tollgate.gate.item import (
     Grant,
     GrantMove,
     HoldWrite,
+    Level,
+    LevelSet,
     Money,
     MoneyAdd,
     MoneySet,
@@ -83,6 +85,12 @@ grants = st.builds(
     units,
     units,
     units,
+    units,
+)
+
+
+levels = st.builds(
+    Level, st.integers(1, 3), units, st.integers(0, 1 << 41), st.booleans(), st.sampled_from(["", '{"o":1}'])
 )
 
 
@@ -98,7 +106,22 @@ def gates(draw: st.DrawFn) -> Gate:
         "nonce" if frozen else None,
         draw(st.one_of(st.none(), monies, monies)),
         draw(st.dictionaries(numbers, grants, max_size=3)),
+        draw(st.one_of(st.just({}), st.dictionaries(meters, levels, min_size=1, max_size=2))),
     )
+
+
+@st.composite
+def level_writes(draw: st.DrawFn, gate: Gate, creating: bool) -> LevelSet | None:
+    """As they are planned: `first` where the gate as seen has none; what was seen may be out of date."""
+    if draw(st.booleans()):
+        return None
+    slot = draw(meters)
+    first = creating or not draw(st.sampled_from([gate.levels, gate.levels, {}]))
+    if first:
+        return LevelSet(slot, 0, draw(levels), first=True)
+    there = gate.levels.get(slot)
+    expect = draw(st.sampled_from([0 if there is None else there.number] * 3 + [0, 1]))
+    return LevelSet(slot, expect, draw(levels))
 
 
 @st.composite
@@ -142,7 +165,8 @@ def grant_moves(draw: st.DrawFn, number: int, there: Grant | None) -> GrantMove:
     exactly = draw(st.sampled_from([None, None, left, left, left + 1]))
     taken = Decimal(0) if there is None else there.clawed
     clawed = draw(st.sampled_from([None, None, (taken, taken + 1), (Decimal(3), Decimal(4)), (taken, taken)]))
-    return GrantMove(number, draw(st.sampled_from([-left, Decimal(0), Decimal("2.5")])), low, exactly, clawed)
+    change, moved = draw(st.sampled_from([-left, Decimal(0), Decimal("2.5")])), draw(units)
+    return GrantMove(number, change, low, exactly, clawed, moved)
 
 
 @st.composite
@@ -200,6 +224,7 @@ def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
             for number in sorted(gone)
         ),
         None if creating else draw(st.sampled_from([None, None, len(gate.grants), 2])),
+        draw(level_writes(gate, creating)),
     )
 
 
@@ -226,9 +251,16 @@ def grant_item(grant: Grant) -> dict[str, object]:
         "p": grant.priority,
         "s": grant.starts,
     }
-    found |= {name: value for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)) if value}
+    seldom = (("u", grant.units), ("c", grant.carried), ("k", grant.clawed), ("o", grant.moved))
+    found |= {name: value for name, value in seldom if value}
     every = {"r": {"S": grant.every}} if grant.every else {}
     return {**{name: number(value) for name, value in found.items()}, **ends, **every}
+
+
+def level_item(level: Level) -> dict[str, object]:
+    fields: dict[str, object] = {"n": number(level.number), "v": number(level.units), "a": number(level.at_ms)}
+    fields |= {"b": {"BOOL": True}} if level.priced else {}
+    return {**fields, "o": {"S": level.open}} if level.open else fields
 
 
 def stored(gate: Gate) -> None:
@@ -246,6 +278,8 @@ def stored(gate: Gate) -> None:
         "p": {"M": money_item(gate.money)},
         "g": {"M": {str(number): {"M": grant_item(grant)} for number, grant in gate.grants.items()}},
     }
+    if gate.levels:
+        item["l"] = {"M": {str(slot): {"M": level_item(level)} for slot, level in gate.levels.items()}}
     if gate.recount is not None:
         item["z"] = {"S": gate.recount}
     dynamo.client().put_item(TableName="gates", Item=item)
@@ -309,6 +343,7 @@ used_items = st.builds(
     waived=units,
     priced=st.booleans(),
     credits=st.lists(st.tuples(numbers, units), max_size=2).map(tuple),
+    level=st.sampled_from([None, None, 1, 12]),
 )
 
 

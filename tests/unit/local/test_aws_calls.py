@@ -40,6 +40,12 @@ def test_an_index_a_batch_and_a_parameter() -> None:
     ]
 
 
+def test_a_batch_read_needs_the_right_on_each_table() -> None:
+    calls = Calls()
+    calls.note(call("gate", "DynamoDB_20120810.BatchGetItem", {"RequestItems": {"g": {"Keys": []}, "h": {"Keys": []}}}))
+    assert calls.listed() == [["gate", "dynamodb:BatchGetItem", "g"], ["gate", "dynamodb:BatchGetItem", "h"]]
+
+
 def test_a_call_beyond_the_matrix_is_named() -> None:
     assert beyond_rights([("gate", "dynamodb:Scan", "tollgate-local-GatesTable")]) == [
         "gate: dynamodb:Scan on tollgate-local-GatesTable"

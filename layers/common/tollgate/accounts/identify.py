@@ -10,6 +10,7 @@ up, as does the same call repeated.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tollgate.accounts.audit import entry
@@ -28,6 +29,9 @@ from tollgate.errors import (
 )
 from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.item import Gate
+from tollgate.gate.ports import subject_of
+from tollgate.gate.shown import with_counters
+from tollgate.usage.outcome import MEMBER
 
 TRIES = 20
 MOST = 100
@@ -80,7 +84,16 @@ def billed(gate: Gate | None) -> bool:
     """Whether anything is, or may come to be, paid for by the account: its usage must not be charged under another
     one's promises."""
     money = None if gate is None else gate.money
+    if gate is not None and any(level.priced and level.units for level in gate.levels.values()):
+        return True
     return money is not None and any((*money.past, money.spend, *(paid.taken for paid in money.paid.values())))
+
+
+def bring_members(deps: AccountDeps, rules: Rules, members: Iterable[str]) -> None:
+    """The gates of members of the account that became this one, now and not when somebody asks for them."""
+    for member in members:
+        gate = deps.gate.gates.read(subject_of(rules.account, MEMBER, member))
+        with_counters(deps.gate, rules, gate, member, ())
 
 
 def joined(theirs: AccountRow, mine: AccountRow) -> tuple[AccountRow, AccountRow]:

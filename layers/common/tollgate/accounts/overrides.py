@@ -123,7 +123,7 @@ def _until(said: Any) -> int | None:
 
 def _binds(said: Any, now: int) -> bool:
     until = _until(said)
-    return until is None or now <= until
+    return until is None or now < until
 
 
 def _bare(said: Any) -> Any:

@@ -13,16 +13,28 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts import overrides
-from tollgate.catalog.model import BillingPeriod, Limit, Meter, Plan, credited, matches, weighed, weight_of
-from tollgate.errors import MemberRequired, UnknownMeter
+from tollgate.catalog.model import (
+    BillingPeriod,
+    Limit,
+    Meter,
+    Plan,
+    credited,
+    level_meters,
+    matches,
+    weighed,
+    weight_of,
+)
+from tollgate.errors import LevelMeter, MemberRequired, NoLevelMeter, UnknownMeter
 from tollgate.periods import PeriodRule
 from tollgate.quantities import ONE
-from tollgate.windows import PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
+from tollgate.windows import LIFETIME, PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
 
 if TYPE_CHECKING:
     from tollgate.accounts.terms import Terms
 
 CONCURRENT = "concurrent"
+NO_SLOT = -1
+"""Of a level's limit: no counter is kept for it."""
 ONE_PER_RESERVATION = 255
 """The meter slot of the group by which a hold takes one unit from each `concurrent` counter."""
 
@@ -106,6 +118,8 @@ class AccountRow:
     """Ids of the accounts that became this one, in the order in which they did; only ever appended to."""
     merged_into: str | None = None
     """The account that this one became: its id is another name of that one from then on."""
+    plan_since: int = 0
+    """Epoch second at which the account came to its plan version."""
 
     @property
     def changes_at(self) -> int | None:
@@ -159,6 +173,8 @@ class Rules:
     """None: neither prices nor credits."""
     member_terms: Terms | None = None
     """None: no money limit for members."""
+    level_limits: tuple[RuledLimit, ...] = ()
+    """Those of level meters: no counter is kept for them, as the gate has the level itself."""
 
     @property
     def account(self) -> str:
@@ -169,12 +185,23 @@ class Rules:
         return self.row.rev
 
     def item(self, meter: str, quantity: Decimal, dimensions: Mapping[str, str], path: str = "meter") -> Item:
-        """Weigh a quantity. Raises UnknownMeter, QuantityTooLarge."""
+        """Weigh a quantity. Raises UnknownMeter, LevelMeter, QuantityTooLarge."""
         found = self.meters.get(meter)
         if found is None:
             raise UnknownMeter(meter, path)
+        if found.kind == "level":
+            raise LevelMeter(meter, path)
         weight = weight_of(found, dimensions)
         return Item(meter, quantity, weighed(found, quantity, weight), dimensions, weight)
+
+    def level_meter(self, meter: str) -> Meter:
+        """A meter whose level can be set. Raises UnknownMeter, NoLevelMeter."""
+        found = self.meters.get(meter)
+        if found is None:
+            raise UnknownMeter(meter)
+        if found.kind != "level":
+            raise NoLevelMeter(meter)
+        return found
 
     def covers(self, meter: str) -> bool:
         """Whether the plan prices or limits the meter or gives credits of it, or takes everything."""
@@ -182,7 +209,8 @@ class Rules:
             self.plan.unlimited
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
-            or any(meter in ruled.limit.meters for ruled in self.limits)
+            or any(meter in ruled.limit.meters for ruled in (*self.limits, *self.level_limits))
+            or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
 
     def priced_meters(self) -> frozenset[str]:
@@ -289,15 +317,17 @@ def counter_key(limit: Limit) -> CounterKey:
     return CounterKey(limit.per, tuple(sorted(limit.meters)), window, limit.where)
 
 
-def needed_counters(plan: Plan) -> list[CounterKey]:
+def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[CounterKey]:
     """The counters that a plan version reads, each once: those of its limits, and for each meter that it prices or
-    limits the units of the billing period (what the usage answer shows, and what prices are counted on)."""
-    metered = {price.meter for price in plan.prices} | {meter for limit in plan.limits for meter in limit.meters}
-    metered |= credited(plan)
-    totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered)]
-    if any(limit.amount is not None for limit in plan.limits):
-        totals += [CounterKey("member", (price.meter,), PERIOD.text, ()) for price in plan.prices]
-    counted = [counter_key(limit) for limit in plan.limits if limit.amount is None]
+    limits the units of the billing period (what the usage answer shows, and what prices are counted on). `levels`: the
+    meters that have a level; nothing of them is counted."""
+    priced = [price.meter for price in plan.prices if price.meter not in levels]
+    metered = {*priced, *credited(plan)} | {meter for limit in plan.limits for meter in limit.meters}
+    metered |= {meter for shared in plan.shared_limits for meter in shared.meters}
+    totals = [CounterKey("account", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
+    if any(limit.per == "member" for limit in plan.limits):
+        totals += [CounterKey("member", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
+    counted = [counter_key(limit) for limit in plan.limits if limit.amount is None and levels.isdisjoint(limit.meters)]
     return list(dict.fromkeys([*counted, *totals]))
 
 
@@ -309,24 +339,25 @@ def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int
     return PeriodRule(period.interval, 1, period.anchor, created_at if told is None else told)
 
 
-def with_plan(row: AccountRow, plan: Plan, meters: Iterable[str], now: int) -> AccountRow:
+def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
     """`row` moved to a plan version at `now` (epoch seconds): its counters and meters are appended where the account
     does not keep them yet. Another rule of billing periods binds from the end of the period that contains `now`: a
     change that is to bind with the next period is made with the last second of this one."""
     kept = {key for key, _ in row.counters}
-    added = tuple((key, now) for key in needed_counters(plan) if key not in kept)
+    added = tuple((key, now) for key in needed_counters(plan, level_meters(meters)) if key not in kept)
     new_meters = tuple(sorted(set(meters) - set(row.meters)))
     return replace(
         row,
         plan=plan.id,
         plan_version=plan.version,
+        plan_since=now,
         counters=row.counters + added,
         meters=row.meters + new_meters,
         calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),
     )
 
 
-def moved_on(row: AccountRow, plan: Plan, meters: Iterable[str]) -> AccountRow:
+def moved_on(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> AccountRow:
     """`row` once its next plan is due: `plan` is that version. Its billing periods begin with the new one."""
     assert row.next_plan is not None
     return with_plan(replace(row, next_plan=None), plan, meters, row.next_plan.at - 1)
@@ -346,10 +377,16 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
     by_key = {counter.key: counter for counter in counters}
     said = overrides.read(row.overrides)
     plan = overrides.applied(said, plan)
-    counted = [limit for limit in plan.limits if limit.amount is None]
+    levels = level_meters(meters)
+    counted = [limit for limit in plan.limits if limit.amount is None and levels.isdisjoint(limit.meters)]
     limits = tuple(_ruled(limit, by_key[counter_key(limit)], said.maxima) for limit in counted)
-    if not plan.prices and not credited(plan):
-        return Rules(row, plan, meters, counters, limits)
+    of_levels = tuple(
+        _ruled(limit, Counter(NO_SLOT, counter_key(limit), 0, LIFETIME), said.maxima)
+        for limit in plan.limits
+        if not levels.isdisjoint(limit.meters)
+    )
+    if levels.issuperset(price.meter for price in plan.prices) and not credited(plan):
+        return Rules(row, plan, meters, counters, limits, level_limits=of_levels)
     from tollgate.accounts import terms  # with the first account that has prices: the gate starts without rating
 
     slots = {meter: slot for slot, meter in enumerate(row.meters)}
@@ -357,4 +394,4 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
     cap = terms.lowest_cap(plan, meters, {**said.caps, "customer": controls.hard_limit})
     account = terms.account_terms(plan, meters, slots, cap, terms.overage_stopped(plan, controls.block_overage))
     members = terms.member_terms(plan, meters, slots, overridden=said.amounts.keys())
-    return Rules(row, plan, meters, counters, limits, account, members)
+    return Rules(row, plan, meters, counters, limits, account, members, of_levels)

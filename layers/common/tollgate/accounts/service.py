@@ -15,7 +15,9 @@ from tollgate.catalog.model import Meter, Plan
 from tollgate.catalog.store import CatalogTable
 from tollgate.errors import Busy, UnknownAccount, UnknownLimit
 from tollgate.gate.apply_rules import apply_rules
+from tollgate.gate.levels import price_levels
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.recurring import give_due
 from tollgate.windows import PERIOD, Calendar, window_at, zone
 
 TRIES = 10
@@ -105,6 +107,9 @@ def _moved_now(deps: AccountDeps, row: AccountRow, to: PlanVersion, now: int) ->
     before = deps.catalog.version(row.plan, row.plan_version).plan
     check_same(before, to.plan)
     stays = in_currency(replace(row, next_plan=None), before, to.plan)
+    if before.grants or before.seats is not None:
+        # What the plan gave until now, rollover included, is the account's: the next plan does not know of it.
+        give_due(deps.gate, deps.rules.compiled(row), deps.gate.gates.read(row.account))
     return with_plan(stays, to.plan, to.meters, now)
 
 
@@ -178,6 +183,7 @@ def _written(deps: AccountDeps, changed: AccountRow, row: AccountRow, by: str | 
 def _applied(deps: AccountDeps, account: str) -> Rules:
     rules = deps.rules.fresh(account)
     apply_rules(deps.gate, rules)
+    price_levels(deps.gate, rules)
     return rules
 
 

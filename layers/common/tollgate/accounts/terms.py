@@ -61,14 +61,20 @@ class Terms(NamedTuple):
         return sum((one.at(positions.get(slot, ZERO)) for slot, one in self.fundings.items()), ZERO)
 
 
+def usage_prices(plan: Plan, meters: Mapping[str, Meter]) -> list[Price]:
+    """The prices of what is used up. A level costs what it costs: no reservation takes from it, and no promise about
+    usage is about it."""
+    return [price for price in plan.prices if meters[price.meter].kind != "level"]
+
+
 def account_terms(
     plan: Plan, meters: Mapping[str, Meter], slots: Mapping[str, int], cap: Cap | None, blocked: str | None
 ) -> Terms | None:
-    """The terms of an account's gate; None where the plan has neither prices nor credits.
+    """The terms of an account's gate; None where the plan has neither prices of usage nor credits.
 
     `slots`: meter slots by meter. `cap` as `lowest_cap` finds it; `blocked`: who stops overage (`overage_stopped`).
     """
-    prices = {price.meter: price for price in plan.prices}
+    prices = {price.meter: price for price in usage_prices(plan, meters)}
     credits = credited(plan)
     found = {}
     for meter in sorted({*prices, *credits}):
@@ -94,7 +100,7 @@ def member_terms(
         return None
     source = "operator" if limit.id in overridden else "plan"
     found = {}
-    for price in plan.prices:
+    for price in usage_prices(plan, meters):
         slot, meter = slots[price.meter], meters[price.meter]
         found[slot] = Funding(meter.id, slot, schedule(price, meter.scale), ZERO, None)
     return Terms(found, Cap(limit.amount, limit.amount, source), waives=False)
@@ -106,7 +112,7 @@ def lowest_cap(plan: Plan, meters: Mapping[str, Meter], caps: Mapping[str, Decim
     operator = "operator" in caps
     bound = [("operator", caps["operator"])] if operator else [("plan", plan.spend_cap)]
     bound.append(("customer", caps.get("customer")))
-    prices = [(price, meters[price.meter].scale) for price in plan.prices]
+    prices = [(price, meters[price.meter].scale) for price in usage_prices(plan, meters)]
     found: Cap | None = None
     for source, amount in bound:
         if amount is not None and (found is None or amount < found.amount):

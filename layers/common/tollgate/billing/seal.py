@@ -1,9 +1,9 @@
 """Seal: freeze what accounts used in ended windows, derive batches and rollups, queue the batches.
 
 For each account and ended window, in this order: claim the markers, read the rows, freeze the totals, put the batches,
-overwrite the rollups, queue, drop the markers. All but the freezing is derived from what is frozen, and every step may
-be repeated: a crash anywhere leaves the markers, so the next seal does the whole sequence again and finds most of it
-done. Nothing is ever incremented.
+keep the levels that stand for the next period, overwrite the rollups, queue, drop the markers. All but the freezing is
+derived from what is frozen, and every step may be repeated: a crash anywhere leaves the markers, so the next seal does
+the whole sequence again and finds most of it done. Nothing is ever incremented.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import NO_CUSTOMER, REJECTED, SEALED, Batch, split, timestamp_of
 from tollgate.billing.grid import Grid, GridWindow
 from tollgate.billing.ports import BatchStore, EventReader, MarkerReader, Queue, RulesReader, SealStore
-from tollgate.billing.sealed import Inconsistent, MeterTotal, PeriodTotal, SealedWindow, added, totals
+from tollgate.billing.sealed import (
+    Carried,
+    Inconsistent,
+    LevelMark,
+    MeterTotal,
+    PeriodTotal,
+    SealedWindow,
+    added,
+    later,
+    standing,
+    totals,
+)
 from tollgate.billing.trouble import tell
 from tollgate.clock import Clock
 from tollgate.quantities import ZERO
@@ -73,12 +84,19 @@ class Counts:
 def seal_shard(deps: SealDeps, grid: Grid, shard: int, counts: Counts, in_time: Callable[[], bool]) -> None:
     """Seal every ended window of a shard's accounts. A failure is kept in `counts` and stops no other account."""
     ended: dict[str, dict[GridWindow, list[Marker]]] = {}
+    carried: dict[str, list[Carried]] = {}
     now = deps.clock() // 1000
     for marker in deps.markers.of_shard(shard):
         windows = marked_windows(grid, marker)
         if windows[-1].end + deps.grace_seconds <= now:
             for window in windows:
                 ended.setdefault(marker.account, {}).setdefault(window, []).append(marker)
+    # A level that nobody changes has no rows, hence no markers: what stands is kept for each period that begins.
+    for one in deps.seals.carried(shard, now - deps.grace_seconds):
+        (first,) = grid.windows(one.start, one.start + 1)
+        if first.end + deps.grace_seconds <= now:
+            ended.setdefault(one.account, {}).setdefault(first, [])
+            carried.setdefault(one.account, []).append(one)
     for account, windows_of in ended.items():
         if not in_time():
             counts.left += 1
@@ -86,7 +104,7 @@ def seal_shard(deps: SealDeps, grid: Grid, shard: int, counts: Counts, in_time: 
                 counts.waits_since(window.start)
             continue
         try:
-            seal_account(deps, grid, account, windows_of, counts)
+            seal_account(deps, grid, account, windows_of, counts, carried.get(account, ()))
         except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are sealed
             for window in windows_of:
                 counts.waits_since(window.start)
@@ -100,20 +118,36 @@ def marked_windows(grid: Grid, marker: Marker) -> list[GridWindow]:
 
 
 def seal_account(
-    deps: SealDeps, grid: Grid, account: str, windows: dict[GridWindow, list[Marker]], counts: Counts
+    deps: SealDeps,
+    grid: Grid,
+    account: str,
+    windows: dict[GridWindow, list[Marker]],
+    counts: Counts,
+    carried: Sequence[Carried] = (),
 ) -> None:
-    """Seal ended windows of one account, queue their batches, and drop the markers. The rows of an account that became
-    another one are sealed where they stand, by that one's periods and for its customer."""
+    """Seal ended windows of one account, queue their batches, and drop the markers. `carried`: levels that stood when
+    periods began in these windows. The rows of an account that became another one are sealed where they stand, by that
+    one's periods and for its customer."""
     rules = deps.rules.fresh(account)
     claim = os.urandom(_CLAIM_BYTES)
     # The claim comes before the rows are read: a marker that is written again from here on loses it, and stays.
     claimed = [marker for marker in _distinct(windows) if deps.seals.claim(marker, claim)]
     queue: list[Batch] = []
+    left: dict[tuple[int, str], LevelMark] = {}
+    """What the windows sealed just now leave to the period that begins at an instant, by meter."""
     for window, markers in sorted(windows.items()):
-        frozen = _freeze(deps, grid, account, rules, window, markers, counts)
+        begun = [
+            one._replace(level=later(left.get((one.start, one.meter)), one.level) or one.level)
+            for one in carried
+            if window.start <= one.start < window.end and rules.account == account  # else what stands is the other's
+        ]
+        frozen = _freeze(deps, grid, account, rules, window, markers, begun, counts)
         # A crash here leaves frozen totals without (all) batches: their content is fixed, the next seal puts the rest.
         for item in frozen:
             queue += _put_batches(deps, rules, item, counts)
+            for one in standing_levels(item):
+                deps.seals.carry(one)
+                left[one.start, one.meter] = later(left.get((one.start, one.meter)), one.level) or one.level
     for day in sorted({window.start // _DAY_S * _DAY_S for window in windows}):
         deps.seals.roll_up(account, day)
     # A crash here leaves batches unqueued: the markers are still there, and the rows come due by themselves.
@@ -121,6 +155,18 @@ def seal_account(
     # A crash here leaves markers of sealed windows: the next seal finds nothing to add and drops them.
     for marker in claimed:
         deps.seals.drop(marker, claim)
+    for one in carried:
+        deps.seals.carried_over(one)
+
+
+def standing_levels(window: SealedWindow) -> list[Carried]:
+    """The levels that stand at the end of a sealed window's billing period, as far as this window knows. One at 0
+    is said once more, in the period after its change."""
+    return [
+        Carried(window.account, window.total.period_end, meter, amount.level)
+        for meter, amount in window.total.meters.items()
+        if amount.level is not None and (amount.level.units or amount.events)
+    ]
 
 
 def _distinct(windows: dict[GridWindow, list[Marker]]) -> list[Marker]:
@@ -137,6 +183,7 @@ def _freeze(
     rules: Rules,
     window: GridWindow,
     markers: Sequence[Marker],
+    carried: Sequence[Carried],
     counts: Counts,
 ) -> list[SealedWindow]:
     """Freeze what is not frozen yet of a window; returns all that is frozen of it.
@@ -145,12 +192,15 @@ def _freeze(
     reads rows and frozen items again.
     """
     trouble: Inconsistent | None = None
+    priced = rules.priced_meters()  # a level that stands on is billed by the plan that the period begins with
+    carried = [one._replace(level=one.level._replace(priced=one.meter in priced)) for one in carried]
     for _ in range(TRIES):
         # First what is frozen, then the rows: every frozen row is then among the rows read.
         frozen = deps.seals.of_window(account, window.start)
         ranges = _range_starts(grid, window, markers, frozen)
         events = _rows(deps, account, ranges, window.seconds)
         current = totals(events, window.start, window.end, lambda at: _period(rules, at))
+        current = standing(current, carried, lambda at: _period(rules, at))
         try:
             missing = added(current.values(), frozen)
         except Inconsistent as error:
@@ -202,7 +252,7 @@ def _sealed(
     """An item to freeze. What is billed stands in the rows; under which name is decided here and frozen with the
     totals: batches put later, after a crash or a change of plan, are the same ones."""
     meters = {
-        meter: replace(amount, event_name=_event_name(rules, meter) if amount.billable > ZERO else None)
+        meter: replace(amount, event_name=_event_name(rules, meter) if amount.billed else None)
         for meter, amount in total.meters.items()
     }
     supplement = sum(1 for item in frozen if item.total.period_start == total.period_start)
@@ -242,15 +292,15 @@ def _put_batches(deps: SealDeps, rules: Rules, window: SealedWindow, counts: Cou
 def batches_of(window: SealedWindow, customer: str | None, now: int, requeue_seconds: int) -> list[Batch]:
     """The batches of a sealed window as they are first put.
 
-    Totals without billable units make none. A priced meter without a name at the sink
-    is parked as `rejected`, as is a total of more digits than a hundred values can carry.
+    Totals without billable units make none; a level makes one, also at 0. A priced meter without a name at the sink is
+    parked as `rejected`, as is a total of more digits than a hundred values can carry, or a level than one can.
     """
     found = []
     for meter, amount in sorted(window.total.meters.items()):
-        if amount.event_name is None or amount.billable <= ZERO:
+        if amount.event_name is None:
             continue
-        parts, reason = _parts(amount)
-        for part, units in enumerate(parts):
+        booked, reason = _booked(amount, timestamp_of(window.window_start, window.total.period_start))
+        for part, (units, timestamp) in enumerate(booked):
             state = REJECTED if reason else SEALED if customer else NO_CUSTOMER
             found.append(
                 Batch(
@@ -264,7 +314,7 @@ def batches_of(window: SealedWindow, customer: str | None, now: int, requeue_sec
                     part=part,
                     event_name=amount.event_name,
                     units=units,
-                    timestamp=timestamp_of(window.window_start, window.total.period_start),
+                    timestamp=timestamp,
                     created_at=now,
                     state=state,
                     state_at=now,
@@ -277,10 +327,21 @@ def batches_of(window: SealedWindow, customer: str | None, now: int, requeue_sec
     return found
 
 
-def _parts(amount: MeterTotal) -> tuple[list[Decimal], str | None]:
-    if not amount.event_name:
-        return [amount.billable], "no_event_name"
-    try:
-        return split(amount.billable), None
-    except ValueError:
-        return [amount.billable], "too_many_digits"
+def _booked(amount: MeterTotal, timestamp: int) -> tuple[list[tuple[Decimal, int]], str | None]:
+    """What the sink is told of a meter and when it books it; and why it cannot be told, where it cannot."""
+    booked, reason = [], None
+    if amount.billable > ZERO:
+        parts = [amount.billable]
+        if amount.event_name:
+            try:
+                parts = split(amount.billable)
+            except ValueError:
+                reason = "too_many_digits"
+        booked = [(units, timestamp) for units in parts]
+    level = amount.level
+    if level is not None and level.priced:
+        # At its own second: the sink takes the last of a period, and knows no other order.
+        booked.append((level.units, level.at))
+        if len(split(level.units)) > 1:
+            reason = "too_many_digits"  # of two values, the sink would take the last
+    return booked, reason if amount.event_name else "no_event_name"

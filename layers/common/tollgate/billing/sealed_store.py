@@ -5,6 +5,8 @@
 | sealed window | `sealed#<account>` | `<window start>#<period start>#<supplement>`, never changed once put |
 | daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day |
 | window grid | `seal` | `grid` |
+| standing level | `carry#<shard of 16>` | `<period start>#<account>#<meter>`: what to bill that period for, if nobody \
+changes it; put when the period before is sealed, gone when its first window is |
 
 Times in keys are epoch seconds in 12 digits.
 """
@@ -18,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from tollgate import dynamo
 from tollgate.billing.grid import Grid
-from tollgate.billing.sealed import MeterTotal, PeriodTotal, SealedWindow
+from tollgate.billing.sealed import Carried, LevelMark, MeterTotal, PeriodTotal, SealedWindow
 from tollgate.clock import rfc3339
 from tollgate.usage.markers import Marker, partition, shard_of
 
@@ -57,6 +59,41 @@ class SealTable:
             ConsistentRead=True,
         ):
             yield sealed_of(raw)
+
+    # -- standing levels -----------------------------------------------------------------------------------------------
+
+    def carry(self, carried: Carried) -> None:
+        """Keep a level for the period that begins at `carried.start`, unless a later change of it is kept already."""
+        key = _carry_key(carried)
+        level = carried.level
+        fields = {"n": level.number, "v": level.units, "at": level.at, "priced": level.priced}
+        values = {":n": dynamo.n(level.number)}
+        self._put_if(key | dynamo.item(fields), "attribute_not_exists(pk) OR n < :n", values)
+
+    def carried(self, shard: int, until: int) -> Iterator[Carried]:
+        """Levels kept for periods that begin up to `until`, consistently read, oldest first."""
+        for raw in dynamo.query(
+            self._table,
+            KeyConditionExpression="pk = :pk AND sk < :until",
+            ExpressionAttributeValues={
+                ":pk": dynamo.s(f"carry#{shard:02d}"),
+                ":until": dynamo.s(f"{until + 1:012d}"),
+            },
+            ConsistentRead=True,
+        ):
+            row = dynamo.unitem(raw)
+            start, account, meter = row["sk"].split("#", 2)
+            level = LevelMark(int(row["n"]), row["v"], int(row["at"]), row.get("priced", False))
+            yield Carried(account, int(start), meter, level)
+
+    def carried_over(self, carried: Carried) -> None:
+        """Drop a level that its period is billed for, unless a later change took its place meanwhile."""
+        self._changed(
+            "delete_item",
+            Key=_carry_key(carried),
+            ConditionExpression="n = :n",
+            ExpressionAttributeValues={":n": dynamo.n(carried.level.number)},
+        )
 
     # -- daily rollups -------------------------------------------------------------------------------------------------
 
@@ -176,6 +213,9 @@ def _amounts(total: MeterTotal) -> dict[str, Any]:
     }
     if total.event_name is not None:
         amounts["event_name"] = total.event_name
+    if total.level is not None:
+        level = total.level
+        amounts["level"] = {"n": level.number, "v": level.units, "at": level.at, "priced": level.priced}
     return amounts
 
 
@@ -187,7 +227,20 @@ def _amounts_of(row: Mapping[str, Any]) -> MeterTotal:
         waived=row["waived"],
         billable=row["billable"],
         event_name=row.get("event_name"),
+        level=_level_of(row["level"]) if "level" in row else None,
     )
+
+
+def _level_of(row: Mapping[str, Any]) -> LevelMark:
+    return LevelMark(int(row["n"]), row["v"], int(row["at"]), row["priced"])
+
+
+def _carry_key(carried: Carried) -> dynamo.Item:
+    shard = shard_of(carried.account)
+    return {
+        "pk": dynamo.s(f"carry#{shard:02d}"),
+        "sk": dynamo.s(f"{carried.start:012d}#{carried.account}#{carried.meter}"),
+    }
 
 
 def _marker_key(marker: Marker) -> dynamo.Item:

@@ -116,12 +116,23 @@ def _check_prices(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> Itera
             yield (*at, index, "maximum"), f"must be at least the minimum, {plain(price.minimum)}"
         if price.included_per_seat is not None and plan.seats is None:
             yield (*at, index, "included_per_seat"), "the plan has no `seats` to bring these units"
+    if plan.seats is not None and plan.seats.meter is not None:
+        counted = meters.get(plan.seats.meter)
+        if not isinstance(counted, MeterEntry) or counted.kind != "level":
+            levels = [name for name, one in meters.items() if isinstance(one, MeterEntry) and one.kind == "level"]
+            known = ", ".join(levels) or "none"
+            yield (*at[:-1], "seats", "meter"), f"no level meter `{plan.seats.meter}`; there is {known}"
 
 
 def _check_credits(at: Path, plan: PlanEntry, meters: Mapping[str, Any]) -> Iterator[Mistake]:
     given: list[tuple[Path, str, Decimal]] = []
     given += [((*at, "grants", index), grant.meter, grant.units) for index, grant in enumerate(plan.grants)]
     given += [((*at, "packs", index), pack.meter, pack.units) for index, pack in enumerate(plan.packs)]
+    seen: set[tuple[str, str]] = set()
+    for index, grant in enumerate(plan.grants):
+        if (grant.meter, grant.every) in seen:
+            yield (*at, "grants", index), f"`{grant.meter}` comes every `{grant.every}` already: make one grant of both"
+        seen.add((grant.meter, grant.every))
     for path, name, units in given:
         meter = meters.get(name)
         if not isinstance(meter, MeterEntry):

@@ -147,6 +147,7 @@ class SeatsEntry(_Entry):
     unit_price: Exact = Field(description="Of one seat in one period.")
     minimum: int = Field(0, ge=0, le=1_000_000, description="Fewest seats that are billed.")
     pooled: bool = Field(True, description="Whether the units that seats bring are one pool for all of them.")
+    meter: str | None = Field(None, description="The level meter that says how many seats there are.")
 
 
 class PeriodEntry(_Entry):

@@ -99,6 +99,7 @@ def _format(plan: _Object, meters: Iterable[_Object]) -> int:
         any(name in plan for name in _OF_FORMAT_3)
         or any("amount" in limit for limit in plan.get("limits", ()))
         or any("kind" in meter for meter in meters)
+        or "meter" in plan.get("seats", ())
     ):
         return 3
     if "seats" in plan or any(name in price for price in plan.get("prices", ()) for name in _OF_FORMAT_2):
@@ -212,11 +213,12 @@ def _plan_from(stored: _Object, version: int) -> Plan:
 
 
 def _seats(seats: Seats) -> _Object:
-    return {"unit_price": plain(seats.unit_price), "minimum": seats.minimum, "pooled": seats.pooled}
+    counted = {} if seats.meter is None else {"meter": seats.meter}
+    return {"unit_price": plain(seats.unit_price), "minimum": seats.minimum, "pooled": seats.pooled, **counted}
 
 
 def _seats_from(stored: _Object) -> Seats:
-    return Seats(Decimal(stored["unit_price"]), stored["minimum"], stored["pooled"])
+    return Seats(Decimal(stored["unit_price"]), stored["minimum"], stored["pooled"], stored.get("meter"))
 
 
 def _price(price: Price) -> _Object:

@@ -107,7 +107,7 @@ class Limit:
 
 class SharedLimit(NamedTuple):
     """A cap that accounts share, in windows of UTC: all accounts of the plan together (`dimension` None), or all usage
-    on the plan that has the same value of a dimension, such as `ip`. Usage without that dimension is not limited.
+    on the plan that has the same value of a dimension, such as `ip`. All usage without it shares one cap, too.
     """
 
     id: str
@@ -158,12 +158,14 @@ class Price:
 class Seats(NamedTuple):
     """The price of a seat in each period, and the fewest seats that are billed.
 
-    `pooled`: the units that seats bring are one pool for all; otherwise each seat has its own.
+    `pooled`: the units that seats bring are one pool for all; otherwise each seat has its own. `meter`: the level that
+    says how many seats there are; without one there are `minimum`.
     """
 
     unit_price: Decimal
     minimum: int = 0
     pooled: bool = True
+    meter: str | None = None
 
 
 class BillingPeriod(NamedTuple):
@@ -237,6 +239,11 @@ class RateChange(NamedTuple):
 def credited(plan: Plan) -> frozenset[str]:
     """The meters that a plan gives or sells credits of."""
     return frozenset([rule.meter for rule in plan.grants] + [pack.meter for pack in plan.packs])
+
+
+def level_meters(meters: Mapping[str, Meter]) -> frozenset[str]:
+    """The ids of those that have a level."""
+    return frozenset(meter_id for meter_id, meter in meters.items() if meter.kind == "level")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tollgate.catalog.model import Catalog, Plan
+from tollgate.catalog.model import Catalog, Plan, level_meters
 from tollgate.quantities import plain
 
 
 def notices(catalog: Catalog) -> list[str]:
     """One sentence for each such wish, in the order of the file; empty where everything is enforced."""
-    levels = [
-        f"meters.{meter.id}.kind: a `level` cannot be set yet; usage of this meter is added up, without a reset."
-        for meter in catalog.meters.values()
-        if meter.kind == "level"
-    ]
-    return levels + [notice for plan in catalog.plans.values() for notice in _of(plan, catalog.currency)]
+    levels = level_meters(catalog.meters)
+    return [notice for plan in catalog.plans.values() for notice in _of(plan, catalog.currency, levels)]
 
 
-def _of(plan: Plan, currency: str) -> Iterator[str]:
+def _of(plan: Plan, currency: str, levels: frozenset[str]) -> Iterator[str]:
     at = f"plans.{plan.id}"
     if plan.base_fee:
         fee = plain(plan.base_fee)
@@ -27,17 +23,17 @@ def _of(plan: Plan, currency: str) -> Iterator[str]:
         fee = plain(plan.seats.unit_price)
         yield f"{at}.seats: {fee} {currency} a seat is shown but not billed yet; add it to the customer's subscription."
     for index, price in enumerate(plan.prices):
+        if price.meter in levels and (plan.spend_cap is not None or any(limit.amount for limit in plan.limits)):
+            yield f"{at}.prices[{index}]: what the level `{price.meter}` costs comes on top of every cap on spend."
         wished = {"minimum": price.minimum, "maximum": price.maximum, "markup": price.markup or None}
         for name, value in wished.items():
             if value is not None:
                 yield f"{at}.prices[{index}].{name}: {plain(value)} is shown but not billed yet."
-        if price.included_per_seat:
+        if price.included_per_seat and plan.seats is not None and not plan.seats.pooled:
             brought = plain(price.included_per_seat)
-            yield f"{at}.prices[{index}].included_per_seat: {brought} is shown but neither given nor billed yet."
+            yield f"{at}.prices[{index}].included_per_seat: {brought} for each seat alone is shown but not given yet."
     if plan.period.anchor == "subscription":
         yield f"{at}.period.anchor: `subscription` is not read from Stripe yet; periods begin as the account did."
     for index, pack in enumerate(plan.packs):
         asked = plain(pack.price)
         yield f"{at}.packs[{index}]: {plain(pack.units)} units for {asked} {currency} are shown but not sold yet."
-    for shared in plan.shared_limits:
-        yield f"{at}.limits[{shared.id}]: `per: {shared.per}` is not enforced yet."

@@ -14,6 +14,7 @@ from tollgate.catalog.document import (
     PerUnitEntry,
     PlanEntry,
     PriceEntry,
+    SeatsEntry,
     TierEntry,
     WeightEntry,
 )
@@ -111,8 +112,12 @@ def _plan(plan_id: str, entry: PlanEntry, currency: str, levels: frozenset[str])
         description=entry.description,
         order=entry.order,
         currency=currency,
-        seats=None if entry.seats is None else Seats(entry.seats.unit_price, entry.seats.minimum, entry.seats.pooled),
+        seats=None if entry.seats is None else _seats(entry.seats),
     )
+
+
+def _seats(entry: SeatsEntry) -> Seats:
+    return Seats(entry.unit_price, entry.minimum, entry.pooled, entry.meter)
 
 
 def _price(entry: PriceEntry) -> Price:

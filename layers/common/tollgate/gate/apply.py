@@ -17,6 +17,8 @@ from tollgate.gate.item import (
     Gate,
     GateWrite,
     Grant,
+    Level,
+    LevelSet,
     Money,
     MoneyAdd,
     MoneySet,
@@ -62,9 +64,11 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         if money is None:
             return None
     grants = _granted(gate.grants, write)
-    if grants is None:
+    levels = gate.levels if write.level is None else _leveled(gate.levels, write.level)
+    if grants is None or levels is None:
         return None
-    return Gate(write.subject, write.new_rev, counts, holds, write.freeze or gate.recount, money, grants, gate.merged)
+    recounted = write.freeze or gate.recount
+    return Gate(write.subject, write.new_rev, counts, holds, recounted, money, grants, levels, gate.merged)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
@@ -72,7 +76,17 @@ def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
     if gate is None or gate.rev != write.frozen_rev or gate.recount != write.nonce:
         return None
     grants = {**gate.grants, **dict(write.new_grants)}
-    return Gate(write.subject, write.new_rev, write.counts, write.holds, None, write.money, grants, write.merged)
+    return Gate(
+        write.subject,
+        write.new_rev,
+        write.counts,
+        write.holds,
+        None,
+        write.money,
+        grants,
+        gate.levels,
+        write.merged,
+    )
 
 
 def closed(gate: Gate | None, subject: str) -> Gate:
@@ -119,6 +133,13 @@ def _in_bounds(position: Decimal, move: PaidMove) -> bool:
     return move.high is None or position <= move.high
 
 
+def _leveled(before: Mapping[int, Level], write: LevelSet) -> Mapping[int, Level] | None:
+    there = before.get(write.slot)
+    if (0 if there is None else there.number) != write.expect or (write.first and before):
+        return None
+    return {**before, write.slot: write.new}
+
+
 def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
     if write.grants_known is not None and len(before) != write.grants_known:
         return None
@@ -134,7 +155,8 @@ def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Gran
             if clawed != move.clawed[0]:
                 return None
             clawed = move.clawed[1]
-        grants[move.number] = grant._replace(left=grant.left + move.change, clawed=clawed)
+        moved = move.moved or grant.moved
+        grants[move.number] = grant._replace(left=grant.left + move.change, clawed=clawed, moved=moved)
     for number, left in write.gone_grants:
         found = grants.pop(number, None)
         if found is None or found.left != left:

@@ -16,14 +16,15 @@ from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import Busy, IdempotencyMismatch
 from tollgate.gate import funding, steps
 from tollgate.gate.ending import end_hold, outcome_at, plan_end, plan_late
-from tollgate.gate.force import grow, shortfall, take_forced
+from tollgate.gate.force import floor_ms, grow, shortfall, take_forced
 from tollgate.gate.hold import Part, incarnation_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite
-from tollgate.gate.limits import LimitState, states
+from tollgate.gate.limits import LimitState, Taken, states
 from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import known_to, with_counters
 from tollgate.gate.used import used_item
@@ -74,9 +75,17 @@ class _Commit:
         self.counted_as = self.reservation.account
         self.floor_ms = self.reservation.floor_ms
         self.call = deps.nonce()
+        self.extra: list[Taken] = []
+        """Counted on shared limits beyond the reservation."""
 
     def run(self) -> Committed:
         over_reserved = self._cover()
+        if self.weighed_by.plan.shared_limits:
+            from tollgate.gate import shared  # with the first such plan: the gate starts without it
+
+            self.extra = shared.count_more(
+                self.deps, self.weighed_by, self.reservation, self.items, above=over_reserved
+            )
         first = unpack(self.holds[ACCOUNT])
         at = outcome_at(self.deps, self.reservation.account, self.reservation.key, first)
         for tried in range(TRIES):
@@ -87,11 +96,17 @@ class _Commit:
             there = self.deps.outcomes.put_event(event)
             self._mark_again_if_slow(event)
             if there is None or (isinstance(there, Event) and there.call == self.call):
-                return self._settled(event if there is None else there, duplicate=False)
+                done = self._settled(event if there is None else there, duplicate=False)
+                self._give_unused_back()
+                return done
             if isinstance(there, Event):
                 return self._already(there)
             committed = self._late(replace(event, late=True), there)
             if committed is not None:
+                if there.why != "released":  # a release has given it back
+                    self._give_unused_back()
+                elif self.weighed_by.plan.shared_limits:
+                    self._count_again()
                 return committed
         raise Busy
 
@@ -112,7 +127,7 @@ class _Commit:
         and its outcome says by whom: nothing is known of its units."""
         reservation = self.reservation
         while self.rules.account != self.counted_as:
-            rules, floor = self.rules, 0
+            rules = self.rules
             name = rules.hold_name(reservation.account, reservation.key)
             for per, raw in reservation.holds.items():
                 member = reservation.member if per == MEMBER else None
@@ -122,8 +137,7 @@ class _Commit:
                     self.holds[per] = replace(unpack(raw), groups=(), parts=()).pack()
                     continue
                 self.holds[per] = found
-                floor = max([floor, *(gate.counts[slot].window for slot in unpack(found).units())])
-            self.floor_ms = max(self.floor_ms, floor * 1000)
+                self.floor_ms = max(self.floor_ms, floor_ms(gate, found))
             self.counted_as = rules.account
 
     def _counted(self, rules: Rules, per: str, member: str | None) -> Gate | None:
@@ -163,7 +177,7 @@ class _Commit:
 
     def _grow(self, per: str) -> bool:
         reservation = self.reservation
-        self.rules, self.holds[per], grew = grow(
+        grown = grow(
             self.deps,
             self.rules,
             reservation.account,
@@ -173,7 +187,9 @@ class _Commit:
             self.holds[per],
             lambda rules: self._used_groups(rules, per),
         )
-        return grew
+        self.rules, self.holds[per] = grown.rules, grown.hold
+        self.floor_ms = max(self.floor_ms, grown.floor_ms)
+        return grown.grew
 
     @staticmethod
     def _above_uncounted(raw: bytes, groups: Sequence[Group]) -> bool:
@@ -191,7 +207,7 @@ class _Commit:
             expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
             mark=b"",
         )
-        taken, _, self.rules = take_forced(
+        taken, gate, self.rules = take_forced(
             self.deps,
             self.rules,
             reservation.account,
@@ -202,6 +218,8 @@ class _Commit:
             lambda rules: self._used_groups(rules, per),
         )
         self.holds[per] = taken.pack()
+        windows = [gate.counts[slot].window for slot in taken.units() if slot in gate.counts]
+        self.floor_ms = max([self.floor_ms, *(window * 1000 for window in windows)])
         if shortfall(taken, self._used_groups(self.rules, per)):
             self._grow(per)  # a reserve of this key, sent again under rules that count here, was first
 
@@ -237,6 +255,21 @@ class _Commit:
 
     # -- after the row ---------------------------------------------------------------------------------------------
 
+    def _give_unused_back(self) -> None:
+        """What of the shared limits was taken for this reservation and not used. By the call that put the row alone: a
+        repetition must not do it again."""
+        if self.reservation.taken:
+            from tollgate.gate import shared
+
+            shared.give_unused_back(
+                self.deps, self.weighed_by, self.reservation.taken, self.reservation.items, self.items
+            )
+
+    def _count_again(self) -> None:
+        from tollgate.gate import shared
+
+        shared.recount(self.deps, self.weighed_by, self.items, self.extra)
+
     def _settled(self, event: Event, *, duplicate: bool) -> Committed:
         """Settle every own hold. Where the row is of another incarnation, the own hold just goes back."""
         gates: dict[str, Gate | None] = {}
@@ -260,6 +293,10 @@ class _Commit:
     def _already(self, event: Event) -> Committed:
         """The key is committed. Whatever this call holds ends first, also where it is answered with a mismatch."""
         request = self.request
+        if self.extra:
+            from tollgate.gate import shared
+
+            shared.give_back(self.deps, self.extra)
         found = self._settled(event, duplicate=True)
         if (
             request.commit_key is not None
@@ -283,6 +320,10 @@ class _Commit:
             if gate is not None and gate.rev > self.rules.rev:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
+                return None
+            ready = gate is not None and gate.rev >= 0 and not steps.behind(self.rules, gate)
+            if per == ACCOUNT and ready and due(self.rules, gate, self.deps.clock() // 1000):
+                give_due(self.deps, self.rules, gate)
                 return None
             needed = event_units(self.rules, event, per)
             if gate is None or gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):

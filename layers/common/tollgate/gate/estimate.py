@@ -17,8 +17,9 @@ from tollgate.gate.hold import Hold, meter_units
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
+from tollgate.gate.recount import recount
 from tollgate.gate.recurring import give_due
-from tollgate.gate.reserve import Denied, denied_by, outside_rules, subjects_of
+from tollgate.gate.reserve import Denied, denied_by, denied_by_share, outside_rules, subjects_of
 from tollgate.gate.shown import with_counters
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER
@@ -55,6 +56,11 @@ def _estimated(deps: GateDeps, rules: Rules, member: str | None, items: Sequence
     account = give_due(deps, rules, _look(deps, rules, items, ACCOUNT, None))
     quoted = funding.quote(rules, account, meter_units(rules.groups(items, ACCOUNT)), deps.clock() // 1000)
     denied = outside_rules(rules, items)
+    if denied is None and rules.plan.shared_limits:
+        from tollgate.gate import shared  # with the first such plan: the gate starts without it
+
+        short = shared.peek(deps, rules, items)
+        denied = None if short is None else denied_by_share(rules, short)
     for per in subjects_of(rules, items, member):
         if denied is None:
             denied = _denied(deps, rules, items, per, member, account)
@@ -90,5 +96,7 @@ def _denied(
             continue
         if isinstance(plan, taking.Stale):
             raise _RulesChanged
-        gate = _look(deps, rules, items, per, member)  # a recount is under way
+        # A counter of the hold begins with this look, or a recount is under way.
+        recount(deps, rules, subject, member if per == MEMBER else None, hold.units())
+        gate = deps.gates.read(subject)
     raise Busy

@@ -17,10 +17,11 @@ from tollgate.gate.ending import outcome_at
 from tollgate.gate.force import covering, fund_growth, shortfall
 from tollgate.gate.hold import Hold, incarnation_of, meter_units, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import LimitState, resets_at, states
+from tollgate.gate.limits import LimitState, SharedRefusal, Taken, resets_at, states
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
@@ -41,6 +42,8 @@ class Extended:
     frozen: bool = False
     refused_by: str = ACCOUNT
     """Which gate: `account` or `member`."""
+    short: SharedRefusal | None = None
+    """Refused by a limit that accounts share."""
 
 
 class _Refused(Exception):
@@ -65,11 +68,61 @@ def extend(
     """
     rules = deps.rules.get(reservation.account)
     for _ in range(TRIES):
+        items = None if weigh is None else weigh(rules)
+        taken: list[Taken] = []
         try:
-            return _extend_all(deps, rules, reservation, expires_at, None if weigh is None else weigh(rules))
+            if items is not None and rules.plan.shared_limits and rules.row.frozen is None:
+                taken, short = _count_more(deps, rules, reservation, items)
+                if short is not None:
+                    return _short(deps, rules, reservation, items, short)
+            found = _extend_all(deps, rules, reservation, expires_at, items)
         except _RulesChanged:
+            _uncount(deps, taken)
             rules = deps.rules.fresh(reservation.account)
+            continue
+        except (AlreadyCommitted, AlreadyReleased):
+            _uncount(deps, taken)
+            raise
+        if found.refused is not None or found.frozen:
+            _uncount(deps, taken)
+        return found
     raise Busy
+
+
+def _count_more(
+    deps: GateDeps, rules: Rules, reservation: Reservation, items: Sequence[Item]
+) -> tuple[list[Taken], SharedRefusal | None]:
+    from tollgate.gate import shared  # with the first such plan: the gate starts without it
+
+    return shared.count_extension(deps, rules, reservation, items)
+
+
+def _uncount(deps: GateDeps, taken: Sequence[Taken]) -> None:
+    if taken:
+        from tollgate.gate import shared
+
+        shared.give_back(deps, taken)
+
+
+def _short(
+    deps: GateDeps, rules: Rules, reservation: Reservation, items: Sequence[Item], short: SharedRefusal
+) -> Extended:
+    """A limit that accounts share has no room: the reservation stands as it was."""
+    _check_rules(deps, rules)
+    limits: list[LimitState] = []
+    expires_at = 0
+    for per in (MEMBER, ACCOUNT):
+        if per not in reservation.holds:
+            continue
+        gate = deps.gates.read(subject_of(reservation.account, per, reservation.member))
+        raw = None if gate is None else gate.holds.get(reservation.key)
+        if gate is None or raw is None or incarnation_of(raw) != incarnation_of(reservation.holds[per]):
+            _raise_ended(deps, reservation)
+        assert gate is not None
+        assert raw is not None
+        expires_at = unpack(raw).expires_at
+        limits += _shown(deps, rules, items, per, gate, reservation.member)
+    return Extended(rules, expires_at, limits, short=short)
 
 
 def _extend_all(
@@ -163,6 +216,12 @@ def _extend_one(
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
             return gate, raw, raw
+        if per == ACCOUNT and due(rules, gate, now):
+            gate = give_due(deps, rules, gate)
+            continue
+        if hold.expires_at <= now and not funding.stands(rules, per, gate, hold, now):
+            gate = reclaim(deps, rules, gate, (reservation.key,), member)  # a dead hold grants nothing by itself
+            continue
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)

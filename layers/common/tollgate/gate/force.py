@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Rules, by_slot
 from tollgate.errors import Busy
@@ -19,7 +20,7 @@ from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
-from tollgate.gate.recurring import give_due
+from tollgate.gate.recurring import due, give_due
 from tollgate.gate.steps import UNSEEN, Seen
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER
@@ -91,6 +92,26 @@ def take_forced(
     raise Busy
 
 
+class Grown(NamedTuple):
+    """`hold`: as it is now, packed. `floor_ms`: the start of the latest window that it is counted in, before which its
+    usage must not be recorded: what it grew by was funded there."""
+
+    rules: Rules
+    hold: bytes
+    grew: bool
+    floor_ms: int
+
+
+def floor_ms(seen: Seen, raw: bytes) -> int:
+    """The start (ms) of the latest window that a hold is counted in on a gate as seen; 0 where it was not read."""
+    if not isinstance(seen, Gate):
+        return 0
+    windows = [seen.counts[slot].window for slot in unpack(raw).units() if slot in seen.counts]
+    if seen.money is not None:
+        windows.append(seen.money.period)
+    return max(windows, default=0) * 1000
+
+
 def grow(
     deps: GateDeps,
     rules: Rules,
@@ -100,12 +121,11 @@ def grow(
     key: str,
     raw: bytes,
     needed: Callable[[Rules], tuple[Group, ...]],
-) -> tuple[Rules, bytes, bool]:
+) -> Grown:
     """Grow the own hold, at `key` under the id `account`, until it covers what is `needed` on every counter; a hold
     that is gone stays gone.
 
-    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once. Returns the rules in force,
-    the hold as it is now, and whether it had to grow.
+    `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once.
     """
     subject, name, groups = subject_of(rules.account, per, member), rules.hold_name(account, key), needed(rules)
     counted = member if per == "member" else None
@@ -132,22 +152,26 @@ def grow(
         if isinstance(seen, Gate):
             found = seen.holds.get(name)
             if found is None or unpack(found).incarnation != incarnation:
-                return rules, raw, False
+                return Grown(rules, raw, False, floor_ms(seen, raw))
             raw = found
         elif seen is None:
-            return rules, raw, False
+            return Grown(rules, raw, False, floor_ms(seen, raw))
         hold = unpack(raw)
         lacking = shortfall(hold, groups)
         if not lacking:
-            return rules, raw, False
+            return Grown(rules, raw, False, floor_ms(seen, raw))
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
             continue
+        if per == ACCOUNT and isinstance(seen, Gate) and due(rules, seen, now):
+            seen = give_due(deps, rules, seen)
+            continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
         grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
         funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
-        if not isinstance(funded, funding.Taking):
+        unread = per == ACCOUNT and not isinstance(seen, Gate) and bool(due(rules, known, now))
+        if unread or not isinstance(funded, funding.Taking):
             seen = deps.gates.read(subject)
             continue
         grown = replace(grown, parts=parts.more_parts(hold.parts, funded.parts) if per == ACCOUNT else ())
@@ -168,7 +192,7 @@ def grow(
         )
         written = deps.gates.write(write)
         if written.applied:
-            return rules, grown.pack(), True
+            return Grown(rules, grown.pack(), True, floor_ms(written.gate, raw))
         seen = written.gate
     raise Busy
 

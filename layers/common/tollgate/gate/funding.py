@@ -12,15 +12,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Rules
-from tollgate.gate.hold import PAID, WAIVED, Part
+from tollgate.errors import QuantityTooLarge
+from tollgate.gate.hold import PAID, WAIVED, Hold, Part, meter_units
 from tollgate.gate.item import Gate, Grant, GrantMove, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.money import State, moved, restated, state_of
-from tollgate.quantities import ZERO
+from tollgate.quantities import EXACT, ZERO
 from tollgate.usage.outcome import ACCOUNT
 from tollgate.windows import PERIOD, window_at
 
 if TYPE_CHECKING:
     from tollgate.accounts.terms import Funding, Terms
+
+
+MAX_DIGITS = 38
+"""Of a number in DynamoDB (Amazon DynamoDB Developer Guide, "Data types": up to 38 digits of precision)."""
 
 
 class Taking(NamedTuple):
@@ -243,6 +248,7 @@ class _Plan:
             self.moves.append(move)
 
     def taking(self) -> Taking:
+        _check_digits(self.state.money.spend + self.cost)
         grants = tuple(self.burns)
         if self.exact:
             money = self.state.money
@@ -260,6 +266,15 @@ class _Plan:
             most = self.terms.cap.usable - self.cost
         add = MoneyAdd(self.state.money.period, tuple(self.moves), self.cost, most)
         return Taking(tuple(self.parts), add, grants, self.known, self.cost)
+
+
+def _check_digits(spend: Decimal) -> None:
+    """Raises QuantityTooLarge where a spend does not fit DynamoDB's 38 digits: many places of a price times many of a
+    quantity."""
+    exponent = spend.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if spend.adjusted() - exponent >= MAX_DIGITS and len(spend.normalize(EXACT).as_tuple().digits) > MAX_DIGITS:
+        raise QuantityTooLarge
 
 
 def burn_order(grants: Mapping[int, Grant], slot: int, now: int) -> list[int]:
@@ -280,6 +295,20 @@ def cap_short(rules: Rules, per: str, requested: Decimal, remaining: Decimal, no
     assert terms.cap is not None
     code = "hard_limit" if terms.cap.source == "customer" else "spend_cap"
     return Short(code, terms.cap.source, requested, remaining, window_at(PERIOD, rules.row.calendar, now).end)
+
+
+def stands(rules: Rules, per: str, gate: Gate, hold: Hold, now: int) -> bool:
+    """Whether a dead hold may live on as it was funded: its credits have not ended, and what nobody had to pay for when
+    it was made is free still. Else it ends, and the request is a new one."""
+    if per != ACCOUNT:
+        return True
+    funded = {part.meter_slot for part in hold.parts}
+    for part in hold.parts:
+        grant = gate.grants.get(part.source) if part.source >= 0 else None
+        if part.source >= 0 and (grant is None or grant.ends <= now):
+            return False
+    fundings = () if rules.terms is None else rules.terms.fundings
+    return all(slot in funded for slot, units in meter_units(hold.groups).items() if units and slot in fundings)
 
 
 def past_promise(rules: Rules, per: str, gate: Gate, units: Mapping[int, Decimal], now: int) -> Short | None:

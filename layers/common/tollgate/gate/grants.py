@@ -1,9 +1,9 @@
 """Grants of prepaid credits: onto the gate, taken back, and off it again.
 
 Each is two writes that may be sent again. A grant's row first, then the gate: a crash between leaves a row whose grant
-is not on the gate; the same call repeated puts it there, and so does whoever finds credits used up (`missing`). Taking
-back: the row says what is to be taken (pending), then the gate, then the row what was; the gate's own sum of what was
-taken tells a repeat whether its write had come through. Off the gate: the row says what was left, then the entry goes.
+is not on the gate; the same call repeated puts it there, and so does the sweep (`missing`). Taking back: the row says
+what is to be taken (pending), then the gate, then the row what was; the gate's own sum of what was taken tells a repeat
+whether its write had come through. Off the gate: the row says what was left, later the entry goes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ MAX_GRANTS = 50
 """Entries of one gate: each makes every write of it larger."""
 SETTLED_S = 3600
 """An ended grant is taken off after this long: no clock is so far behind that it could still be burned."""
+OUTLIVED_S = 1200
+"""A grant goes off the gate so long after its row says how it ended. By then every function is dead that read the row
+before, and could put the grant onto the gate once more (Lambda's longest timeout, and a little)."""
 
 
 def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
@@ -40,6 +43,8 @@ def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
     there = _given(deps, rules, row.source, row.source_id)
     if there is None:
         gate = deps.gates.read(row.account)
+        if gate is not None and len(gate.grants) >= MAX_GRANTS:
+            gate = take_off(deps, rules, gate)
         if gate is not None and len(gate.grants) >= MAX_GRANTS:
             raise TooManyGrants(MAX_GRANTS)
         there = deps.grants.open(row)
@@ -96,7 +101,7 @@ def _moved(deps: GateDeps, rules: Rules, row: GrantRow) -> GrantRow:
 
 
 def missing(deps: GateDeps, rules: Rules, gate: Gate | None) -> bool:
-    """Bring grants onto the gate that a crash kept from it; returns whether there were any. Asked before a refusal."""
+    """Bring grants onto the gate that a crash kept from it; returns whether there were any. Asked by the sweep."""
     known = {} if gate is None else gate.grants
     lost = [
         row
@@ -140,14 +145,16 @@ def _write(
 # -- taking back -------------------------------------------------------------------------------------------------------
 
 
-def claw_back(deps: GateDeps, rules: Rules, of: tuple[str, str], wanted: Pending) -> tuple[GrantRow, Clawback]:
+def claw_back(
+    deps: GateDeps, rules: Rules, meter: str, of: tuple[str, str], wanted: Pending
+) -> tuple[GrantRow, Clawback]:
     """Take credits back from the grant that the source `of` gave, once for each source of the clawback: never more than
     is left, so `taken` may be less than `wanted`. Raises UnknownGrant, IdempotencyMismatch, Busy."""
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
         row = _given(deps, rules, *of)
-        if row is None:
+        if row is None or row.meter != meter:
             raise UnknownGrant(of[1])
         if row.account != rules.account and not _clawed_by(row, wanted):
             row = _moved(deps, rules, row)
@@ -187,7 +194,8 @@ def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) ->
                 continue
             if ready.account != row.account:
                 return ready
-            rules, taken = ready, min(grant.left, pending.wanted)
+            ended = grant.ends <= deps.clock() // 1000  # nothing of it is of use to anybody any more
+            rules, taken = ready, ZERO if ended else min(grant.left, pending.wanted)
             if taken:
                 after = (pending.before, pending.before + taken)
                 move = GrantMove(row.number, -taken, exactly=grant.left, clawed=after)
@@ -230,7 +238,8 @@ def _followed(grants: Iterable[tuple[int, Grant]], number: int, grant: Grant) ->
 
 
 def take_off(deps: GateDeps, rules: Rules, gate: Gate) -> Gate | None:
-    """Take grants off the gate that are over; returns the gate as it is then."""
+    """Take grants off the gate that are over; returns the gate as it is then. In two visits: the first writes down how
+    they ended."""
     seen: Gate | None = gate
     for number in over(gate, deps.clock() // 1000):
         if seen is None or seen.rev < 0 or number not in seen.grants:
@@ -242,8 +251,12 @@ def take_off(deps: GateDeps, rules: Rules, gate: Gate) -> Gate | None:
             rules = deps.rules.fresh(rules.account)
         if seen.closed or steps.behind(rules, seen):
             return seen
-        if row.ended is None:
-            deps.grants.end(row, Ended(grant.left, grant.carried))
+        how = row.ended
+        if how is None or how[:2] != (grant.unused, grant.carried):
+            deps.grants.end(row, Ended(grant.unused, grant.carried, deps.clock() // 1000))
+            continue
+        if deps.clock() // 1000 < how.at + OUTLIVED_S:
+            continue
         # A bought grant at 0 may get units back from nowhere: no hold names it. The write asserts what is left.
         gone = ((number, grant.left),)
         seen = deps.gates.write(_write(rules, seen, deps.clock() // 1000, gone_grants=gone)).gate

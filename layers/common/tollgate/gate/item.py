@@ -69,6 +69,26 @@ class Grant(NamedTuple):
     """Units left of the windows before that it began with."""
     clawed: Decimal = ZERO
     """Units taken back so far."""
+    moved: Decimal = ZERO
+    """Of a plan's grant that is over: the units that the next one began with; `left` no longer has them."""
+
+    @property
+    def unused(self) -> Decimal:
+        """What was neither used nor taken back."""
+        return self.left + self.moved
+
+
+class Level(NamedTuple):
+    """What a level meter stands at: set, not added up. `number` counts the changes of this meter, from 1."""
+
+    number: int
+    units: Decimal
+    at_ms: int
+    """When it was set, epoch milliseconds; never before the change that it follows."""
+    priced: bool = False
+    """Whether the plan had a price for it then."""
+    open: str = ""
+    """What the change's row is made of, until that row is known to stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,8 @@ class Gate:
     money: Money | None = None
     grants: Mapping[int, Grant] = field(default_factory=dict)
     """By grant number."""
+    levels: Mapping[int, Level] = field(default_factory=dict)
+    """By meter slot."""
     merged: int = 0
     """How many of the accounts that became this one are counted here."""
 
@@ -167,6 +189,18 @@ class GrantMove(NamedTuple):
     exactly: Decimal | None = None
     clawed: tuple[Decimal, Decimal] | None = None
     """Where set: what was taken back so far (asserted), and with this write."""
+    moved: Decimal = ZERO
+    """Where set: what the next grant begins with."""
+
+
+class LevelSet(NamedTuple):
+    """A level takes the place of change number `expect` (0: none). `first`: no meter of this gate has a level yet."""
+
+    slot: int
+    """The meter's slot."""
+    expect: int
+    new: Level
+    first: bool = False
 
 
 class HoldWrite(NamedTuple):
@@ -197,6 +231,7 @@ class GateWrite:
     """(number, left): taken out where exactly so much is left."""
     grants_known: int | None = None
     """Where set: so many grants are in the gate before the write, so that none is overlooked."""
+    level: LevelSet | None = None
 
 
 @dataclass(frozen=True, slots=True)

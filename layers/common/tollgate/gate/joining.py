@@ -172,7 +172,7 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
             gone = bool(given) or there.ends <= now
             units = kept + (ZERO if gone else there.left)
             if not units:
-                deps.grants.end(their, Ended(there.left, there.carried))
+                deps.grants.end(their, Ended(there.unused, there.carried, now))
                 continue
             mine = deps.grants.open(
                 GrantRow(
@@ -190,7 +190,7 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
                     every="" if gone else there.every,
                 )
             )
-        deps.grants.end(their, Ended(there.left + kept - mine.units, there.carried))
+        deps.grants.end(their, Ended(there.unused + kept - mine.units, there.carried, now))
         numbers[their.number] = mine.number
         once = there.units if mine.every else ZERO
         grants.append(

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tollgate.accounts.rules import Counter, RuledLimit, Rules, windowed_end
+from tollgate.catalog.model import SharedLimit
 from tollgate.gate.item import Count, Gate
 from tollgate.gate.steps import FAR
 from tollgate.quantities import ZERO
@@ -31,6 +32,46 @@ class LimitState(NamedTuple):
     @property
     def over(self) -> bool:
         return self.ruled.maximum is not None and self.used + self.held > self.ruled.maximum
+
+
+class SharedState(NamedTuple):
+    """A limit that accounts share, as a process knows it. Epoch seconds; `resets_at` None: the window never ends."""
+
+    limit: SharedLimit
+    value: str | None
+    """Of the limit's dimension, where it has one."""
+    window_start: int
+    resets_at: int | None
+    counted: Decimal
+    """Units used and held."""
+    exact: bool
+    """False: some of its shards were not looked at."""
+
+    @property
+    def remaining(self) -> Decimal:
+        return max(self.limit.max - self.counted, ZERO)
+
+
+class SharedRefusal(NamedTuple):
+    """A shared limit that has no room for a request, and what was seen to be left."""
+
+    state: SharedState
+    requested: Decimal
+    remaining: Decimal
+
+
+class Taken(NamedTuple):
+    """What a reservation took from one shared counter, so that it can be given back to the same shards."""
+
+    base: str
+    window: int
+    ends: int | None
+    pieces: tuple[tuple[int, Decimal], ...]
+    """(shard, units)."""
+
+    @property
+    def units(self) -> Decimal:
+        return sum((units for _, units in self.pieces), ZERO)
 
 
 def window_of(rules: Rules, counter: Counter, count: Count | None, now: int) -> tuple[int | None, int | None]:

@@ -81,17 +81,21 @@ def _begun(
     return paid, tuple(sure) if gate is not None else ()
 
 
-def rolled(rules: Rules, terms: Terms, money: Money, start: int) -> Money:
-    """A new period: open holds carry over. What was used in the closed ones is remembered."""
+def rolled(rules: Rules, terms: Terms | None, money: Money, start: int) -> Money:
+    """A new period: open holds carry over. What was used in the closed ones is remembered. Without terms (the plan has
+    no prices any more) the old period stays as it was rated last; the new one is rated once there are prices again."""
     used = {slot: paid.taken - paid.held for slot, paid in money.paid.items()}
-    past = [terms.spend(used)]
+    past = [money.spend if terms is None else terms.spend(used)]
     end = window_at(PERIOD, rules.row.calendar, money.period).end
     while end is not None and end < start and len(past) < CLOSED_PERIODS:
-        past.append(terms.spend({}))
+        past.append(ZERO if terms is None else terms.spend({}))
         end = window_at(PERIOD, rules.row.calendar, end).end
     kept = (*reversed(past), *money.past)[:CLOSED_PERIODS]
-    paid = {slot: Paid(one.held, one.held) for slot, one in money.paid.items()}
-    return rated(terms, Money(start, ZERO, paid, kept))
+    # A position at 0 that no price asks for is as good as none: gates do not grow with every plan there ever was.
+    asked = () if terms is None else terms.fundings
+    paid = {slot: Paid(one.held, one.held) for slot, one in money.paid.items() if one.held or slot in asked}
+    new = Money(start, ZERO, paid, kept)
+    return new if terms is None else rated(terms, new)
 
 
 def rated(terms: Terms, money: Money) -> Money:
@@ -139,10 +143,16 @@ def true_money(rules: Rules, per: str, gate: Gate, holds: Iterable[Hold], events
     if gate.money is None:
         return None
     terms = rules.terms_of(per)
-    recorded = [event for event in events if event.recorded_s >= gate.money.period]
+    if terms is None and per != ACCOUNT:
+        return gate.money  # kept by nobody until there is a limit again: then it begins from the counters
+    recorded = [
+        event
+        for event in events
+        if event.recorded_s >= gate.money.period and any(used_by(rules, per, [event]))  # others begin no period
+    ]
     start = max([gate.money.period, *(rules.period_start(event.recorded_s) for event in recorded)])
     money = gate.money
-    if terms is not None and start > money.period:
+    if start > money.period:
         money = rolled(rules, terms, money, start)
     current = [event for event in recorded if event.recorded_s >= start]
     end = window_at(PERIOD, rules.row.calendar, start).end

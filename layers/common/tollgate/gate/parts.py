@@ -43,6 +43,8 @@ def used_by(rules: Rules, per: str, rows: list[Event]) -> tuple[Units, Units, Un
     terms = rules.terms_of(per)
     for row in rows:
         for item in row.items:
+            if item.level is not None:
+                continue  # a level is not paid for as usage
             slot = rules.row.meters.index(item.meter)
             if per != ACCOUNT:
                 if terms is not None and slot in terms.fundings:

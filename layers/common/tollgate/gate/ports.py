@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
 
 from tollgate.accounts.rules import AccountRow, Rules
 from tollgate.clock import Clock
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, Void
+
+if TYPE_CHECKING:
+    from tollgate.gate.shares import Known
 
 
 class AnswerLost(Exception):
@@ -76,7 +80,26 @@ class GrantStore(Protocol):
         """Write down what was; False where somebody else has."""
 
     def end(self, row: GrantRow, ended: Ended) -> None:
-        """Write down how the grant stood when nothing could be used or come back any more."""
+        """Write down how the grant stands when nothing can be used or come back any more; not where somebody else has
+        since `row` was read."""
+
+
+class SharedStore(Protocol):
+    """Shards of the limits that accounts share, by name."""
+
+    @property
+    def known(self) -> Known:
+        """What this process saw last."""
+
+    def add(self, name: str, units: Decimal, most: Decimal | None, ends: int | None) -> tuple[bool, Decimal]:
+        """Count units where the shard then holds at most `most` (None: in any case). Returns whether it was done, and
+        what the shard holds. `ends`: of the window (epoch seconds). Raises Busy; then it may have been done."""
+
+    def take_off(self, name: str, units: Decimal) -> Decimal | None:
+        """Units given back, once at most; returns what the shard holds. None: not done, or nobody knows."""
+
+    def counts(self, names: list[str]) -> list[Decimal]:
+        """What the shards hold (consistent). Raises Busy."""
 
 
 class Markers(Protocol):
@@ -101,6 +124,10 @@ class RulesSource(Protocol):
         """The rules row under this very id, also where the account became another one. Raises UnknownAccount."""
 
 
+def _no_shared_store() -> SharedStore:
+    raise NotImplementedError("no store for shared limits was handed in")
+
+
 @dataclass(frozen=True, slots=True)
 class GateDeps:
     """Everything the gate's services use, made once per process."""
@@ -118,6 +145,8 @@ class GateDeps:
     """Waits a little before try number n; jittered, so that contenders part."""
     grants: GrantStore
     seal_grace_ms: int = 60_000
+    shared: Callable[[], SharedStore] = _no_shared_store
+    """Asked where a plan has limits that accounts share, not before: the gate starts without their modules."""
 
 
 def subject_of(account: str, per: str, member: str | None) -> str:

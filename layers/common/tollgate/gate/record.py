@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
-from tollgate.errors import IdempotencyMismatch, MemberRequired, TollgateError
+from tollgate.errors import IdempotencyMismatch, MemberRequired, QuantityTooLarge, TollgateError
 from tollgate.gate.ending import end_hold
 from tollgate.gate.force import take_forced
 from tollgate.gate.hold import Hold
 from tollgate.gate.item import Gate
-from tollgate.gate.limits import states
+from tollgate.gate.limits import Taken, states
 from tollgate.gate.parts import Split, Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.shown import known_to, with_counters
@@ -107,9 +107,19 @@ def _record_account(
     if not weighed:
         return
     token = key_hash("token", deps.incarnate(now_ms).hex())
-    holds, floor_ms, held_by, newest = _hold(deps, rules, account, token, weighed, now_ms)
+    try:
+        holds, floor_ms, held_by, newest = _hold(deps, rules, account, token, weighed, now_ms)
+    except QuantityTooLarge as error:
+        # What it comes to has more digits than the store: one event spoils no other, so each is tried alone.
+        if len(weighed) == 1:
+            results[weighed[0].index] = Recorded(weighed[0].event.id, "rejected", error=error)
+        else:
+            for one in weighed:
+                _record_account(deps, account, [(one.index, one.event)], results)
+        return
     now_ms = max(now_ms, floor_ms)
     deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed})
+    taken, past = _count_shared(deps, rules, [one.item for one in weighed])
     call = deps.nonce()
     share = Splitter(holds[None].parts)
     new: list[Event] = []
@@ -129,6 +139,11 @@ def _record_account(
             results[one.index] = Recorded(one.event.id, "duplicate", there.units, there.waived)
         else:
             results[one.index] = Recorded(one.event.id, "rejected", error=IdempotencyMismatch())
+    if taken and len(new) < len(weighed):
+        from tollgate.gate import shared
+
+        fresh = [one.item for one in weighed if one.index in put]
+        shared.give_unused_back(deps, rules, taken, [one.item for one in weighed], fresh)
     if deps.clock() - now_ms >= deps.seal_grace_ms // 2:
         deps.markers.ensure(account, now_ms, {one.origin_ms for one in weighed}, again=True)
     gates: dict[str | None, Gate | None] = {}
@@ -144,7 +159,26 @@ def _record_account(
         if one.index in put:
             row = put[one.index]
             over = _over_limits(deps, newest, one, gates)
+            if past:
+                over += _over_shared(rules, one.item, past, now_ms)
             results[one.index] = Recorded(one.event.id, "recorded", row.units, row.waived, over)
+
+
+def _count_shared(deps: GateDeps, rules: Rules, items: Sequence[Item]) -> tuple[list[Taken], frozenset[str]]:
+    """Count on the limits that accounts share, before the rows: a crash in between counts too much. Returns what was
+    counted, and the counters that are past their maximum."""
+    if not rules.plan.shared_limits:
+        return [], frozenset()
+    from tollgate.gate import shared  # with the first such plan: the gate starts without it
+    from tollgate.gate.shares import wanted
+
+    return shared.force(deps, wanted(rules, items, deps.clock() // 1000))
+
+
+def _over_shared(rules: Rules, item: Item, past: frozenset[str], now_ms: int) -> tuple[str, ...]:
+    from tollgate.gate.shares import wanted
+
+    return tuple(share.limit.id for share in wanted(rules, [item], now_ms // 1000) if share.base in past)
 
 
 class _NoneFits(Exception):

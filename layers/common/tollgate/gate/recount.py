@@ -233,7 +233,8 @@ def _settled_events(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: 
 
 
 def _units(counter: Counter, event: Event) -> Decimal:
-    return sum((item.units for item in event.items if counter.takes(item.meter, item.dimensions)), ZERO)
+    counted = (item for item in event.items if item.level is None and counter.takes(item.meter, item.dimensions))
+    return sum((item.units for item in counted), ZERO)
 
 
 def event_units(rules: Rules, event: Event, per: str) -> dict[int, Decimal]:

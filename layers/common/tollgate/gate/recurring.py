@@ -8,6 +8,7 @@ leaving a plan and coming back gives nothing twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
@@ -23,7 +24,9 @@ from tollgate.usage.grant import FOREVER, PLAN, GrantRow
 from tollgate.windows import PERIOD, window_at, zone
 
 ONCE = "once"
-TRIES = 40
+SEATS = "seats"
+"""`every` of the units that seats bring: with each billing period."""
+TRIES = 8
 
 
 class Due(NamedTuple):
@@ -43,36 +46,92 @@ class Due(NamedTuple):
     rollover_max: Decimal
 
 
+class _Rule(NamedTuple):
+    meter: str
+    every: str
+    units: Decimal
+    rollover_max: Decimal
+    priority: int
+
+
+def _rules(rules: Rules, gate: Gate | None) -> list[_Rule]:
+    """What the plan gives by itself: its grants, and the units that pooled seats bring, which are burned first. Seats
+    that come during a period bring theirs at once; those of seats that go stay until it ends."""
+    plan = rules.plan
+    found = [_Rule(one.meter, one.every, one.units, one.rollover_max or ZERO, one.priority) for one in plan.grants]
+    if plan.seats is not None and plan.seats.pooled:
+        many = seats(rules, gate)
+        for price in plan.prices:
+            brought = price.included_per_seat * many
+            if brought:
+                found.append(_Rule(price.meter, SEATS, brought, ZERO, 0))
+    return found
+
+
+def seats(rules: Rules, gate: Gate | None) -> Decimal:
+    """How many seats an account has: what the plan's level meter for them stands at, at least the plan's minimum."""
+    sold = rules.plan.seats
+    if sold is None:
+        return ZERO
+    counted = ZERO
+    if sold.meter is not None and gate is not None and sold.meter in rules.row.meters:
+        level = gate.levels.get(rules.row.meters.index(sold.meter))
+        counted = ZERO if level is None else level.units
+    return max(counted, Decimal(sold.minimum))
+
+
 def due(rules: Rules, gate: Gate | None, now: int) -> list[Due]:
     """The plan's credits that are not on the account's gate yet at epoch second `now`."""
-    if not rules.plan.grants:
+    if not rules.plan.grants and rules.plan.seats is None:
         return []
     there = {} if gate is None else gate.grants
     found = []
-    for rule in rules.plan.grants:
+    wanted = _rules(rules, gate)
+    kept: dict[int, set[str]] = {}
+    for rule in wanted:
+        kept.setdefault(rules.row.meters.index(rule.meter), set()).add(rule.every)
+    for rule in wanted:
         slot = rules.row.meters.index(rule.meter)
         same = [(number, grant) for number, grant in there.items() if (grant.meter, grant.every) == (slot, rule.every)]
         current = [grant for _, grant in same if grant.ends > now]  # one of a clock ahead is this window's, too
-        given = sum((grant.units for grant in current), ZERO)
+        given = sum((grant.units for grant in current), _otherwise(there.values(), slot, kept[slot], now))
         if given >= rule.units:
             continue
         previous: tuple[int, ...] = ()
         if current:
             starts, ends = current[0].starts, max(grant.ends for grant in current)
         else:
-            starts, ends = _window(rules, rule.every, now)
             last = max((grant.ends for _, grant in same), default=0)
+            starts, ends = _window_after(rules, rule.every, last, now)
             previous = tuple(number for number, grant in sorted(same) if grant.ends == last)
-        more, most = rule.units - given, rule.rollover_max or ZERO
+        more, most = rule.units - given, rule.rollover_max
         found.append(Due(rule.meter, slot, rule.every, more, rule.units, rule.priority, starts, ends, previous, most))
     return found
+
+
+def _otherwise(grants: Iterable[Grant], slot: int, kept: set[str], now: int) -> Decimal:
+    """What another plan gave of the meter with an interval that this one does not have, and that has not ended: a
+    change of the interval gives nothing twice."""
+    found = (g.units for g in grants if g.meter == slot and g.every and g.every not in kept and g.ends > now)
+    return sum(found, ZERO)
+
+
+def _window_after(rules: Rules, every: str, last: int, now: int) -> tuple[int, int]:
+    """The window at `now`, begun no earlier than the one before it ended (`last`). Another timezone or anchor makes
+    windows overlap: less than half a window left over goes with the next one, or credits would come twice."""
+    starts, ends = _window(rules, every, now)
+    if last <= starts:
+        return starts, ends
+    if (ends - last) * 2 < ends - starts:
+        ends = _window(rules, every, ends)[1]
+    return last, ends
 
 
 def _window(rules: Rules, every: str, now: int) -> tuple[int, int]:
     calendar = rules.row.calendar
     if every == ONCE:
         return rules.row.created_at, FOREVER
-    if every == "period":
+    if every in ("period", SEATS):
         window = window_at(PERIOD, calendar, now)
         return window.start, FOREVER if window.end is None else window.end
     rule = replace(calendar.period, interval=every, count=1)  # type: ignore[arg-type]  # day, week, month or year
@@ -85,11 +144,25 @@ def carried(one: Due, gate: Gate | None, rules: Rules) -> Decimal:
     if gate is None or not one.previous or not one.rollover_max:
         return ZERO
     last = [gate.grants[number] for number in one.previous]
+    if last[0].ends < rules.row.plan_since:
+        return ZERO  # there was a window without this plan
     rest, at = sum((grant.left for grant in last), ZERO), last[0].ends
     while at < one.starts and rest < one.rollover_max:
         rest += one.reached
         at = _window(rules, one.every, at)[1]
     return min(rest, one.rollover_max)
+
+
+def carrying(one: Due, gate: Gate, more: Decimal) -> tuple[GrantMove, ...]:
+    """The moves that take `more` carried units out of the last window's grants: by a clock that is behind those have
+    not ended yet, and nothing of them may be used twice."""
+    moves = []
+    for number in one.previous if more else ():
+        left = gate.grants[number].left
+        moved = min(left, more)
+        more -= moved
+        moves.append(GrantMove(number, -moved, exactly=left, moved=moved))
+    return tuple(moves)
 
 
 def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
@@ -124,9 +197,7 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
         )
         more = carried(one, gate, rules)
         grant = Grant(one.slot, row.units + more, row.priority, row.starts, row.ends, one.every, row.units, more)
-        moves: tuple[GrantMove, ...] = ()
-        if more and gate is not None:
-            moves = tuple(GrantMove(number, ZERO, exactly=gate.grants[number].left) for number in one.previous)
+        moves = carrying(one, gate, more) if gate is not None else ()
         rev = None if gate is None else gate.rev
         write = GateWrite(
             rules.account,

@@ -10,7 +10,7 @@ from tollgate.accounts.rules import Rules
 from tollgate.gate.funding import Look
 from tollgate.gate.hold import Part
 from tollgate.gate.item import Gate, GrantMove, Money, MoneyAdd, MoneySet, Paid, PaidMove
-from tollgate.gate.money import State, moved, restated, state_of
+from tollgate.gate.money import State, moved, restated, rolled, state_of
 from tollgate.gate.parts import by_source, used_by
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import Event
@@ -59,7 +59,8 @@ def end(
         stored = gate.money
         assert stored is not None
     if terms is None:
-        state = State(stored, stored, ())
+        start = stored.period if at is None else rules.period_start(at)
+        state = State(stored, stored if start <= stored.period else rolled(rules, None, stored, start), ())
     else:
         state = state_of(rules, terms, per, gate, now if at is None and gate.rev != rules.rev else at)
     late = at is not None and rules.period_start(at) < state.money.period

@@ -37,6 +37,10 @@ def release(deps: GateDeps, reservation: Reservation, release_key: str | None = 
         gates[per] = end_hold(
             deps, rules, reservation.account, per, reservation.member, reservation.key, incarnation, events, guess
         )
+    if there is None and reservation.taken:
+        from tollgate.gate import shared  # with the first such plan: the gate starts without it
+
+        shared.give_back(deps, reservation.taken)
     if isinstance(there, Event):
         raise AlreadyCommitted
     if there is not None and there.why == "released" and (release_key is None or there.release_key != release_key):

@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tollgate.accounts.rules import Item
 from tollgate.errors import ReservationTooLarge, UnknownReservation
 from tollgate.gate.hold import HoldFormatError, unpack
+from tollgate.gate.limits import Taken
 from tollgate.quantities import plain
 
 PREFIX = "rsv_"
@@ -39,6 +40,8 @@ class Reservation(NamedTuple):
     holds: Mapping[str, bytes]
     floor_ms: int
     items: Sequence[Item]
+    taken: Sequence[Taken] = ()
+    """Of limits that accounts share, so that it can be given back."""
 
     @property
     def incarnations(self) -> dict[str, bytes]:
@@ -46,8 +49,18 @@ class Reservation(NamedTuple):
 
 
 def encode(reservation: Reservation, secret: bytes) -> str:
-    """Raises ReservationTooLarge where the dimensions do not fit a URL."""
-    body = [
+    """Raises ReservationTooLarge where the dimensions do not fit a URL. What was taken of shared limits is left out
+    where only that does not fit: then it is not given back."""
+    text = _encoded(reservation, secret)
+    if len(text) > MAX_LENGTH and reservation.taken:
+        text = _encoded(reservation._replace(taken=()), secret)
+    if len(text) > MAX_LENGTH:
+        raise ReservationTooLarge
+    return text
+
+
+def _encoded(reservation: Reservation, secret: bytes) -> str:
+    body: list[Any] = [
         reservation.account,
         reservation.member,
         reservation.key,
@@ -55,13 +68,17 @@ def encode(reservation: Reservation, secret: bytes) -> str:
         reservation.floor_ms,
         [[item.meter, plain(item.quantity), plain(item.units), dict(item.dimensions)] for item in reservation.items],
     ]
+    if reservation.taken:
+        body.append(
+            [
+                [one.base, one.window, one.ends, [[shard, plain(units)] for shard, units in one.pieces]]
+                for one in reservation.taken
+            ]
+        )
     packed = _JSON.encode(body).encode()
     if len(packed) > _SHORT:
         packed = zlib.compress(packed, 6)
-    text = PREFIX + base64.urlsafe_b64encode(_mac(packed, secret) + packed).decode().rstrip("=")
-    if len(text) > MAX_LENGTH:
-        raise ReservationTooLarge
-    return text
+    return PREFIX + base64.urlsafe_b64encode(_mac(packed, secret) + packed).decode().rstrip("=")
 
 
 def decode(text: str, secret: bytes) -> Reservation:
@@ -80,7 +97,7 @@ def decode(text: str, secret: bytes) -> Reservation:
         raise UnknownReservation
     try:
         body = packed if packed.startswith(b"[") else zlib.decompress(packed)
-        account, member, key, holds, floor_ms, items = json.loads(body)
+        account, member, key, holds, floor_ms, items, *more = json.loads(body)
         return Reservation(
             account,
             member,
@@ -88,6 +105,10 @@ def decode(text: str, secret: bytes) -> Reservation:
             {per: base64.b64decode(packed_hold) for per, packed_hold in holds.items()},
             floor_ms,
             tuple(Item(meter, Decimal(quantity), Decimal(units), dims) for meter, quantity, units, dims in items),
+            tuple(
+                Taken(base, window, ends, tuple((shard, Decimal(units)) for shard, units in pieces))
+                for base, window, ends, pieces in (more[0] if more else ())
+            ),
         )
     except (ValueError, zlib.error, HoldFormatError):
         raise UnknownReservation from None  # signed by an older format

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
-from tollgate.errors import Busy, IdempotencyMismatch, MemberRequired, UnknownMeter
+from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, UnknownMeter
 from tollgate.gate import funding, steps, taking
 from tollgate.gate.ending import outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import LimitState, resets_at, states
+from tollgate.gate.limits import LimitState, SharedRefusal, SharedState, Taken, resets_at, states
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
 from tollgate.gate.recount import recount
@@ -27,6 +27,9 @@ from tollgate.gate.shown import with_counters
 from tollgate.gate.steps import UNSEEN, Seen, taken_now
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Void
+
+if TYPE_CHECKING:
+    from tollgate.gate.shared import Counting
 
 TRIES = 40
 """Each try follows an item that changed under it; past this many the caller gets 503 `busy`."""
@@ -55,11 +58,15 @@ class Granted(NamedTuple):
     holds: Mapping[str, Hold]
     floor_ms: int
     limits: Sequence[LimitState]
+    shared: Sequence[SharedState] = ()
+    taken: Sequence[Taken] = ()
+    """Of shared limits, by this call."""
 
 
 class Denied(NamedTuple):
-    """One refusal, one reason. `state` None: it is no limit (`frozen`, `not_in_plan`, `too_many_open`, or money or
-    credits: then `short` says whose promise it was, and `per` whose gate refused)."""
+    """One refusal, one reason. `state` None: it is no limit of the account's (`frozen`, `not_in_plan`, `too_many_open`,
+    or money or credits: then `short` says whose promise it was, and `per` whose gate refused; or one that accounts
+    share: then it is `shared_limit`)."""
 
     code: str
     rules: Rules
@@ -71,6 +78,8 @@ class Denied(NamedTuple):
     reason: str | None = None
     short: funding.Short | None = None
     per: str = ACCOUNT
+    shared_limit: SharedState | None = None
+    shared: Sequence[SharedState] = ()
 
 
 class _RulesChanged(Exception):
@@ -98,22 +107,27 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     QuantityTooLarge, Busy.
     """
     rules = deps.rules.get(asked.account, lambda rules: _Attempt(deps, rules, asked))
+    counting: Counting | None = None
     for _ in range(TRIES):
         try:
-            attempt = _Attempt(deps, rules, asked)
-        except (MemberRequired, UnknownMeter):
+            attempt = _Attempt(deps, rules, asked, counting)
+        except (LevelMeter, MemberRequired, UnknownMeter):
             # Under cached rules that may be wrong by now; only a request that fails anyway pays for the look.
             known, rules = rules.rev, deps.rules.fresh(asked.account)
             if rules.rev == known:
+                if counting is not None:
+                    counting.give_back()
                 raise
             continue
         try:
             return attempt.decide()
         except _RulesChanged:
             attempt.drop_own()
+            counting = attempt.counting  # taken over by the next attempt, which may need the same
             rules = deps.rules.fresh(asked.account)
         except IdempotencyMismatch:
             attempt.drop_narrow()
+            attempt.uncount()
             raise
     raise Busy
 
@@ -160,11 +174,28 @@ def denied_by(
     return Denied("limit_reached", rules, refusal.requested, refusal.remaining, state, resets, limits)
 
 
-class _Attempt:
-    """One pass over the gates under one revision of the rules. `mine`: what it took."""
+def denied_by_share(rules: Rules, refusal: SharedRefusal, shared: Sequence[SharedState] = ()) -> Denied:
+    """The refusal by a limit that accounts share."""
+    state = refusal.state
+    return Denied(
+        "limit_reached",
+        rules,
+        refusal.requested,
+        refusal.remaining,
+        None,
+        state.resets_at,
+        (),
+        shared_limit=state,
+        shared=shared or (state,),
+    )
 
-    def __init__(self, deps: GateDeps, rules: Rules, asked: Asked) -> None:
-        self.deps, self.rules, self.asked = deps, rules, asked
+
+class _Attempt:
+    """One pass over the gates under one revision of the rules. `mine`: what it took; `counting`: what the call took of
+    limits that accounts share."""
+
+    def __init__(self, deps: GateDeps, rules: Rules, asked: Asked, counting: Counting | None = None) -> None:
+        self.deps, self.rules, self.asked, self.counting = deps, rules, asked, counting
         self.mine: dict[str, _Taken] = {}
         self.items = asked.weigh(rules)
         self.subjects = subjects_of(rules, self.items, asked.member)
@@ -172,7 +203,41 @@ class _Attempt:
     def decide(self) -> Granted | Denied:
         outside = outside_rules(self.rules, self.items)
         if outside is not None:
+            self.uncount()
             return self._granted_before() or self._refuse(outside)
+        if self.rules.plan.shared_limits or self.counting is not None:
+            refused = self._count()
+            if refused is not None:
+                # The read of the account's gate that this begins with also tells whether these rules are the newest.
+                return self._granted_before() or self._refuse(self._denied_by_share(refused))
+        found = self._through_gates()
+        if self.counting is None:
+            return found
+        if isinstance(found, Denied) or ACCOUNT not in self.mine or self.mine[ACCOUNT].capped_by is None:
+            self.uncount()  # refused, or the hold was there: whoever made it counted it
+        if isinstance(found, Granted):
+            # A write without an answer may still arrive, after this reservation has ended: what it counts on stays.
+            taken = () if self.counting.unsure else self.counting.taken
+            return found._replace(shared=self.counting.states(), taken=taken)
+        return found
+
+    def _count(self) -> SharedRefusal | None:
+        """Before the gates: a crash in between counts too much, the other way round it would grant too much."""
+        if self.counting is None:
+            from tollgate.gate.shared import Counting  # with the first such plan: the gate starts without it
+
+            self.counting = Counting(self.deps)
+        return self.counting.take(self.rules, self.items)
+
+    def uncount(self) -> None:
+        if self.counting is not None:
+            self.counting.give_back()
+
+    def _denied_by_share(self, refused: SharedRefusal) -> Denied:
+        assert self.counting is not None
+        return denied_by_share(self.rules, refused, self.counting.states())
+
+    def _through_gates(self) -> Granted | Denied:
         for per in self.subjects:
             taken = self._take(per)
             if isinstance(taken, Granted):
@@ -224,6 +289,8 @@ class _Attempt:
                     written = deps.gates.write(plan.write, retry=False)
                 except AnswerLost:
                     # It may have been applied: the next try (a new incarnation) then finds this key in the gate.
+                    if per == ACCOUNT and self.counting is not None:
+                        self.counting.unsure = True
                     continue
                 if written.applied and written.gate is not None:
                     return _Taken(written.gate, plan.hold, plan.write.holds[0].expect is None, rules.rev)

@@ -3,12 +3,14 @@
 Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {hold name -> packed hold B}, `p` {id N,
 s N (spend), x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number ->
 {m N (meter slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N
-(carried), k N (clawed)}}, `z` recount nonce while frozen, `m` N accounts that became this one and are counted here
-(absent: 0). The expressions below mean what `gate/apply.py` does; a test compares them on random writes.
+(carried), k N (clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b
+(priced), o S (open)}} once a level was set, `z` recount nonce while frozen, `m` N accounts that became this one and are
+counted here (absent: 0). The expressions below mean what `gate/apply.py` does; a test compares them on random writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -24,6 +26,8 @@ from tollgate.gate.item import (
     Gate,
     GateWrite,
     Grant,
+    Level,
+    LevelSet,
     Money,
     MoneyAdd,
     MoneySet,
@@ -39,15 +43,19 @@ from tollgate.usage.grant import FOREVER
 _MONEY = ("id", "s", "x")
 _PAID = ("t", "h", "c", "w")
 """The fields of `Paid`, in its order."""
+_SELDOM = ("u", "c", "k", "o")
+"""Of a grant, only where they are not 0: `units`, `carried`, `clawed`, `moved`."""
 RECALLED = 2_000
 """Gates whose money a process remembers."""
 
 
 class GateTable:
-    """GateStore on DynamoDB."""
+    """GateStore on DynamoDB. `begins` is told of each member's gate (its subject) before it is made: the table has no
+    order in which an account's members could be found."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, begins: Callable[[str], None] | None = None) -> None:
         self._table = table
+        self._begins = begins
         self._last: dict[str, Gate] = {}
 
     def recall(self, subject: str) -> Gate | None:
@@ -63,6 +71,8 @@ class GateTable:
         return gate
 
     def write(self, write: GateWrite, *, retry: bool = True) -> Written:
+        if write.rev is None and self._begins is not None and "#" in write.subject:
+            self._begins(write.subject)
         request = update_request(self._table, write)
         # Spelled like everywhere else: `client(retry=True)` would be a second client, with connections of its own.
         client = dynamo.client() if retry else dynamo.client(retry=False)
@@ -83,6 +93,19 @@ class GateTable:
         answer = dynamo.client().get_item(TableName=self._table, Key={"pk": dynamo.s(subject)}, ConsistentRead=True)
         found = answer.get("Item")
         return self._seen(found) if found else None
+
+    def read_all(self, subjects: Sequence[str]) -> dict[str, Gate]:
+        """Consistent reads of up to 100 gates; those that are not there are left out."""
+        found: dict[str, Gate] = {}
+        wanted: Any = {
+            self._table: {"Keys": [{"pk": dynamo.s(subject)} for subject in subjects], "ConsistentRead": True}
+        }
+        while wanted and subjects:
+            answer = dynamo.client().batch_get_item(RequestItems=wanted)
+            for raw in answer["Responses"].get(self._table, ()):
+                found[raw["pk"]["S"]] = gate_of(raw)
+            wanted = answer.get("UnprocessedKeys")
+        return found
 
     def finish_recount(self, write: Recounted) -> bool:
         sets, names, values = ["rev = :new", "w = :w", "h = :h", "p = :p"], {}, {}
@@ -134,7 +157,9 @@ class GateTable:
             request["ExclusiveStartKey"] = {"pk": dynamo.s(start)}
         page = dynamo.client().scan(**request)
         after = page.get("LastEvaluatedKey")
-        return [gate_of(raw) for raw in page.get("Items", ())], after["pk"]["S"] if after else None
+        # Shards of shared limits stand among the gates (`shared_store.py`); only gates have counters.
+        gates = [gate_of(raw) for raw in page.get("Items", ()) if "w" in raw]
+        return gates, after["pk"]["S"] if after else None
 
 
 def gate_of(raw: dynamo.Item) -> Gate:
@@ -153,6 +178,7 @@ def gate_of(raw: dynamo.Item) -> Gate:
         nonce["S"] if nonce else None,
         _money_of(raw["p"]["M"]),
         {int(number): _grant_of(attr["M"]) for number, attr in raw["g"]["M"].items()},
+        {int(slot): _level_of(attr["M"]) for slot, attr in raw["l"]["M"].items()} if "l" in raw else {},
         int(raw["m"]["N"]) if "m" in raw else 0,
     )
 
@@ -184,9 +210,9 @@ def _money(money: Money | None) -> dynamo.Attr:
 def _grant_of(raw: dynamo.Item) -> Grant:
     ends = int(raw["e"]["N"]) if "e" in raw else FOREVER
     meter, starts = int(raw["m"]["N"]), int(raw["s"]["N"])
-    units, carried, clawed = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in ("u", "c", "k"))
+    seldom = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in _SELDOM)
     every = raw["r"]["S"] if "r" in raw else ""
-    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, units, carried, clawed)
+    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, *seldom)
 
 
 def _grant(grant: Grant) -> dynamo.Attr:
@@ -196,9 +222,28 @@ def _grant(grant: Grant) -> dynamo.Attr:
         fields["e"] = dynamo.n(grant.ends)
     if grant.every:
         fields["r"] = dynamo.s(grant.every)
-    for name, value in (("u", grant.units), ("c", grant.carried), ("k", grant.clawed)):
+    for name, value in zip(_SELDOM, (grant.units, grant.carried, grant.clawed, grant.moved), strict=True):
         if value:
             fields[name] = dynamo.n(value)
+    return {"M": fields}
+
+
+def _level_of(raw: dynamo.Item) -> Level:
+    return Level(
+        int(raw["n"]["N"]),
+        Decimal(raw["v"]["N"]),
+        int(raw["a"]["N"]),
+        "b" in raw,
+        raw["o"]["S"] if "o" in raw else "",
+    )
+
+
+def _level(level: Level) -> dynamo.Attr:
+    fields = {"n": dynamo.n(level.number), "v": dynamo.n(level.units), "a": dynamo.n(level.at_ms)}
+    if level.priced:
+        fields["b"] = {"BOOL": True}
+    if level.open:
+        fields["o"] = dynamo.s(level.open)
     return {"M": fields}
 
 
@@ -233,7 +278,23 @@ def update_request(table: str, write: GateWrite) -> dict[str, Any]:
     elif write.money is not None:
         _add_money(expression, write.money)
     _add_grants(expression, write)
+    if write.level is not None:
+        _set_level(expression, write.level)
     return expression.request(table, write.subject)
+
+
+def _set_level(expression: _Expression, write: LevelSet) -> None:
+    if write.first:
+        # Few gates have levels, so the map is made with the first of them.
+        expression.conditions.append("attribute_not_exists(l)")
+        expression.sets.append(f"l = {expression.value({'M': {str(write.slot): _level(write.new)}})}")
+        return
+    path = f"l.{expression.name(f'#l{write.slot}', str(write.slot))}"
+    if write.expect:
+        expression.conditions.append(f"{path}.n = {expression.number(write.expect)}")
+    else:
+        expression.conditions.append(f"attribute_not_exists({path})")
+    expression.sets.append(f"{path} = {expression.value(_level(write.new))}")
 
 
 def _set_money(expression: _Expression, write: MoneySet) -> None:
@@ -298,6 +359,8 @@ def _add_grants(expression: _Expression, write: GateWrite) -> None:
             )
             if after:
                 expression.sets.append(f"{path}.k = {expression.number(after)}")
+        if move.moved:
+            expression.sets.append(f"{path}.o = {expression.number(move.moved)}")
         if move.change:
             expression.sets.append(f"{path}.l = {path}.l {expression.change(move.change)}")
     for number, left in write.gone_grants:
@@ -423,6 +486,8 @@ def _create_request(table: str, write: GateWrite) -> dict[str, Any]:
         expression.sets.append(f"{name} = {expression.value(attr)}")
     if write.freeze is not None:
         expression.sets.append(f"z = {expression.value(dynamo.s(write.freeze))}")
+    if write.level is not None:
+        _set_level(expression, write.level)
     return expression.request(table, write.subject)
 
 
@@ -448,6 +513,11 @@ def closing_part(table: str, gate: Gate) -> dict[str, Any]:
         )
         for slot in gate.money.paid:
             expression.conditions.append(f"p.{expression.name(f'#p{slot}', str(slot))}.t = {expression.number(ZERO)}")
+    if not gate.levels:
+        expression.conditions.append("attribute_not_exists(l)")
+    for slot, level in gate.levels.items():
+        path = expression.name(f"#l{slot}", str(slot))
+        expression.conditions.append(f"l.{path}.n = {expression.number(level.number)}")
     request = expression.request(table, gate.subject)
     del request["ReturnValues"]
     return {"Update": request}

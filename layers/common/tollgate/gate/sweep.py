@@ -14,6 +14,7 @@ from tollgate.accounts.rules import Rules
 from tollgate.gate import steps
 from tollgate.gate.grants import missing, take_off
 from tollgate.gate.item import Gate
+from tollgate.gate.levels import price_levels, settle_levels
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import Found, recount, true_counts
@@ -65,7 +66,12 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
             break  # others are at work on it
     if seen is not None and seen.closed:
         return  # meanwhile
-    if audit and counted is None and seen is not None and seen.rev >= 0 and rules.terms is not None:
+    if counted is None and seen is not None and seen.rev >= 0 and any(level.open for level in seen.levels.values()):
+        seen = settle_levels(deps, rules if seen.rev <= rules.rev else deps.rules.fresh(account), seen)
+    if audit and counted is None and seen is not None and seen.levels:
+        price_levels(deps, deps.rules.fresh(account))  # a change of plan may have died before it did
+        seen = deps.gates.read(gate.subject)
+    if audit and counted is None and seen is not None and seen.rev >= 0 and (rules.terms is not None or seen.grants):
         if missing(deps, rules, seen):
             seen = deps.gates.read(gate.subject)
         seen = None if seen is None else take_off(deps, rules, seen)
@@ -113,6 +119,8 @@ def sweep(
     last_round = start is None
     while True:
         gates, after = page(after)
+        if not gates and not more():  # pages may hold nothing but shards of shared limits
+            return swept, False
         for gate in gates:
             if not more():
                 return swept, False

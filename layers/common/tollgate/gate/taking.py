@@ -118,6 +118,8 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
         if any(units > hold.units().get(slot, ZERO) for slot, units in before.items()):
             # It was extended, or its commit grew it and may have put its row: its outcome says what becomes of it.
             return Reclaim((wanted.key,))
+        if not wanted.forced and seen is not None and not funding.stands(rules, wanted.per, seen, found, now):
+            return Reclaim((wanted.key,))
         # A renewal keeps the incarnation, and who pays: the reservation id given out for it stays good.
         hold = replace(
             hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts

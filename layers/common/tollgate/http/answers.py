@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tollgate.accounts.rules import Item
-from tollgate.catalog.model import Limit
+from tollgate.catalog.model import Limit, SharedLimit
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.commit import Committed
-from tollgate.gate.limits import LimitState
+from tollgate.gate.limits import LimitState, SharedState
 from tollgate.gate.reserve import Granted
 from tollgate.quantities import ZERO, plain
 from tollgate.usage.outcome import Event
@@ -20,7 +20,7 @@ def time_or_null(seconds: int | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
-def limit_scope(limit: Limit) -> dict[str, Any]:
+def limit_scope(limit: Limit | SharedLimit) -> dict[str, Any]:
     """What a limit counts, and in which window."""
     answer: dict[str, Any] = {"meters": list(limit.meters)}
     if limit.where:
@@ -45,6 +45,25 @@ def limit_state(state: LimitState) -> dict[str, Any]:
     return answer
 
 
+def shared_state(state: SharedState) -> dict[str, Any]:
+    """A limit that accounts share. Held and used units are counted as one."""
+    limit = state.limit
+    answer: dict[str, Any] = {"id": limit.id, "source": "plan", "per": limit.per}
+    if state.value is not None:
+        answer["value"] = state.value
+    answer |= limit_scope(limit)
+    answer["window_start"] = time_or_null(state.window_start)
+    answer["resets_at"] = time_or_null(state.resets_at)
+    answer["max"] = plain(limit.max)
+    answer["used"] = plain(state.counted)
+    answer["held"] = "0"
+    answer["remaining"] = plain(state.remaining)
+    answer["over"] = state.counted > limit.max
+    if not state.exact:
+        answer["approximate"] = True
+    return answer
+
+
 def limit_states(limits: Iterable[LimitState]) -> list[dict[str, Any]]:
     return [limit_state(state) for state in limits]
 
@@ -61,7 +80,7 @@ def granted(found: Granted, reservation_id: str) -> dict[str, Any]:
         "units": plain(sum((item.units for item in found.items), ZERO)),
         "items": items(found.items),
         "expires_at": rfc3339(expires),
-        "limits": limit_states(found.limits),
+        "limits": limit_states(found.limits) + [shared_state(state) for state in found.shared],
     }
 
 
@@ -96,6 +115,7 @@ def events(event: Event) -> list[dict[str, Any]]:
             "quantity": plain(item.quantity),
             "weight": plain(item.weight),
             "units": plain(item.units),
+            "level_change": item.level,
             "credit_funded": plain(item.credit_funded),
             "waived": plain(item.waived),
             "dimensions": dict(item.dimensions),

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import dropwhile
 from typing import Any, Protocol
 
 from tollgate.accounts.rules import Rules
@@ -27,7 +28,7 @@ from tollgate.http.pages import cursor, page
 from tollgate.http.requests import account_id, idempotency_key, parse
 from tollgate.http.routing import Request, Response, Route, json_body
 from tollgate.quantities import ZERO, plain, quantize
-from tollgate.usage.grant import FOREVER, IDENTIFY, Clawback, GrantRow, Pending, grant_id
+from tollgate.usage.grant import FOREVER, IDENTIFY, PLAN, Clawback, GrantRow, Pending, grant_id
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.ledger import Entry, Standing, balanced, balances, burns, fixed_entries
 from tollgate.usage.markers import LAST_MS
@@ -36,7 +37,8 @@ from tollgate.usage.store import EventTable
 
 MAX_READ = 2000
 """Event rows looked at for one page: an account that burns few credits answers a short page and a cursor."""
-_SOURCE = FieldError("source", "reserved")
+RESERVED = frozenset({PLAN, IDENTIFY})
+_PLAIN = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,12})?", re.ASCII)
 _CURSOR = re.compile(r"\[.{1,2000}\]")
 
 
@@ -60,21 +62,23 @@ def post_credits(deps: CreditDeps, request: Request) -> Response:
     if key is None:
         raise IdempotencyKeyRequired
     gate, now_ms = deps.accounts.gate, deps.accounts.gate.clock()
-    _check(rules, body, now_ms // 1000)
+    _check(rules, body)
     source_id = key if body.source_id is None else body.source_id
     with once(deps.idempotency, rules.account, "credits", key, raw, now_ms // 1000):
         if body.units < 0:
             assert body.refund_of is not None
             wanted = Pending(body.source, source_id, -body.units, ZERO, now_ms, body.reason)
-            row, done = claw_back(gate, rules, (body.source, body.refund_of), wanted)
+            row, done = claw_back(gate, rules, body.meter, (body.source, body.refund_of), wanted)
             return Response(200, {"grant": _grant(row), "clawback": _clawback(done)})
+        if gate.grants.by_source(rules.account, body.source, source_id) is None:
+            _check_begins(body, now_ms // 1000)  # else it was given before that, and is asked for again
         row, new = give(gate, rules, _wanted(rules, body, source_id, now_ms))
     return Response(201 if new else 200, {"grant": _grant(row), "clawback": None})
 
 
-def _check(rules: Rules, body: CreditsIn, now: int) -> None:
-    if body.source == IDENTIFY:
-        raise Invalid("`identify` is the source of credits that came with another account.", (_SOURCE,))
+def _check(rules: Rules, body: CreditsIn) -> None:
+    if body.source in RESERVED:
+        raise Invalid(f"`{body.source}` is a source of our own; name yours.", (FieldError("source", "reserved"),))
     meter = rules.meters.get(body.meter)
     if meter is None:
         raise UnknownMeter(body.meter, "meter")
@@ -88,10 +92,13 @@ def _check(rules: Rules, body: CreditsIn, now: int) -> None:
         raise Invalid("Say what is taken back: `refund_of`.", (FieldError("refund_of", "missing"),))
     if body.units > 0 and body.refund_of is not None:
         raise Invalid("`refund_of` goes with negative units.", (FieldError("refund_of", "conflict"),))
-    if body.expires_at is not None and body.expires_at // 1000 <= now:
-        raise Invalid("`expires_at` lies in the past.", (FieldError("expires_at", "past"),))
     if None not in (body.effective_at, body.expires_at) and (body.effective_at or 0) >= (body.expires_at or 0):
         raise Invalid("`expires_at` comes after `effective_at`.", (FieldError("expires_at", "range"),))
+
+
+def _check_begins(body: CreditsIn, now: int) -> None:
+    if body.expires_at is not None and body.expires_at // 1000 <= now:
+        raise Invalid("`expires_at` lies in the past.", (FieldError("expires_at", "past"),))
 
 
 def _wanted(rules: Rules, body: CreditsIn, source_id: str, now_ms: int) -> GrantRow:
@@ -155,37 +162,43 @@ def get_ledger(deps: CreditDeps, request: Request) -> Response:
     if sent is not None:
         last_ms, before, running = _continued(sent)
         fixed = [entry for entry in fixed if entry.place < before]
-    events = _settled(gate_deps, rules, newest(deps.events, rules, 0, f"{last_ms:012x}/"), gate)
-    read = _Counted(events)
-    burned = (
-        entry for entry in burns(read, {row.number: row for row in rows}) if before is None or entry.place < before
-    )
+    read = _Counted(newest(deps.events, rules, 0, f"{last_ms:012x}/"))
+    by_number = {row.number: row for row in rows}
+    burned = burns(_settled(gate_deps, rules, iter(read), gate), by_number)
+    if before is not None:
+        burned = dropwhile(lambda entry: entry.place >= before, burned)
     data: list[dict[str, Any]] = []
-    last: Entry | None = None
+    last: tuple[int, str] | None = None
     more = False
     wanted = request.query.get("meter")
     for entry in balanced(fixed, burned, running):
-        if len(data) == limit or read.seen >= MAX_READ:
+        unseen = read.stopped_at is not None and entry.place < read.stopped_at  # events between are not read yet
+        if len(data) == limit or unseen:
             more = True
             break
-        last = entry
+        last = entry.place
         running = {**running, entry.meter: entry.balance - entry.units}
         if wanted is None or entry.meter == wanted:
             data.append(_entry(entry))
+    if read.stopped_at is not None and len(data) < limit:
+        more, last = True, read.stopped_at
     after = _after(last, running) if more and last is not None else None
     return Response(200, {"data": data, "next_cursor": after})
 
 
 class _Counted:
-    """Counts what was read."""
+    """Event rows, at most MAX_READ of them. `stopped_at`: the place of the last one, where there may be more."""
 
     def __init__(self, events: Iterator[Event]) -> None:
-        self._events, self.seen = events, 0
+        self._events = events
+        self.stopped_at: tuple[int, str] | None = None
 
     def __iter__(self) -> Iterator[Event]:
-        for event in self._events:
-            self.seen += 1
+        for seen, event in enumerate(self._events, 1):
             yield event
+            if seen == MAX_READ:
+                self.stopped_at = (event.at.origin_ms, f"e{event.at.key}")
+                return
 
 
 def _standings(gate: Gate | None) -> dict[int, Standing]:
@@ -196,7 +209,7 @@ def _standings(gate: Gate | None) -> dict[int, Standing]:
         for part in unpack(raw).parts:
             if part.source >= 0:
                 held[part.source] = held.get(part.source, ZERO) + part.units
-    return {n: Standing(grant.left, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
+    return {n: Standing(grant.unused, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
 
 
 def _settled(deps: GateDeps, rules: Rules, events: Iterator[Event], gate: Gate | None) -> Iterator[Event]:
@@ -223,14 +236,21 @@ def _holds(gate: Gate | None, name: str, event: Event) -> bool:
 def _continued(sent: str) -> tuple[int, tuple[int, str], dict[str, Decimal]]:
     try:
         at_ms, name, running = json.loads(sent)
-        return int(at_ms), (int(at_ms), str(name)), {str(meter): Decimal(units) for meter, units in running.items()}
+        found = {str(meter): _balance(units) for meter, units in running.items()}
+        return min(max(int(at_ms), 0), LAST_MS), (int(at_ms), str(name)), found
     except (ValueError, ArithmeticError, AttributeError, TypeError):
         raise Invalid("`cursor` is not one that a list returned.", (FieldError("cursor", "cursor"),)) from None
 
 
-def _after(entry: Entry, running: dict[str, Decimal]) -> str:
+def _balance(text: str) -> Decimal:
+    if not _PLAIN.fullmatch(text):
+        raise ValueError(text)
+    return Decimal(text)
+
+
+def _after(place: tuple[int, str], running: dict[str, Decimal]) -> str:
     balances_then = {meter: plain(units) for meter, units in running.items()}
-    return cursor(json.dumps([*entry.place, balances_then], separators=(",", ":")))
+    return cursor(json.dumps([*place, balances_then], separators=(",", ":")))
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

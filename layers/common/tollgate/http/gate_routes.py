@@ -21,7 +21,7 @@ from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.record import Recorded, Reported, record
 from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation, decode, encode
-from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.gate.reserve import Asked, Denied, Granted, denied_by_share, reserve
 from tollgate.gate.shown import with_counters
 from tollgate.http import answers, refusals
 from tollgate.http.idempotency import digest, once
@@ -159,7 +159,7 @@ def _reservation(found: Granted) -> Reservation:
     asked = found.asked
     member = asked.member
     holds = {per: hold.pack() for per, hold in found.holds.items()}
-    return Reservation(asked.account, member, asked.key, holds, found.floor_ms, tuple(found.items))
+    return Reservation(asked.account, member, asked.key, holds, found.floor_ms, tuple(found.items), found.taken)
 
 
 # -- commit, release, extend, get ------------------------------------------------------------------------------------
@@ -249,7 +249,8 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
     key = idempotency_key(request.headers, body.idempotency_key)
     with once(deps.idempotency, reservation.account, "extend", key, raw, now):
         found = extend(deps.gate, reservation, expires_at, weigh)
-    answer: dict[str, Any] = {"id": request.params["id"], "allowed": found.refused is None and not found.frozen}
+    allowed = found.refused is None and found.short is None and not found.frozen
+    answer: dict[str, Any] = {"id": request.params["id"], "allowed": allowed}
     if key is not None and not answer["allowed"]:
         deps.idempotency.forget(reservation.account, "extend", key)  # refusals are not remembered
     measured = reservation.items if weigh is None or not answer["allowed"] else weigh(found.rules)
@@ -259,12 +260,16 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
         "expires_at": rfc3339(found.expires_at),
         "limits": answers.limit_states(found.limits),
     }
+    if found.short is not None:
+        answer["limits"].append(answers.shared_state(found.short.state))
     if not answer["allowed"]:
         answer["denial"] = refusals.denial(_denied(found, reservation), now)
     return Response(200, answer)
 
 
 def _denied(found: Extended, reservation: Reservation) -> Denied:
+    if found.short is not None:
+        return denied_by_share(found.rules, found.short)
     refusal, frozen = found.refused, found.rules.row.frozen
     if refusal is None:
         requested = sum((item.units for item in reservation.items), ZERO)

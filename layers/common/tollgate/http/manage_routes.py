@@ -10,13 +10,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from tollgate.accounts.identify import identify
+from tollgate.accounts.identify import bring_members, identify
 from tollgate.accounts.key_store import ApiKey, KeyTable
 from tollgate.accounts.rules import NextPlan, Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
-from tollgate.http import answers, controls_routes, credit_routes, pages, plans_routes, usage_routes
+from tollgate.http import (
+    answers,
+    controls_routes,
+    credit_routes,
+    level_routes,
+    member_routes,
+    pages,
+    plans_routes,
+    usage_routes,
+)
 from tollgate.http.account_requests import AccountIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.controls_routes import controls_answer, who
 from tollgate.http.history import newest
@@ -26,6 +35,7 @@ from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms,
 from tollgate.http.routing import Request, Response, Route, json_body
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.markers import LAST_MS
+from tollgate.usage.member_store import MemberTable
 from tollgate.usage.outcome import Event
 from tollgate.usage.store import EventTable, sort_key
 
@@ -33,6 +43,8 @@ MAX_READ = 2000
 """Rows looked at for one page of events: a filter that matches little answers a short page and a cursor."""
 
 
+MOST_MEMBERS = 25
+"""Members whose gates follow before an identify answers; the others' do when they are asked for, or swept."""
 _KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 
 
@@ -56,6 +68,7 @@ class ManageApiDeps:
     openapi: Callable[[], str]
     customer_mapped: Callable[[Rules], None]
     """Called after an account got a Stripe customer: batches that waited for one go on."""
+    members: MemberTable
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------
@@ -118,6 +131,8 @@ def post_identify(deps: ManageApiDeps, request: Request) -> Response:
     body = parse(IdentifyIn, raw)
     with _once(deps, request, account, "identify", body, raw):
         rules = identify(deps.accounts, account, body.into, who(deps, request))
+        members, _ = deps.members.page(account, MOST_MEMBERS, None)
+        bring_members(deps.accounts, rules, [row.member for row in members])
     return Response(200, _account(deps, rules))
 
 
@@ -310,6 +325,8 @@ ROUTES = (
     Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
     *controls_routes.ROUTES,
     *credit_routes.ROUTES,
+    *level_routes.ROUTES,
+    *member_routes.ROUTES,
     *plans_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),

@@ -100,6 +100,7 @@ def _operation(route: Route, described: Operation) -> dict[str, Any]:
     # Any of the scopes opens it: alternatives, as OpenAPI 3.1 writes them.
     found["security"] = [{"bearer": [scope]} for scope in route.scopes]
     parameters = [_path_parameter(route)] if "{id}" in route.path else []
+    parameters += [{"$ref": f"#/components/parameters/{_BELOW[part]}"} for part in route.parts if part in _BELOW]
     parameters += [{"$ref": f"#/components/parameters/{name}"} for name in described.query]
     if route.method != "GET":
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
@@ -115,6 +116,10 @@ def _operation(route: Route, described: Operation) -> dict[str, Any]:
         found["requestBody"] = {"required": described.body_required, "content": {"application/json": content}}
     found["responses"] = _responses(route, described)
     return found
+
+
+_BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId"}
+"""Parameters of paths below an account."""
 
 
 def _path_parameter(route: Route) -> dict[str, Any]:
@@ -233,6 +238,13 @@ def _parameters() -> dict[str, Any]:
             "required": True,
             "schema": {"type": "string", "pattern": "^key_[0-9a-f]{16}$"},
         },
+        "LevelMeter": {
+            "name": "meter",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 64, "description": "One of `kind: level`."},
+        },
+        "MemberId": {"name": "member", "in": "path", "required": True, "schema": an_id},
         "IdempotencyKey": {"name": "Idempotency-Key", "in": "header", "schema": a_key},
         "limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}),
         "cursor": _query("cursor", {"type": "string", "description": "`next_cursor` of the page before."}),

@@ -20,7 +20,9 @@ from tollgate.errors import (
     IdempotencyKeyRequired,
     IdempotencyMismatch,
     Invalid,
+    LevelMeter,
     MemberRequired,
+    NoLevelMeter,
     NotFound,
     QuantityTooLarge,
     ReservationTooLarge,
@@ -37,6 +39,7 @@ from tollgate.errors import (
 from tollgate.http import schemas
 from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.credit_requests import CreditsIn
+from tollgate.http.level_routes import LevelIn
 from tollgate.http.manage_routes import KeyAlreadyMade
 from tollgate.http.requests import CommitIn, ExtendIn, ReleaseIn, ReservationIn, UsageIn
 from tollgate.windows import UnknownTimezone
@@ -76,7 +79,7 @@ _SAME_ID = {"id": "$request.path.id"}
 _BAD_FIELD = Invalid("`id`: an id is 1 to 64 characters.", (FieldError("id", "id"),))
 _OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
-_RESERVING = (UnknownMeter("ai_credit"), MemberRequired("jobs"), QuantityTooLarge())
+_RESERVING = (UnknownMeter("ai_credit"), LevelMeter("storage"), MemberRequired("jobs"), QuantityTooLarge())
 
 OPERATIONS: Mapping[str, Operation] = {
     "createReservation": Operation(
@@ -132,7 +135,13 @@ OPERATIONS: Mapping[str, Operation] = {
             "served from the app's own cache": {"cached": True},
         },
         answers={200: ((schemas.Commit,), "Recorded, now or before.")},
-        problems=(UnknownReservation(), IdempotencyMismatch(), UnknownMeter("ai_credit"), QuantityTooLarge()),
+        problems=(
+            UnknownReservation(),
+            IdempotencyMismatch(),
+            UnknownMeter("ai_credit"),
+            LevelMeter("storage"),
+            QuantityTooLarge(),
+        ),
         links=(Link("getReservation", _SAME_ID),),
     ),
     "releaseReservation": Operation(
@@ -158,6 +167,7 @@ OPERATIONS: Mapping[str, Operation] = {
             AlreadyCommitted(),
             AlreadyReleased(),
             UnknownMeter("ai_credit"),
+            LevelMeter("storage"),
             QuantityTooLarge(),
         ),
         links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
@@ -379,6 +389,48 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.Ledger,), "A page, with the balance after each entry.")},
         query=("meter", "limit", "cursor"),
         problems=(UnknownAccount("alice"), _BAD_QUERY),
+    ),
+    "putLevel": Operation(
+        tag="Usage",
+        summary="Set what a level meter stands at: gigabytes stored, seats",
+        description=(
+            "Absolute, never an increment. Raising it past a limit is refused (200, `allowed: false`), lowering it "
+            "never is. Of two calls at once the later stands. The same Idempotency-Key sets it once."
+        ),
+        body=LevelIn,
+        examples={"gigabytes": {"level": "12.5"}, "seats": {"level": 7, "idempotency_key": "seats-2026-11-21"}},
+        answers={200: ((schemas.LevelChanged, schemas.LevelDenied), "Set, or refused with the one reason.")},
+        problems=(
+            UnknownAccount("alice"),
+            IdempotencyMismatch(),
+            _BAD_FIELD,
+            UnknownMeter("storag"),
+            NoLevelMeter("ai_credits"),
+            QuantityTooLarge("level"),
+        ),
+    ),
+    "getLevel": Operation(
+        tag="Usage",
+        summary="What a level meter stands at",
+        answers={200: ((schemas.Level,), "The level now.")},
+        problems=(UnknownAccount("alice"), _BAD_FIELD, UnknownMeter("storag"), NoLevelMeter("ai_credits")),
+    ),
+    "listMembers": Operation(
+        tag="Accounts",
+        summary="The members of an account, newest first, with what each has used in this billing period",
+        description="Everyone who has used something while the plan had limits for members.",
+        answers={200: ((schemas.MemberList,), "A page; removed members are included.")},
+        query=("limit", "cursor"),
+        problems=(UnknownAccount("alice"), _BAD_QUERY),
+    ),
+    "removeMember": Operation(
+        tag="Accounts",
+        summary="Mark a member as removed",
+        description=(
+            "Changes no counter: the account's totals stay, and a member that comes back finds its own as it left them."
+        ),
+        answers={200: ((schemas.MemberRemoved,), "Removed, now or before.")},
+        problems=(UnknownAccount("alice"), _BAD_FIELD, NotFound("No such member; GET …/members lists them.")),
     ),
     "listEvents": Operation(
         tag="Usage",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from tollgate.accounts.rules import NO_SLOT
+from tollgate.gate.limits import SharedState
 from tollgate.gate.reserve import Denied
-from tollgate.http.answers import limit_states, time_or_null
-from tollgate.quantities import plain
+from tollgate.http.answers import limit_states, shared_state, time_or_null
+from tollgate.quantities import ZERO, plain
 from tollgate.usage.outcome import MEMBER
 
 
 def denied(found: Denied, now: int) -> dict[str, Any]:
     """A refusal is an answer, not an error: 200 with the one reason (HTTP clients retry 429 by themselves)."""
-    return {"allowed": False, "denial": denial(found, now), "limits": limit_states(found.limits)}
+    limits = limit_states(found.limits) + [shared_state(state) for state in found.shared]
+    return {"allowed": False, "denial": denial(found, now), "limits": limits}
 
 
 def denial(found: Denied, now: int) -> dict[str, Any]:
@@ -35,6 +38,8 @@ def _limit(found: Denied) -> str | None:
     """The limit's id; money promises have the names of their codes, a member's the id of its limit."""
     if found.state is not None:
         return found.state.ruled.limit.id
+    if found.shared_limit is not None:
+        return found.shared_limit.limit.id
     if found.short is None or found.code not in ("spend_cap", "hard_limit"):
         return None
     if found.per == MEMBER:
@@ -57,6 +62,8 @@ def _resolve(found: Denied) -> str:
         return "wait"
     if found.code == "credits_exhausted":
         return "buy_credits"
+    if found.shared_limit is not None and found.resets_at is not None:
+        return "wait" if found.requested <= found.shared_limit.limit.max else "upgrade"
     state, source = found.state, _source(found)
     if found.short is not None:
         return {"customer": "raise_limit", "operator": "contact"}.get(source, "upgrade")
@@ -77,9 +84,14 @@ def _message(found: Denied) -> str:
         return "Too many reservations are open; commit or release some."
     if found.short is not None:
         return _money_message(found)
+    if found.shared_limit is not None:
+        return _shared_message(found, found.shared_limit)
     assert found.state is not None
     limit, maximum = found.state.ruled.limit, found.state.ruled.maximum
     assert maximum is not None
+    if found.state.ruled.counter.slot == NO_SLOT:
+        name = found.rules.meters[limit.meters[0]].name
+        return f"{name}: {plain(found.requested)} is more than the {plain(maximum)} allowed."
     if limit.concurrent is not None:
         return f"{plain(maximum)} reservations are open, which is the most allowed at once."
     used = plain(maximum - found.remaining)
@@ -96,6 +108,17 @@ _WINDOWS = {
     "month": " this month",
     "period": " this billing period",
 }
+
+
+def _shared_message(found: Denied, state: SharedState) -> str:
+    limit = state.limit
+    who = f"All accounts on {found.rules.plan.name} together"
+    if limit.dimension is not None:
+        who = f"All requests with this {limit.dimension} together"
+    used = plain(max(limit.max - found.remaining, ZERO))
+    unit = ", ".join(found.rules.meters[meter].name for meter in limit.meters)
+    window = _WINDOWS.get(limit.window.name, "")
+    return f"{who} have used {used} out of {plain(limit.max)} {unit}{window}; this needs {plain(found.requested)} more."
 
 
 def _money_message(found: Denied) -> str:

@@ -191,6 +191,14 @@ _AMOUNT_SCHEMA = {
     "description": _DECIMAL_TEXT + " Not negative.",
     "examples": ["0.0021"],
 }
+_SIGNED_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^(?=.*[1-9])-?[0-9]{1,15}(\.[0-9]{1,12})?$"},
+        {"type": "number", "exclusiveMinimum": -(10**MAX_WHOLE_DIGITS), "exclusiveMaximum": 10**MAX_WHOLE_DIGITS},
+    ],
+    "description": _DECIMAL_TEXT + " Not zero.",
+    "examples": ["500", "-500"],
+}
 _MOMENT_SCHEMA = {
     "type": "string",
     "format": "date-time",
@@ -220,8 +228,7 @@ Id = Annotated[str, Field(strict=True), AfterValidator(_id), WithJsonSchema(_ID_
 MeterId = Annotated[str, Field(strict=True, min_length=1, max_length=64, examples=["ai_credits"])]
 Quantity = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_positive), WithJsonSchema(_QUANTITY_SCHEMA)]
 Amount = Annotated[Decimal, PlainValidator(_decimal), AfterValidator(_not_negative), WithJsonSchema(_AMOUNT_SCHEMA)]
-Signed = Annotated[Decimal, PlainValidator(_decimal), WithJsonSchema({"type": ["string", "number"]})]
-"""A decimal of either sign."""
+Signed = Annotated[Decimal, PlainValidator(_decimal), WithJsonSchema(_SIGNED_SCHEMA)]
 Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_MOMENT_SCHEMA)]
 Ttl = Annotated[int, PlainValidator(_seconds), WithJsonSchema(_TTL_SCHEMA)]
 Dimensions = Annotated[

@@ -62,8 +62,11 @@ class LimitState(Answer):
 
     id: str
     source: Literal["plan", "customer", "operator", "credits", "breaker"]
-    per: Literal["account", "member"]
+    per: Annotated[str, Field(pattern=r"^(account|member|plan|dimension:.+)$", examples=["account"])]
     member: str | None = None
+    value: Annotated[
+        str | None, Field(description="Of the dimension, with `dimension:<name>`; empty: the request does not name it.")
+    ] = None
     meters: list[str]
     where: Annotated[
         dict[str, str | list[str]] | None,
@@ -77,6 +80,10 @@ class LimitState(Answer):
     held: Decimal
     remaining: Decimal | None
     over: bool
+    approximate: Annotated[
+        Literal[True] | None,
+        Field(description="Of a limit that accounts share: made from a part of its counters. `used` has what is held."),
+    ] = None
 
 
 class Denial(Answer):
@@ -317,6 +324,8 @@ class Period(Answer):
 
 
 class MeterUsage(Answer):
+    """`used` in the billing period; of a level meter what it stands at."""
+
     id: str
     used: Decimal
     included: Decimal | None
@@ -329,6 +338,7 @@ class Spend(Answer):
     """Money of the billing period, in the plan's currency. `held` is what open reservations may add to `usage`."""
 
     usage: Decimal
+    levels: Annotated[Decimal, Field(description="What levels come to as they stand; no promise is about them.")]
     held: Decimal
     base_fee: Decimal
     total: Decimal
@@ -420,6 +430,61 @@ class Usage(Answer):
     frozen: Frozen | None
 
 
+class Level(Answer):
+    """What a level meter stands at. `change` numbers its changes from 1; 0: it was never set, and is 0."""
+
+    account: str
+    meter: str
+    level: Decimal
+    max: Annotated[Decimal | None, Field(description="The lowest of its limits; null: unlimited.")]
+    updated_at: Time | None
+    change: Annotated[int, Field(ge=0)]
+    limits: list[LimitState]
+
+
+class LevelChanged(Level):
+    """The level as this call left it; called again, the same answer."""
+
+    allowed: Literal[True]
+    current_level: Annotated[Decimal, Field(description="What stands now: another one where a change came later.")]
+    event_id: str
+
+
+class LevelDenied(Level):
+    """Not raised: what stood before stands."""
+
+    allowed: Literal[False]
+    denial: Denial
+
+
+class MemberUnits(Answer):
+    """Units of one meter in this billing period. null: the plan began to count them in it, and the member has not
+    called since."""
+
+    id: str
+    used: Decimal | None
+    held: Decimal | None
+
+
+class Member(Answer):
+    """`removed_at` is null again once a removed member has used something."""
+
+    id: str
+    since: Time
+    removed_at: Time | None
+    meters: list[MemberUnits]
+
+
+class MemberList(Answer):
+    data: list[Member]
+    next_cursor: Cursor
+
+
+class MemberRemoved(Answer):
+    id: str
+    removed_at: Time
+
+
 class PlanReference(Answer):
     id: str
     version: Annotated[int, Field(ge=0)]
@@ -436,6 +501,10 @@ class Event(Answer):
     quantity: Decimal
     weight: Annotated[Decimal, Field(description="Units for each quantity, by the plan version.")]
     units: Decimal
+    level_change: Annotated[
+        int | None,
+        Field(ge=1, description="Of a level meter: the number of this change; `units` are then what it stands at."),
+    ]
     credit_funded: Decimal
     waived: Decimal
     dimensions: dict[str, str]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Protocol
 
 from tollgate.accounts.rules import Rules
 from tollgate.accounts.service import AccountDeps
+from tollgate.catalog.model import Price, level_meters
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.funding import burn_order
 from tollgate.gate.item import Gate, Money, Paid
+from tollgate.gate.levels import Standing, standing
 from tollgate.gate.limits import states
 from tollgate.gate.money import state_of
-from tollgate.gate.recurring import give_due
+from tollgate.gate.recurring import give_due, seats
 from tollgate.gate.shown import member_states, with_counters
 from tollgate.http import answers
 from tollgate.http.requests import account_id
@@ -21,6 +24,7 @@ from tollgate.projection import MeterState, project
 from tollgate.projection import Money as Rated
 from tollgate.quantities import ZERO, plain
 from tollgate.rating.bill import Used, bill
+from tollgate.rating.charge import included
 from tollgate.usage.grant import FOREVER, grant_id
 from tollgate.usage.outcome import ACCOUNT
 from tollgate.windows import PERIOD, Window, window_at
@@ -46,9 +50,10 @@ def get_usage(deps: UsageDeps, request: Request) -> Response:
     gate = give_due(gate_deps, rules, gate)
     period = window_at(PERIOD, rules.row.calendar, now)
     money = None if rules.terms is None else state_of(rules, rules.terms, ACCOUNT, gate, now).money
+    levels = [standing(rules, gate, meter) for meter in sorted(level_meters(rules.meters)) if rules.covers(meter)]
     used = {meter: _used(rules, meter, gate, period) for meter in rules.meters if rules.period_counter(meter)}
     account_limits = [ruled for ruled in rules.limits if ruled.limit.per == "account"]
-    limits = states(rules, account_limits, gate, None, now)
+    limits = states(rules, account_limits, gate, None, now) + [state for one in levels for state in one.limits]
     if member is not None:
         limits += member_states(gate_deps, rules, member)
     frozen = rules.row.frozen
@@ -58,9 +63,10 @@ def get_usage(deps: UsageDeps, request: Request) -> Response:
             "as_of": rfc3339_ms(now_ms),
             "plan": {"id": rules.plan.id, "version": rules.plan.version, "name": rules.plan.name},
             "period": {"start": rfc3339(period.start), "end": answers.time_or_null(period.end)},
-            "meters": [_meter(rules, meter, units, money) for meter, units in used.items()],
+            "meters": [_meter(rules, meter, units, money) for meter, units in used.items()]
+            + [_level_meter(rules, one) for one in levels],
             "limits": answers.limit_states(limits),
-            "spend": None if money is None else _spend(rules, money, used, gate, period, now),
+            "spend": _spend(rules, money, used, levels, gate, period, now),
             "credits": _credits(rules, gate, now),
             "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
         },
@@ -98,37 +104,73 @@ def _meter(rules: Rules, meter: str, used: Decimal, money: Money | None) -> dict
     }
 
 
+def _level_meter(rules: Rules, level: Standing) -> dict[str, Any]:
+    """A level among the meters: `used` is what it stands at."""
+    price = next((price for price in rules.plan.prices if price.meter == level.meter), None)
+    free = ZERO if price is None else included(price)
+    return {
+        "id": level.meter,
+        "used": plain(level.units),
+        "included": None if price is None or free is None else plain(free),
+        "overage": None if price is None else plain(ZERO if free is None else max(level.units - free, ZERO)),
+        "credit_funded": plain(ZERO),
+        "waived": plain(ZERO),
+    }
+
+
 def _spend(
-    rules: Rules, money: Money, used: dict[str, Decimal], gate: Gate | None, period: Window, now: int
-) -> dict[str, Any]:
-    """Charges so far, as the invoice would round them; `held` is what open reservations may add."""
+    rules: Rules,
+    money: Money | None,
+    used: dict[str, Decimal],
+    levels: list[Standing],
+    gate: Gate | None,
+    period: Window,
+    now: int,
+) -> dict[str, Any] | None:
+    """Charges so far, as the invoice would round them; `held` is what open reservations may add. `levels` is what the
+    levels come to as they stand: no part of `usage`, which the promises are about."""
+    priced = {level.meter: Used(level.units) for level in levels}
+    # What seats bring comes as credits, so that positions are without it already.
+    summed = tuple(_without_seats(price) for price in rules.plan.prices if price.meter not in priced)
+    sums, many = replace(rules.plan, prices=summed), int(seats(rules, gate))
+    of_levels = tuple(price for price in rules.plan.prices if price.meter in priced)
+    if money is None and not of_levels:
+        return None
     plan, terms = rules.plan, rules.terms
-    assert terms is not None
+    standing_charge = bill(replace(plan, prices=of_levels), plan.currency, priced).usage
     states = {}
-    for price in plan.prices:
+    for price in sums.prices:
         paid = _paid(rules, price.meter, money)
         settled = paid.taken - paid.held
         # What was used while the plan had no price for it is not paid for either: only what is may be rated.
         unpaid = max(used.get(price.meter, ZERO) - settled, ZERO)
         credits = _available(gate, rules.row.meters.index(price.meter), now)
         states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits)
-    rated = bill(plan, plan.currency, {meter: state.used for meter, state in states.items()})
-    held = money.spend - terms.spend({slot: paid.taken - paid.held for slot, paid in money.paid.items()})
-    cap = terms.cap
-    overage = not any(funding.stopped_by for funding in terms.fundings.values())
-    promised = Rated(plan, plan.currency, rated.usage, cap=None if cap is None else cap.amount, overage=overage)
+    rated = bill(sums, plan.currency, {meter: state.used for meter, state in states.items()}, many)
+    held, cap, overage = ZERO, None, True
+    if money is not None and terms is not None:
+        held = money.spend - terms.spend({slot: paid.taken - paid.held for slot, paid in money.paid.items()})
+        cap = terms.cap
+        overage = not any(funding.stopped_by for funding in terms.fundings.values())
+    most = None if cap is None else cap.amount
+    promised = Rated(sums, plan.currency, rated.usage, seats=many, cap=most, overage=overage)
     projected = None
     if period.end is not None:
         projected = project((period.start, period.end), now, states, rules.meters, promised, rules.row.created_at)
     return {
         "usage": plain(rated.usage),
+        "levels": plain(standing_charge),
         "held": plain(held),
         "base_fee": plain(plan.base_fee),
-        "total": plain(rated.total),
+        "total": plain(rated.total + standing_charge),
         "cap": None if cap is None else plain(cap.amount),
-        "projected_total": None if projected is None else plain(projected.total),
+        "projected_total": None if projected is None else plain(projected.total + standing_charge),
         "currency": plan.currency,
     }
+
+
+def _without_seats(price: Price) -> Price:
+    return replace(price, included_per_seat=ZERO)
 
 
 def _available(gate: Gate | None, slot: int, now: int) -> Decimal:

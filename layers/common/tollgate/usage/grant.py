@@ -41,10 +41,12 @@ class Pending(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a grant stood on the gate when it was taken off: nothing of it can be used or come back any more."""
+    """How a grant stands on the gate that is over: nothing of it can be used or come back any more."""
 
     left: Decimal
     carried: Decimal
+    at: int = 0
+    """When that was written down, in epoch seconds: it goes off the gate some time later."""
 
 
 @dataclass(frozen=True, slots=True)

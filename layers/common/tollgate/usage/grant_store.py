@@ -7,7 +7,6 @@ the same transaction, so that a source gives once. Numbers are never used again.
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -82,7 +81,11 @@ class GrantTable:
         )
 
     def end(self, row: GrantRow, ended: Ended) -> None:
-        self._update(row, "SET ended = :e", "attribute_exists(pk)", {":e": dynamo.wire(_fields(ended))})
+        values = {":e": dynamo.wire(_fields(ended))}
+        if row.ended is not None:
+            values[":seen"] = dynamo.wire(_fields(row.ended))
+        seen = "attribute_not_exists(ended)" if row.ended is None else "ended = :seen"
+        self._update(row, "SET ended = :e", f"attribute_exists(pk) AND {seen}", values)
 
     def _update(self, row: GrantRow, update: str, condition: str, values: dict[str, dynamo.Attr]) -> bool:
         try:
@@ -164,7 +167,7 @@ def _row_of(raw: dynamo.Item) -> GrantRow:
         every=row.get("every", ""),
         clawbacks=tuple(_clawback_of(one) for one in row["claws"]),
         pending=None if pending is None else Pending(**{**pending, "at_ms": int(pending["at_ms"])}),
-        ended=None if ended is None else Ended(Decimal(ended["left"]), Decimal(ended["carried"])),
+        ended=None if ended is None else Ended(ended["left"], ended["carried"], int(ended["at"])),
     )
 
 

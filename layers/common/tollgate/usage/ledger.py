@@ -13,7 +13,7 @@ from heapq import merge
 from typing import NamedTuple
 
 from tollgate.quantities import ZERO
-from tollgate.usage.grant import GrantRow
+from tollgate.usage.grant import PLAN, GrantRow
 from tollgate.usage.outcome import Event
 
 
@@ -53,10 +53,12 @@ def fixed_entries(rows: Iterable[GrantRow], standings: Mapping[int, Standing], n
     for row in rows:
         name, there = f"g{row.number:08d}", standings.get(row.number)
         given = (row.source, row.source_id, row.reason)
-        found.append(Entry((row.created_ms, f"{name}a"), "grant", row.meter, row.units, row, None, 0, *given))
+        # A plan's grant counts from its window on, whoever asked first: that call's event may be older than the row.
+        begun = min(row.created_ms, row.starts * 1000) if row.source == PLAN else row.created_ms
+        found.append(Entry((begun, f"{name}a"), "grant", row.meter, row.units, row, None, 0, *given))
         carried = there.carried if there is not None else ZERO if row.ended is None else row.ended.carried
         if carried:
-            found.append(Entry((row.created_ms, f"{name}b"), "rollover", row.meter, carried, row))
+            found.append(Entry((begun, f"{name}b"), "rollover", row.meter, carried, row))
         for number, one in enumerate(row.clawbacks):
             if one.taken:
                 told = (one.source, one.source_id, one.reason)

@@ -42,10 +42,13 @@ class UsedItem:
     """Units for each quantity, by the plan version; `units` are 0 all the same where the app's cache answered."""
     credits: tuple[tuple[int, Decimal], ...] = ()
     """What was burned, by grant number; `credit_funded` is the sum."""
+    level: int | None = None
+    """Of a level meter: the number of this change. `units` are then what it stands at, which nothing adds up."""
 
     @property
     def billable(self) -> Decimal:
-        if not self.priced:
+        """What is added to the bill; a level is none of it."""
+        if not self.priced or self.level is not None:
             return ZERO
         return EXACT.subtract(EXACT.subtract(self.units, self.credit_funded), self.waived)
 

@@ -242,6 +242,8 @@ def _item_fields(item: UsedItem) -> dict[str, Any]:
         fields["np"] = True
     if item.weight != ONE:
         fields["w"] = item.weight
+    if item.level is not None:
+        fields["lv"] = item.level
     return fields
 
 
@@ -273,6 +275,7 @@ def event_of(raw: dynamo.Item) -> Event:
                 priced=not one.get("np", False),
                 weight=one.get("w", ONE),
                 credits=tuple((int(number), units) for number, units in one.get("cr", ())),
+                level=int(one["lv"]) if "lv" in one else None,
             )
             for one in row["items"]
         ),
