@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from tests.support.gate import NOON, Client, concurrent, limit, plan, reservation_of, world
 from tests.support.memory import World
 from tests.support.scheduler import EVERYTHING, Actor, Crashed, Dice, Scheduler
-from tollgate.catalog.model import Plan
+from tollgate.catalog.model import GrantRule, Plan, Price
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
 from tollgate.gate.apply_rules import apply_rules
+from tollgate.gate.grants import claw_back, give
 from tollgate.gate.item import CLOSED
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.record import Reported, record
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.gate.sweep import Swept, sweep_gate
 from tollgate.ids import fingerprint, key_hash
+from tollgate.usage.grant import FOREVER, GrantRow, Pending
 from tollgate.windows import PERIOD, WindowKind
 
 GUEST, KNOWN = "anon_1", "user_1"
@@ -563,3 +565,108 @@ def _cut(cut: int, resume: str) -> bool:
     known.check()
     assert counts(known, "own", "ada") == [9, 0]
     return died
+
+
+# -- credits -------------------------------------------------------------------------------------------------------
+
+BOUGHT = Plan(
+    "packs",
+    5,
+    "Packs",
+    prices=(Price("ai_credits", "per_unit", unit_price=Decimal(1)),),
+    overage="off",
+    grants=(GrantRule("ai_credits", Decimal(5), "month", Decimal(50)),),
+)
+
+
+def buy(of: World, account: str, units: int, source_id: str) -> GrantRow:
+    made = GrantRow(account, 0, "ai_credits", Decimal(units), "stripe", source_id, 50, 0, FOREVER, of.now_ms)
+    deps = of.deps()
+    rules = deps.rules.fresh(account)
+    return give(deps, rules, replace(made, account=rules.account))[0]
+
+
+def left(of: World) -> Decimal:
+    gate = of.gates[KNOWN]
+    return sum((grant.left for grant in gate.grants.values() if grant.ends > of.now_ms // 1000), Decimal(0))
+
+
+@pytest.mark.parametrize("stale", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+def test_credits_of_an_open_reservation_return_to_what_came_along(stale: bool, early: bool) -> None:
+    """`early`: the row is put, in the guest's own numbers, and its writer dies before it settles."""
+    of = world(BOUGHT)
+    guest, known = pair(of)
+    buy(of, KNOWN, 10, "known")
+    known.commit(known.granted(1))
+    buy(of, GUEST, 20, "guest")
+    guest.commit(guest.granted(7))  # what the plan gave, and 2 that were bought
+    held = guest.granted(6)
+    if early:
+        _dies_after_its_row(of, held, 4)
+    identify(of)
+    assert left(of) == 10 + 4 + 12
+    client = guest if stale else Client(of, GUEST)
+    done = client.commit(held, 4)
+    assert done.duplicate == early
+    assert left(of) == 10 + 4 + 14
+    came = next(row for row in of.grants[KNOWN] if row.source == "identify")
+    bought = next(row for row in of.grants[GUEST] if row.source == "stripe")
+    assert came.source_id == f"{GUEST}:{bought.number}"
+    # Whoever knows that the id is another name by now writes the known account's number, others the guest's.
+    assert done.event.joined == (not stale and not early)
+    numbers = {number for item in done.event.items for number, _ in item.credits}
+    assert numbers == {came.number if done.event.joined else bought.number}
+    client.commit(client.granted(10))
+    known.check()
+    for account in (GUEST, KNOWN):
+        assert buy(of, account, 20, "guest").units == 20  # given once, under whatever id it is sent again
+    assert left(of) == 18
+
+
+def _dies_after_its_row(of: World, held: Granted, units: int) -> None:
+    def step(name: str) -> None:
+        if name == "gate.write":
+            raise Crashed
+
+    of.step = step
+    with pytest.raises(Crashed):
+        Client(of, GUEST).commit(held, units)
+    of.step = lambda name: None
+    assert any(event.units == units for event in of.events(GUEST))
+
+
+@pytest.mark.parametrize("when", ["before", "row only", "after"])
+def test_what_was_bought_can_be_taken_back_under_either_id(when: str) -> None:
+    of = world(BOUGHT)
+    guest, known = pair(of)
+    known.granted(1)
+    if when == "row only":  # a crash kept it from the gate
+        row = GrantRow(GUEST, 0, "ai_credits", Decimal(20), "stripe", "pi", 50, 0, FOREVER, of.now_ms)
+        of.deps().grants.open(row)
+    else:
+        buy(of, GUEST, 20, "pi")
+        guest.commit(guest.granted(8))
+    wanted = Pending("stripe", "re", Decimal(30), Decimal(0), of.now_ms)
+    deps = of.deps()
+    if when == "before":
+        claw_back(deps, deps.rules.fresh(GUEST), "ai_credits", ("stripe", "pi"), wanted)
+    identify(of)
+    for account in (GUEST, KNOWN):
+        row, done = claw_back(deps, deps.rules.fresh(account), "ai_credits", ("stripe", "pi"), wanted)
+        assert done.taken == (20 if when == "row only" else 17)
+    known.check()
+
+
+def test_what_a_plan_gives_in_a_window_it_gives_once() -> None:
+    for asked_before in (True, False):
+        of = world(BOUGHT)
+        guest, known = pair(of)
+        guest.commit(guest.granted(2))
+        if asked_before:
+            known.commit(known.granted(1))
+        identify(of)
+        assert left(of) == (4 if asked_before else 3)
+        assert isinstance(guest.reserve(5), Denied)
+        known.commit(known.granted(1))
+        known.check()
