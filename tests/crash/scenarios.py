@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from typing import Any, Final
@@ -315,6 +316,7 @@ def witness(label: str, account: str, ok: str, check: Callable[[Any], None] | No
     )
 
 
+ESTIMATED: Final = {"account": PRO, "meter": CREDITS, "quantity": "3"}
 ACCOUNTS: Final = [
     Scenario("create an account", [put("p", NEW, plan="pro", customer=True, name="New"), reserve("r", NEW, "1")]),
     Scenario(
@@ -380,6 +382,7 @@ ACCOUNTS: Final = [
         "what only reads",
         [
             Call("got", "gate", lambda world: http("GET", f"/v1/reservations/{world.memory['r']['id']}")),
+            Call("estimate", "gate", lambda world: http("POST", "/v1/estimates", ESTIMATED)),
             manage("account", "GET", f"/v1/accounts/{PRO}"),
             manage("accounts", "GET", "/v1/accounts"),
             manage("usage", "GET", f"/v1/accounts/{PRO}/usage"),
@@ -554,4 +557,86 @@ SEAL_AND_FLUSH: Final = [
     ),
 ]
 
-SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH]
+PURSE: Final = put("plan", NEW, plan="purse", customer=True)
+PREPAID: Final = put("plan", NEW, plan="prepaid")
+DEAR: Final = {"plan": "dear", "when": "now"}
+
+
+def credits(label: str, units: str, source: str, *, refund_of: str | None = None, ends: int | None = None) -> Call:
+    body: dict[str, Any] = {"meter": CREDITS, "units": units, "source": "shop", "source_id": source}
+    if refund_of is not None:
+        body["refund_of"] = refund_of
+    if ends is not None:
+        body["expires_at"] = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    ok = "201" if refund_of is None else "200"
+    return manage(label, "POST", f"/v1/accounts/{NEW}/credits", body, key=f"key-of-{label}", ok=ok, again="200")
+
+
+MONEY: Final = [
+    Scenario(
+        "reserve and commit across a tier's edge",
+        [reserve("r", NEW, "7"), on("c", "r", "commit", quantity="6", again="409 already_released")],
+        [PURSE, reserve("first", NEW, "2", commit=True)],
+        used(new="8"),
+    ),
+    Scenario(
+        "a commit above its reservation, past the cap on spend",
+        [on("c", "r", "commit", quantity="20")],
+        [PURSE, credits("g", "3", "pi_1"), reserve("r", NEW, "6")],
+        used(new="20"),
+    ),
+    Scenario(
+        "usage past the cap on spend",
+        [usage("u", *({"id": uuid_key(at), "account": NEW, "quantity": n} for at, n in ((5, "30"), (6, "1"))))],
+        [PURSE, reserve("open", NEW, "4", ttl_seconds=1400)],
+        used(new="31"),
+    ),
+    Scenario(
+        "credits given, then burned",
+        [
+            credits("g", "7", "pi_1"),
+            reserve("r", NEW, "12", again="200"),
+            on("c", "r", "commit", quantity="9", again="409 already_released"),
+        ],
+        [PURSE],
+        used(new="9"),
+    ),
+    Scenario(
+        "credits taken back",
+        [credits("back", "-9", "re_1", refund_of="pi_1")],
+        [PURSE, credits("g", "9", "pi_1"), reserve("r", NEW, "7", commit=True), reserve("open", NEW, "6")],
+        used(new="7"),
+    ),
+    Scenario(
+        "credits of a plan come due, and what was left rolls over",
+        [reserve("r", NEW, "13"), on("c", "r", "commit", quantity="12", again="409 already_released")],
+        [PREPAID, reserve("first", NEW, "3", commit=True), wait(86_400)],
+        used(new="15"),
+    ),
+    Scenario(
+        "a commit above its reservation burns what came due",
+        [on("c", "r", "commit", quantity="18")],
+        [PREPAID, wait(43_100), reserve("r", NEW, "8"), wait(200)],
+        used(new="18"),
+    ),
+    Scenario(
+        "sweep takes ended credits off the gate",
+        [SWEEP, wait(1300), SWEEP],
+        [
+            PURSE,
+            credits("g", "5", "pi_1", ends=NOON + 600),
+            reserve("r", NEW, "3", commit=True),
+            wait(4_300),
+        ],
+        used(new="3"),
+    ),
+    Scenario(
+        "another plan at once: other prices for what is used and held",
+        [manage("p", "POST", f"/v1/accounts/{NEW}/plan", DEAR), on("c", "r", "commit", again="409 already_released")],
+        [PURSE, reserve("first", NEW, "4", commit=True), reserve("r", NEW, "3")],
+        used(new="7"),
+        replanned=frozenset({NEW}),
+    ),
+]
+
+SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH, *MONEY]

@@ -7,13 +7,14 @@ product's rating, funding or recount: a defect there cannot hide itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 
 from tests.interleave.violation import Violation
 from tests.support.memory import World
+from tests.support.prices import charge
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Rules
-from tollgate.catalog.model import Plan, Price
+from tollgate.catalog.model import Plan
 from tollgate.gate.hold import PAID, WAIVED, Hold, Part, unpack
 from tollgate.gate.item import Gate, Grant, Paid
 from tollgate.usage.outcome import ACCOUNT, Event, UsedItem
@@ -22,31 +23,6 @@ ZERO, CENT = Decimal(0), Decimal("0.01")
 Units = dict[int, Decimal]
 SKEW_S = 5
 """More than any two clocks differ."""
-
-
-def charge(price: Price, units: Decimal) -> Decimal:
-    """The highest that a price has come to on the way to `units`, exactly."""
-    if price.scheme == "per_unit":
-        assert price.unit_price is not None
-        return units * price.unit_price
-    if price.scheme == "package":
-        assert price.package_size is not None
-        assert price.package_price is not None
-        assert price.round == "up"
-        return (units / price.package_size).to_integral_value(ROUND_CEILING) * price.package_price
-    total, low = ZERO, ZERO
-    for tier in price.tiers:
-        high = units if tier.up_to is None else min(units, tier.up_to)
-        if low and units <= low:
-            break
-        if price.scheme == "graduated":
-            total += tier.flat + (high - low) * tier.unit_price
-        else:
-            total = max(total, tier.flat + high * tier.unit_price)
-        if tier.up_to is None:
-            break
-        low = tier.up_to
-    return total
 
 
 def included(plan: Plan, meter: str) -> Decimal:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tests.support.crash_world import SEAL_S, World
+from tests.support.prices import charge
 from tollgate import wiring
 from tollgate.accounts.rules import Rules, windowed_end
 from tollgate.accounts.store import RulesTable
@@ -26,6 +27,7 @@ from tollgate.gate.hold import expiry_of
 from tollgate.gate.item import Gate
 from tollgate.gate.store import gate_of
 from tollgate.ids import key_hash
+from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.outcome import Event
 from tollgate.usage.store import event_of, sort_key
 
@@ -97,6 +99,8 @@ def audit(
         right = totals[name] == most if complete else totals[name] <= most
         hold_true(right, "units recorded", name, totals[name], "expected", most, "complete", complete)
     _gates(world, events)
+    _money(world, events, replanned)
+    _credits(world, events)
     _billing(world, events, replanned)
     hold_true(not world.dead_letters, "dead letters", world.dead_letters)
 
@@ -186,6 +190,77 @@ def _window(rules: Rules, slot: int, now: int) -> tuple[int, int | None]:
     return window.start, window.end
 
 
+# --- money and credits ------------------------------------------------------------------------------------------------
+
+
+def _money(world: World, events: Sequence[Event], replanned: Collection[str]) -> None:
+    """Paid positions equal rows, the spend is what they come to, and no period of one plan is billed past its cap."""
+    source = rules_source(world)
+    for gate in gates(world):
+        rules, mine = source.fresh(gate.subject.partition("#")[0]), []
+        if "#" in gate.subject:
+            continue
+        mine = [event for event in events if event.at.account == gate.subject]
+        cap = rules.plan.spend_cap
+        if cap is not None and gate.subject not in replanned:
+            periods: dict[int, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+            for event in mine:
+                for item in event.items:
+                    periods[rules.period_start(event.recorded_s)][item.meter] += item.billable
+            for period, units in periods.items():
+                bill = sum((charge(price, units[price.meter]) for price in rules.plan.prices), ZERO)
+                hold_true(bill <= cap, "billed past the cap", gate.subject, period, bill, cap)
+        if gate.money is None:
+            hold_true(not rules.plan.prices or not mine, "usage without money", gate, mine)
+            continue
+        sums = {slot: [ZERO, ZERO, ZERO] for slot in gate.money.paid}
+        for event in mine:
+            start = rules.period_start(event.recorded_s)
+            hold_true(start <= gate.money.period, "money was not rolled over", gate.subject, event)
+            for item in event.items if start == gate.money.period else ():
+                slot = rules.row.meters.index(item.meter)
+                if slot in sums:
+                    found = (item.billable, item.credit_funded, item.waived)
+                    sums[slot] = [one + more for one, more in zip(sums[slot], found, strict=True)]
+        for slot, paid in gate.money.paid.items():
+            hold_true(not paid.held, "money held in the end", gate.subject, paid)
+            equal = [paid.taken, paid.credited, paid.waived] == sums[slot]
+            hold_true(equal, "money and rows", gate.subject, slot, paid, sums[slot])
+        if gate.rev == rules.rev and rules.plan.prices:
+            spend = sum(
+                (charge(p, gate.money.paid[rules.row.meters.index(p.meter)].taken) for p in rules.plan.prices), ZERO
+            )
+            hold_true(gate.money.spend == spend, "spend and positions", gate.subject, gate.money, spend)
+
+
+def _credits(world: World, events: Sequence[Event]) -> None:
+    """Every unit that was given is left, was burned by a row, taken back, or has ended."""
+    table = GrantTable(os.environ["TOLLGATE_EVENTS_TABLE"])
+    burned: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
+    for event in events:
+        for item in event.items:
+            total = sum((units for _, units in item.credits), ZERO)
+            hold_true(total == item.credit_funded and item.waived >= 0 and item.billable >= 0, "split", event)
+            for number, units in item.credits:
+                burned[event.at.account, number] += units
+    there = {gate.subject: gate.grants for gate in gates(world)}
+    for account in {*there, *(account for account, _ in burned)}:
+        rows = table.rows(account) if "#" not in account else []
+        hold_true(len({(row.source, row.source_id) for row in rows}) == len(rows), "one source gave twice", rows)
+        for row in rows:
+            used, grant = burned.pop((account, row.number), ZERO), there.get(account, {}).get(row.number)
+            if grant is not None:
+                hold_true(grant.left >= 0, "less than nothing is left", grant)
+                sums = row.units + grant.carried, grant.unused + used + grant.clawed
+                hold_true(row.pending is not None or row.clawed == grant.clawed, "taken back", row, grant)
+            elif row.ended is not None:
+                sums = row.units + row.ended.carried, row.ended.left + used + row.clawed
+            else:
+                sums = ZERO, used + row.clawed  # a crash kept it from the gate
+            hold_true(sums[0] == sums[1], "credits do not add up", row, grant, used)
+    hold_true(not burned, "burned credits that were not given", burned)
+
+
 # --- billing ----------------------------------------------------------------------------------------------------------
 
 
@@ -205,7 +280,7 @@ def _billing(world: World, events: Sequence[Event], replanned: Collection[str]) 
             sealed[name] += amount.billable
             if amount.event_name is not None:
                 wanted[name] += amount.billable
-            if window.account not in replanned:
+            if window.account not in replanned and amount.billable:
                 priced = meter in source.fresh(window.account).priced_meters()
                 hold_true(priced == (amount.event_name is not None), "priced and not billed, or the reverse", name)
     hold_true(_some(recorded) == _some(sealed), "rows and sealed windows", recorded, sealed)
