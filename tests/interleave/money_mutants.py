@@ -90,9 +90,10 @@ def split_by_own_hold(patch: Patch) -> None:
     """A commit above its reservation is paid for as the hold said before it grew."""
     original = force.grow
 
-    def grow(deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, raw: bytes, groups: Any) -> Any:
-        found, _, grew = original(deps, rules, per, member, key, raw, groups)
-        return found, raw, grew
+    def grow(
+        deps: GateDeps, rules: Rules, account: str, per: str, member: str | None, key: str, raw: bytes, needed: Any
+    ) -> Any:
+        return original(deps, rules, account, per, member, key, raw, needed)._replace(hold=raw)
 
     patch.setattr(commit, "grow", grow)
 

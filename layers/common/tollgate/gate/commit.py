@@ -321,10 +321,6 @@ class _Commit:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
                 return None
-            ready = gate is not None and gate.rev >= 0 and not steps.behind(self.rules, gate)
-            if per == ACCOUNT and ready and due(self.rules, gate, self.deps.clock() // 1000):
-                give_due(self.deps, self.rules, gate)
-                return None
             needed = event_units(self.rules, event, per)
             if gate is None or gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
@@ -338,6 +334,9 @@ class _Commit:
                 write = plan_end(self.rules, subject, per, name, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
+                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
+                    give_due(self.deps, self.rules, gate)
+                    return None
                 used = meter_units(self.rules.groups(self.items, per))
                 funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
                 if per == ACCOUNT:

@@ -213,12 +213,12 @@ def _extend_one(
             recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
             continue
+        if per == ACCOUNT and lacking and due(rules, gate, now):
+            gate = give_due(deps, rules, gate)
+            continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
             return gate, raw, raw
-        if per == ACCOUNT and due(rules, gate, now):
-            gate = give_due(deps, rules, gate)
-            continue
         if hold.expires_at <= now and not funding.stands(rules, per, gate, hold, now):
             gate = reclaim(deps, rules, gate, (reservation.key,), member)  # a dead hold grants nothing by itself
             continue

@@ -164,14 +164,13 @@ def grow(
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
             continue
-        if per == ACCOUNT and isinstance(seen, Gate) and due(rules, seen, now):
-            seen = give_due(deps, rules, seen)
-            continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
+        if per == ACCOUNT and due(rules, known, now):
+            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject))
+            continue
         grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
         funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
-        unread = per == ACCOUNT and not isinstance(seen, Gate) and bool(due(rules, known, now))
-        if unread or not isinstance(funded, funding.Taking):
+        if not isinstance(funded, funding.Taking):
             seen = deps.gates.read(subject)
             continue
         grown = replace(grown, parts=parts.more_parts(hold.parts, funded.parts) if per == ACCOUNT else ())

@@ -192,9 +192,11 @@ class _Plan:
         return self.credits[move.number].meter == slot
 
     def _credited(self, slot: int, rest: Decimal) -> Decimal:
-        """Burn credits for `rest` units; returns what they do not cover. Only then all grants must be as seen."""
+        """Burn credits for `rest` units; returns what they do not cover. No grant may be overlooked: a newer one may
+        come first, or pay for what they do not cover."""
         if not rest:
             return rest
+        self.known = len(self.credits)
         usable = burn_order(self.credits, slot, self.now)
         for number in usable:
             left = self.credits[number].left
@@ -203,7 +205,6 @@ class _Plan:
                 return ZERO
             self.burns.append(GrantMove(number, -left, exactly=left))
             rest -= left
-        self.known = len(self.credits)
         return rest
 
     def _overage(self, funding: Funding, position: Decimal, rest: Decimal) -> Decimal:
