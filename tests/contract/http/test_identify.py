@@ -47,6 +47,24 @@ def api(surface: Surface) -> Iterator[Surface]:
     surface.manage_deps.accounts.catalog.publish(parse_catalog(CATALOG))
 
 
+@pytest.fixture
+def levels(api: Surface) -> Iterator[Surface]:
+    """A catalogue with a level meter."""
+    catalog = api.manage_deps.accounts.catalog
+    catalog.publish(
+        parse_catalog("""
+currency: usd
+default_plan: free
+meters:
+  storage: {name: Gigabytes stored, unit: gigabyte, kind: level}
+plans:
+  free: {name: Free, limits: [{id: room, meter: storage, max: 5}]}
+""")
+    )
+    yield api
+    catalog.publish(parse_catalog(PLANS))
+
+
 def two(api: Surface, guest: str = "open", known: str = "open") -> tuple[str, str]:
     """The ids of a guest and a known account."""
     number = next(_NUMBERS)
@@ -267,3 +285,17 @@ def test_the_list_of_accounts_knows_one(api: Surface) -> None:
         for one in entry["changes"]
     ]
     assert "aliases" in fields
+
+
+def test_a_level_is_set_on_the_known_account_under_either_id(levels: Surface) -> None:
+    guest, known = two(levels, "free", "free")
+    path = "/v1/accounts/{}/levels/storage"
+    assert levels.call("PUT", path.format(guest), {"level": 3}, headers={"Idempotency-Key": "l1"}).status == 200
+    assert levels.call("PUT", path.format(known), {"level": 4}).status == 200
+    assert identify(levels, guest, known).status == 200
+    for account in (guest, known):
+        assert levels.call("GET", path.format(account)).body["level"] == "4"  # levels do not add up
+    repeated = levels.call("PUT", path.format(guest), {"level": 3}, headers={"Idempotency-Key": "l1"})
+    assert repeated.status == 200
+    assert levels.call("PUT", path.format(guest), {"level": 5}).status == 200
+    assert levels.call("GET", path.format(known)).body["level"] == "5"

@@ -290,7 +290,6 @@ OPERATIONS: Mapping[str, Operation] = {
             TooManyIdentified("alice", 100),
             _BAD_FIELD,
         ),
-        links=(Link("getAccount", _ID), Link("getUsage", _ID), Link("listEvents", _ID)),
     ),
     "unfreezeAccount": Operation(
         tag="Accounts",
