@@ -31,7 +31,8 @@ def release(rules: Rules) -> None:
     if customer is None:
         return
     try:
-        release_account(batches, queue, rules.account, customer, system_clock() // 1000)
+        for account in rules.homes:
+            release_account(batches, queue, account, customer, system_clock() // 1000)
     except QueueRefused as refused:
         logger.warning("batches wait for seal to queue them", extra={"reason": str(refused)})
 

@@ -372,6 +372,22 @@ ACCOUNTS: Final = [
         [manage("frozen", "POST", f"/v1/accounts/{PRO}/freeze", {"reason": "unpaid"})],
     ),
     Scenario(
+        "a customer's controls bind the next reservation",
+        [
+            witness("before", PRO, "201", None),
+            manage("l", "PUT", f"/v1/accounts/{PRO}/controls", {"hard_limit": "0.02"}, key="l1"),
+            witness("after", PRO, "200", denied("hard_limit", "hard_limit")),
+        ],
+        [reserve("done", PRO, "2", commit=True, member="m")],
+        used(pro="2"),
+    ),
+    Scenario(
+        "a member is removed",
+        [manage("m", "DELETE", f"/v1/accounts/{PRO}/members/m")],
+        [MEMBER, on("c", "r", "commit")],
+        used(pro="5"),
+    ),
+    Scenario(
         "a commit on an account that was frozen meanwhile",
         [on("c", "r", "commit")],
         [MEMBER, manage("f", "POST", f"/v1/accounts/{PRO}/freeze", {"reason": "unpaid"})],
@@ -387,6 +403,10 @@ ACCOUNTS: Final = [
             manage("accounts", "GET", "/v1/accounts"),
             manage("usage", "GET", f"/v1/accounts/{PRO}/usage"),
             manage("events", "GET", f"/v1/accounts/{PRO}/events"),
+            manage("controls", "GET", f"/v1/accounts/{PRO}/controls"),
+            manage("audit", "GET", f"/v1/accounts/{PRO}/audit"),
+            manage("ledger", "GET", f"/v1/accounts/{PRO}/ledger"),
+            manage("members", "GET", f"/v1/accounts/{PRO}/members"),
             manage("keys", "GET", "/v1/keys"),
         ],
         [MEMBER, on("c", "r", "commit")],

@@ -27,6 +27,14 @@ def test_cut_at_every_call(suite: Suite, scenario: Scenario) -> None:
     assert suite.cut_in(scenario) == wanted, "a recorded call was not cut"
 
 
+CUT_ELSEWHERE = {
+    "putLevel": "tests/unit/gate/test_level_races.py",
+    "getLevel": "tests/unit/gate/test_level_races.py",
+    "identifyAccount": "tests/unit/gate/test_identify.py",
+}
+"""Routes whose writes are cut one by one in memory: what they write is not in this suite's catalogue or audit."""
+
+
 def test_every_handler_and_route_is_in_a_scenario(suite: Suite) -> None:
     handlers = set[str]().union(*(scenario.handlers for scenario in SCENARIOS))
     assert handlers == {"gate", "manage", "seal", "flush", "sweep"}
@@ -34,7 +42,7 @@ def test_every_handler_and_route_is_in_a_scenario(suite: Suite) -> None:
         router = Router(routes)
         met = {name for scenario in SCENARIOS for name in _routes(suite.world, router, scenario, function)}
         unmet = {route.name for route in routes if route.scopes} - met
-        assert not unmet, f"no scenario cuts {unmet}"
+        assert unmet <= CUT_ELSEWHERE.keys(), f"no scenario cuts {unmet}"
 
 
 def _routes(world: World, router: Router, scenario: Scenario, function: str) -> set[str]:

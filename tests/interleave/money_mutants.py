@@ -90,8 +90,8 @@ def split_by_own_hold(patch: Patch) -> None:
     """A commit above its reservation is paid for as the hold said before it grew."""
     original = force.grow
 
-    def grow(deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, raw: bytes, groups: Any) -> Any:
-        return original(deps, rules, per, member, key, raw, groups)._replace(hold=raw)
+    def grow(*args: Any) -> force.Grown:
+        return original(*args)._replace(hold=args[6])
 
     patch.setattr(commit, "grow", grow)
 

@@ -63,6 +63,9 @@ class CachedRules:
         self._cache[account] = (self._world.now_ms + self._skew_ms, rules)
         return rules
 
+    def stored(self, account: str) -> AccountRow:
+        return self._world.row(account)
+
 
 class CountingOutcomes(MemoryOutcomes):
     """Counts which row of the outcome table each call is."""

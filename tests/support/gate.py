@@ -12,10 +12,11 @@ from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import Extended, extend
 from tollgate.gate.hold import incarnation_of
 from tollgate.gate.ports import GateDeps
-from tollgate.gate.recount import true_counts
+from tollgate.gate.recount import recount, true_counts
 from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation, decode, encode
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.gate.steps import behind
 from tollgate.ids import fingerprint, key_hash
 from tollgate.windows import DAY, WindowKind
 
@@ -149,11 +150,17 @@ def assert_consistent(of: World, account: str) -> None:
     rules = of.rules(account)
     step, of.step = of.step, lambda name: None
     try:
-        for subject, gate in of.gates.items():
+        for subject, gate in list(of.gates.items()):
             owner, _, member = subject.partition("#")
             if owner != account:
                 continue
             assert gate.rev > 0, "a gate was left frozen"
+            if gate.closed:
+                continue
+            if behind(rules, gate):
+                assert gate.rev < rules.rev, "a gate that is behind was brought to rules that know what it lacks"
+                recount(of.deps(), rules, subject, member or None, {})
+                gate = of.gates[subject]
             per = "member" if member else "account"
             truth = true_counts(of.deps(), rules, gate, per, member or None, of.now_ms // 1000)
             for slot, count in gate.counts.items():

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from tollgate.accounts.identify import joined
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
 from tollgate.catalog.model import Meter, Plan
-from tollgate.gate.apply import applied, recounted
+from tollgate.gate.apply import applied, closed, recounted
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.shares import Known
@@ -90,6 +91,16 @@ class World:
             self.rows[account] = with_plan(empty, self.plan, self.meters, 0)
         return self.rows[account]
 
+    def known(self, account: str) -> AccountRow:
+        """The row that binds an id: of the account that it became, where it became another one."""
+        row = self.row(account)
+        return row if row.merged_into is None else self.row(row.merged_into)
+
+    def identify(self, account: str, into: str) -> None:
+        """The transaction of the accounts service."""
+        became, grown = joined(self.row(account), self.row(into))
+        self.rows[account], self.rows[into] = became, grown
+
     def move_to(self, account: str, plan: Plan) -> None:
         """A change of plan as the accounts service writes it: the rules row with the next revision."""
         self.plans[plan.version] = plan
@@ -97,13 +108,14 @@ class World:
         self.rows[account] = replace(with_plan(row, plan, self.meters, self.now_ms // 1000), rev=row.rev + 1)
 
     def rules(self, account: str) -> Rules:
-        row = self.row(account)
+        row = self.known(account)
         found = self.compiled.get(id(row))
         if found is None or found[0] is not row:
             found = self.compiled[id(row)] = (row, compile_rules(row, self.plans[row.plan_version], self.meters))
         return found[1]
 
     def events(self, account: str) -> list[Event]:
+        """Events that stand under one id."""
         return [row for (owner, _, _), row in self.outcomes.items() if owner == account and isinstance(row, Event)]
 
 
@@ -149,6 +161,11 @@ class MemoryGates:
             return False
         self._world.gates[write.subject] = after
         return True
+
+    def close(self, subject: str) -> Gate:
+        self._world.called("gate.close")
+        self._world.gates[subject] = closed(self._world.gates.get(subject), subject)
+        return self._world.gates[subject]
 
 
 class MemoryShared:
@@ -329,3 +346,7 @@ class MemoryRules:
         self._world.called("rules.fresh")
         self._cache[account] = self._world.rules(account)
         return self._cache[account]
+
+    def stored(self, account: str) -> AccountRow:
+        self._world.called("rules.stored")
+        return self._world.row(account)

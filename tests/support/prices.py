@@ -1,4 +1,5 @@
-"""What units cost, in the few schemes that tests use: apart from the product's rating, so that neither hides the other."""
+"""What units cost, in the few schemes that tests use: apart from the product's rating, so that neither hides a mistake
+of the other."""
 
 from __future__ import annotations
 

@@ -124,6 +124,37 @@ class CurrencyMismatch(Conflict):
         )
 
 
+class AlreadyIdentified(Conflict):
+    code = "already_identified"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"`{account}` became another account, or others became it: it cannot become this one.")
+
+
+class AccountBilled(Conflict):
+    code = "account_billed"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(
+            f"`{account}` has a Stripe customer, or usage that its plan has a price for: it pays for itself and cannot "
+            "become another account."
+        )
+
+
+class AccountFrozen(Conflict):
+    code = "account_frozen"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"`{account}` is frozen; unfreeze it before it becomes another account.")
+
+
+class TooManyIdentified(Conflict):
+    code = "too_many_identified"
+
+    def __init__(self, account: str, most: int) -> None:
+        super().__init__(f"{most} accounts became `{account}`, the most there can be; begin another account.")
+
+
 class TooManyGrants(Conflict):
     code = "too_many_grants"
 

@@ -17,7 +17,7 @@ from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
 from tollgate.gate.ports import GateDeps, SharedStore
-from tollgate.gate.store import GateTable, transact_part
+from tollgate.gate.store import GateTable, closing_part, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.marker_store import MarkerTable
@@ -84,6 +84,8 @@ def shared_store(table: str) -> Callable[[], SharedStore]:
 
 
 def account_deps(env: Mapping[str, str]) -> AccountDeps:
-    accounts, catalog = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]), catalog_table(env)
+    gates = env["TOLLGATE_GATES_TABLE"]
+    accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"], lambda gate: closing_part(gates, gate))
+    catalog = catalog_table(env)
     rules = RulesTable(accounts, catalog, system_clock)
     return AccountDeps(accounts, catalog, rules, gate_deps(env, rules))

@@ -25,6 +25,7 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "putAccount": ("PUT", "/v1/accounts/bad", {"name": "Bad"}),
     "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),
     "unfreezeAccount": ("POST", "/v1/accounts/bad/unfreeze", {}),
+    "identifyAccount": ("POST", "/v1/accounts/bad-guest/identify", {"into": "bad"}),
     "changePlan": ("POST", "/v1/accounts/bad/plan", {"plan": "seats"}),
     "putControls": ("PUT", "/v1/accounts/bad/controls", {"soft_limit": "5", "block_overage": True}),
     "createKey": ("POST", "/v1/keys", {"name": "k", "scopes": ["read"]}),

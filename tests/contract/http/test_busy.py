@@ -60,6 +60,8 @@ def test_throttled_writes(surface: Surface, opened: str, operation: str) -> None
         surface.call("POST", "/v1/accounts/bad/unfreeze")
     if operation == "extendReservation":
         body = {"ttl_seconds": 86_000}
+    if operation == "identifyAccount":
+        surface.call("PUT", "/v1/accounts/bad-guest", {"plan": "free"})
     headers = {"Idempotency-Key": "throttled"} if operation == "recordUsage" else {}
     before = surface.contents()
     with throttling(WRITES):

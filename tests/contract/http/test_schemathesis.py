@@ -220,6 +220,7 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         answer = stack.api(method, path, **more)
         seen.answers[name, str(answer.status_code)] += 1
 
+    stack.api("PUT", "/v1/accounts/bad-guest", {"plan": "free"})
     for account in ("bad", "directed"):  # a plan without limits for each member, on any of this run's calls
         stack.api("PUT", f"/v1/accounts/{account}", {"plan": "pro"})
     json = {"Content-Type": "application/json"}
@@ -264,11 +265,12 @@ def _other(name: str, body: dict[str, Any]) -> dict[str, Any]:
         "putAccount": "name",
         "freezeAccount": "reason",
         "changePlan": "plan",
+        "identifyAccount": "into",
         "putControls": "soft_limit",
         "createKey": "name",
     }.get(name)
     others: dict[str, Any] = {"ttl_seconds": 61, "quantity": "0.5", "name": "Other", "reason": "other", "plan": "free"}
-    others |= {"soft_limit": "6"}
+    others |= {"into": "directed", "soft_limit": "6"}
     if field_name == "events":
         return {"events": [{**body["events"][0], "quantity": 2}]}
     return body if field_name is None else {**body, field_name: others[field_name]}

@@ -80,6 +80,23 @@ def test_the_period_follows_the_accounts_own_calendar(world: World) -> None:
     assert world.batch().period_start == DECEMBER - 5 * 3600 - 1800
 
 
+def test_rows_of_an_account_that_became_another_one_are_billed_where_they_stand(world: World) -> None:
+    world.rules.add("acme", customer="cus_acme", calendar=Calendar.of("Asia/Kolkata"))
+    world.rules.add("guest", FREE, customer=None)
+    world.record(3, account="guest")  # on a plan without a price
+    world.rules.change("guest", merged_into="acme")
+    world.rules.change("acme", merged=("guest",))
+    world.record(4, account="guest")
+    world.record(1)
+    world.now = NOON + SEAL_S + GRACE_S
+    world.seal()
+    found = {batch.account: batch for batch in world.all_batches()}
+    assert {account: batch.units for account, batch in found.items()} == {"acme": 1, "guest": 4}
+    assert {batch.customer for batch in found.values()} == {"cus_acme"}
+    assert found["guest"].period_start == found["acme"].period_start
+    assert world.seal().windows == 0
+
+
 def test_sealed_items_keep_what_recounts_and_people_need(world: World) -> None:
     world.rules.add("acme")
     world.record(10, credit_funded="3", waived="2", origin=NOON - 7_000)

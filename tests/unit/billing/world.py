@@ -152,6 +152,8 @@ class FakeRules:
         if account not in self.rows:
             raise UnknownAccount(account)
         row = self.rows[account]
+        if row.merged_into is not None:
+            row = self.rows[row.merged_into]
         return compile_rules(row, self.plans[row.plan], METERS)
 
     def add(

@@ -344,6 +344,9 @@ def test_an_unknown_account_is_made_only_for_what_fits(made: World) -> None:
         def fresh(self, account: str) -> Any:
             raise AssertionError("refused before anything is made")
 
+        def stored(self, account: str) -> Any:
+            raise AssertionError("refused before anything is made")
+
     with pytest.raises(NoLevelMeter):
         put(replace(made.deps(), rules=Sources()), 1, "a", meter="ai_credits")
     assert asked == ["acme"]

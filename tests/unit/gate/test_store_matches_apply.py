@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import count
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +36,7 @@ from tollgate.gate.item import (
     Recounted,
     Step,
 )
-from tollgate.gate.store import GateTable, transact_part, update_request
+from tollgate.gate.store import GateTable, closing_part, transact_part, update_request
 from tollgate.usage.grant import FOREVER
 from tollgate.usage.outcome import Event, Outcome, OutcomeKey, UsedItem, Void
 from tollgate.usage.store import EventTable
@@ -324,10 +325,47 @@ def test_the_end_of_a_recount_does_what_it_means(data: st.DataObject) -> None:
         other.counts,
         other.holds,
         other.money,
+        data.draw(st.integers(0, 2)),
+        tuple((number + 100, grant) for number, grant in other.grants.items()),
     )
     for _ in range(2):  # sent again it must not apply again
         assert GATES.finish_recount(write) == MemoryGates(made).finish_recount(write)
         assert GATES.read(gate.subject) == made.gates[gate.subject]
+
+
+@QUICK
+@given(data=st.data())
+def test_a_closed_gate_keeps_what_it_had(data: st.DataObject) -> None:
+    gate, made = data.draw(gates()), memory()
+    if data.draw(st.booleans()):
+        stored(gate)
+        made.gates[gate.subject] = gate
+    for _ in range(2):
+        assert GATES.close(gate.subject) == MemoryGates(made).close(gate.subject)
+        assert GATES.read(gate.subject) == made.gates[gate.subject]
+        assert made.gates[gate.subject].closed
+
+
+@QUICK
+@given(data=st.data())
+def test_a_gate_is_closed_with_the_rules_only_while_nothing_is_paid_for(data: st.DataObject) -> None:
+    gate = data.draw(gates())
+    seen = replace(gate, money=data.draw(gates()).money) if data.draw(st.booleans()) else gate
+    stored(gate)
+    money, known = gate.money, seen.money
+    same = (None if money is None else (money.period, set(money.paid))) == (
+        None if known is None else (known.period, set(known.paid))
+    )
+    unpaid = money is None or not any((money.spend, *(paid.taken for paid in money.paid.values())))
+    if not (same and unpaid):
+        with pytest.raises(ClientError, match="TransactionCanceledException"):
+            dynamo.client().transact_write_items(TransactItems=[closing_part("gates", seen)])
+        assert GATES.read(gate.subject) == gate
+        return
+    dynamo.client().transact_write_items(TransactItems=[closing_part("gates", seen)])
+    found = GATES.read(gate.subject)
+    assert found is not None
+    assert found.closed
 
 
 incarnations = st.dictionaries(

@@ -76,11 +76,16 @@ def _frozen(row: AccountRow) -> Any:
     return None if row.frozen is None else {"reason": row.frozen.reason, "since": rfc3339(row.frozen.since)}
 
 
+def _aliases(row: AccountRow) -> Any:
+    return list(row.merged) or None
+
+
 FIELDS: Mapping[str, Callable[[AccountRow], Any]] = {
     "plan": _plan,
     "next_plan": _next_plan,
     "overrides": _overrides,
     "controls": controls,
     "frozen": _frozen,
+    "aliases": _aliases,
 }
 """What is kept account of, in the order of an entry."""

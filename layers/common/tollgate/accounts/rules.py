@@ -114,6 +114,10 @@ class AccountRow:
     subscription_anchor: int | None = None
     """Epoch seconds of the `billing_cycle_anchor` that Stripe told last; None: none yet."""
     controls: Controls = Controls()
+    merged: tuple[str, ...] = ()
+    """Ids of the accounts that became this one, in the order in which they did; only ever appended to."""
+    merged_into: str | None = None
+    """The account that this one became: its id is another name of that one from then on."""
     plan_since: int = 0
     """Epoch second at which the account came to its plan version."""
 
@@ -211,6 +215,22 @@ class Rules:
 
     def priced_meters(self) -> frozenset[str]:
         return frozenset(price.meter for price in self.plan.prices)
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """The ids that rows of this account stand under: its own first, then those of accounts that became it."""
+        return (self.row.account, *self.row.merged)
+
+    def hold_name(self, account: str, key: str) -> str:
+        """What a hold is called in the gates: its key alone, or, where the call came under the id of an account that
+        became this one, with that id's number. So a hold tells where its outcome stands, and the same key under two ids
+        makes two holds."""
+        return key if account == self.row.account else f"{self.row.merged.index(account)}~{key}"
+
+    def home_of(self, name: str) -> tuple[str, str]:
+        """The id and the key that a hold's name was made from."""
+        number, joined, key = name.partition("~")
+        return (self.row.merged[int(number)], key) if joined else (self.row.account, name)
 
     def terms_of(self, per: str) -> Terms | None:
         """What money and credits mean to one kind of gate."""

@@ -8,9 +8,9 @@ Rules row: `pk` account, `sk` `rules`; beside it the audit of its changes (`audi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -37,6 +37,9 @@ from tollgate.errors import Busy, CustomerInUse, UnknownAccount
 from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import Calendar, Segment
 
+if TYPE_CHECKING:
+    from tollgate.gate.item import Gate
+
 LIST = "#accounts"
 """Partition of the list rows: no account can have this id."""
 CACHE_MS = 60_000
@@ -48,8 +51,10 @@ _DUE_TRIES = 20
 class AccountTable:
     """Rules rows and the uniqueness of Stripe customers."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, closing_part: Callable[[Gate], dict[str, Any]] | None = None) -> None:
+        """`closing_part` renders the closing of a gate for a transaction (`gate.store.closing_part`)."""
         self._table = table
+        self._closing_part = closing_part
 
     def read(self, account: str) -> AccountRow | None:
         answer = dynamo.client().get_item(TableName=self._table, Key=_rules_key(account), ConsistentRead=True)
@@ -59,7 +64,7 @@ class AccountTable:
     def create(self, row: AccountRow, entry: Entry | None = None) -> bool:
         """Put a new account, its list row, audit entry and customer row in one transaction; False where it exists.
         Raises CustomerInUse."""
-        listed = {"pk": LIST, "sk": f"{row.created_at * 1000:013d}#{row.account}", "account": row.account}
+        listed = {"pk": LIST, "sk": _listed_at(row), "account": row.account}
         parts = [self._put(row_item(row), "attribute_not_exists(pk)"), self._put(dynamo.item(listed), None)]
         parts += self._entry(row, entry)
         if row.stripe_customer_id is not None:
@@ -78,6 +83,28 @@ class AccountTable:
         if row.stripe_customer_id is not None:
             parts.append(self._customer(row.stripe_customer_id, row.account))
         return self._transact(parts, row.stripe_customer_id)
+
+    def merge(
+        self,
+        became: tuple[AccountRow, AccountRow],
+        into: tuple[AccountRow, AccountRow],
+        entries: Iterable[tuple[AccountRow, Entry | None]],
+        closing: Gate | None = None,
+    ) -> bool:
+        """Replace two rules rows (each before and after), guarded by their revisions, in one transaction, with their
+        audit entries; the account that became the other is listed no more. `closing`: its gate, closed in the same
+        transaction if nothing was paid for on it since. False where another change came first."""
+        parts = []
+        for before, after in (became, into):
+            parts.append(self._put(row_item(after), "rev = :rev", {":rev": dynamo.n(before.rev)}))
+        for row, said in entries:
+            parts += self._entry(row, said)
+        listed = {"pk": dynamo.s(LIST), "sk": dynamo.s(_listed_at(became[0]))}
+        parts.append({"Delete": {"TableName": self._table, "Key": listed}})
+        if closing is not None:
+            assert self._closing_part is not None
+            parts.append(self._closing_part(closing))
+        return self._transact(parts, None)
 
     def page(self, limit: int, before: str | None) -> tuple[list[str], str | None]:
         """Account ids, newest first, below list key `before`; and the key to go on from."""
@@ -144,10 +171,12 @@ class RulesTable:
     def __init__(self, accounts: AccountTable, catalog: CatalogTable, clock: Clock) -> None:
         self._accounts, self._catalog, self._clock = accounts, catalog, clock
         self._cache: dict[str, tuple[int, Rules]] = {}
+        self._became: dict[str, str] = {}
+        """Accounts that became another one; they stay it, so this is never stale."""
 
     def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
-        cached = self._cache.get(account)
-        if cached is not None:
+        cached = self._cache.get(self._became.get(account, account))
+        if cached is not None and account in cached[1].homes:
             now, changes_at = self._clock(), cached[1].row.changes_at
             if 0 <= now - cached[0] < CACHE_MS and (changes_at is None or now < changes_at * 1000):
                 return cached[1]
@@ -159,8 +188,13 @@ class RulesTable:
     def row(self, account: str) -> AccountRow | None:
         """The rules row as it stands now (consistent read). A plan that is due, or an override that has ended, is
         written first, by whoever comes along: one conditional write each, so that it happens once. The row's next
-        revision makes the gate notice. Raises Busy."""
+        revision makes the gate notice. Of an account that became another one: that one's. Raises Busy."""
         row = self._accounts.read(account)
+        if row is not None and row.merged_into is not None:
+            if len(self._became) >= _CACHED_ACCOUNTS:
+                self._became.clear()
+            account = self._became[account] = row.merged_into
+            row = self._accounts.read(account)
         for _ in range(_DUE_TRIES):
             if row is None or row.changes_at is None or row.changes_at * 1000 > self._clock():
                 return row
@@ -177,6 +211,12 @@ class RulesTable:
         before = self._catalog.version(row.plan, row.plan_version)
         version = self._catalog.version(following.plan, following.version)
         return moved_on(in_currency(row, before.plan, version.plan), version.plan, version.meters)
+
+    def stored(self, account: str) -> AccountRow:
+        row = self._accounts.read(account)
+        if row is None:
+            raise UnknownAccount(account)
+        return row
 
     def fresh(self, account: str) -> Rules:
         row = self.row(account)
@@ -212,6 +252,11 @@ class RulesTable:
         return there
 
 
+def _listed_at(row: AccountRow) -> str:
+    """The sort key of its row in the list of accounts."""
+    return f"{row.created_at * 1000:013d}#{row.account}"
+
+
 def new_row(account: str, catalog: CatalogTable, plan: str, now: int) -> AccountRow:
     """A new account's first rules row. Raises UnknownPlan. Its counters are kept from its beginning: `since` is 0."""
     version = catalog.current_version(plan)
@@ -242,6 +287,8 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "anchor": row.subscription_anchor,
             "since": row.plan_since,
             "controls": None if row.controls == Controls() else list(row.controls),
+            "merged": list(row.merged) or None,
+            "into": row.merged_into,
         }
     )
 
@@ -267,6 +314,8 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         subscription_anchor=int(row["anchor"]) if "anchor" in row else None,
         plan_since=int(row.get("since", 0)),
         controls=Controls(*row.get("controls", ())),
+        merged=tuple(row.get("merged", ())),
+        merged_into=row.get("into"),
     )
 
 

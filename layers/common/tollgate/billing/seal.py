@@ -126,7 +126,8 @@ def seal_account(
     carried: Sequence[Carried] = (),
 ) -> None:
     """Seal ended windows of one account, queue their batches, and drop the markers. `carried`: levels that stood when
-    periods began in these windows."""
+    periods began in these windows. The rows of an account that became another one are sealed where they stand, by that
+    one's periods and for its customer."""
     rules = deps.rules.fresh(account)
     claim = os.urandom(_CLAIM_BYTES)
     # The claim comes before the rows are read: a marker that is written again from here on loses it, and stays.
@@ -138,9 +139,9 @@ def seal_account(
         begun = [
             one._replace(level=later(left.get((one.start, one.meter)), one.level) or one.level)
             for one in carried
-            if window.start <= one.start < window.end
+            if window.start <= one.start < window.end and rules.account == account  # else what stands is the other's
         ]
-        frozen = _freeze(deps, grid, rules, window, markers, begun, counts)
+        frozen = _freeze(deps, grid, account, rules, window, markers, begun, counts)
         # A crash here leaves frozen totals without (all) batches: their content is fixed, the next seal puts the rest.
         for item in frozen:
             queue += _put_batches(deps, rules, item, counts)
@@ -178,6 +179,7 @@ def _distinct(windows: dict[GridWindow, list[Marker]]) -> list[Marker]:
 def _freeze(
     deps: SealDeps,
     grid: Grid,
+    account: str,
     rules: Rules,
     window: GridWindow,
     markers: Sequence[Marker],
@@ -194,9 +196,9 @@ def _freeze(
     carried = [one._replace(level=one.level._replace(priced=one.meter in priced)) for one in carried]
     for _ in range(TRIES):
         # First what is frozen, then the rows: every frozen row is then among the rows read.
-        frozen = deps.seals.of_window(rules.account, window.start)
+        frozen = deps.seals.of_window(account, window.start)
         ranges = _range_starts(grid, window, markers, frozen)
-        events = _rows(deps, rules.account, ranges, window.seconds)
+        events = _rows(deps, account, ranges, window.seconds)
         current = totals(events, window.start, window.end, lambda at: _period(rules, at))
         current = standing(current, carried, lambda at: _period(rules, at))
         try:
@@ -204,12 +206,12 @@ def _freeze(
         except Inconsistent as error:
             trouble = error
             continue
-        new = [_sealed(deps, rules, window, total, frozen, ranges) for total in missing]
+        new = [_sealed(deps, account, rules, window, total, frozen, ranges) for total in missing]
         put = [deps.seals.freeze(item) for item in new]
         counts.windows += sum(put)
         if all(put):
             return frozen + new
-    raise trouble or Inconsistent(f"window {window.start} of {rules.account} is being sealed by others all the time")
+    raise trouble or Inconsistent(f"window {window.start} of {account} is being sealed by others all the time")
 
 
 def _range_starts(
@@ -240,6 +242,7 @@ def _period(rules: Rules, at: int) -> tuple[int, int]:
 
 def _sealed(
     deps: SealDeps,
+    account: str,
     rules: Rules,
     window: GridWindow,
     total: PeriodTotal,
@@ -254,7 +257,7 @@ def _sealed(
     }
     supplement = sum(1 for item in frozen if item.total.period_start == total.period_start)
     return SealedWindow(
-        account=rules.account,
+        account=account,
         window_start=window.start,
         seal_seconds=window.seconds,
         supplement=supplement,

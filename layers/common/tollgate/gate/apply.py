@@ -7,9 +7,11 @@ model tests run the real services on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from tollgate.gate.item import (
+    CLOSED,
     Count,
     CounterWrite,
     Gate,
@@ -29,6 +31,7 @@ from tollgate.gate.item import (
 
 def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
     """The gate after `write`, or None where one of its conditions fails."""
+    assert write.rev != CLOSED, "nothing is written to a gate whose account became another one"
     if write.rev is None:
         if gate is not None:
             return None
@@ -64,14 +67,31 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
     levels = gate.levels if write.level is None else _leveled(gate.levels, write.level)
     if grants is None or levels is None:
         return None
-    return Gate(write.subject, write.new_rev, counts, holds, write.freeze or gate.recount, money, grants, levels)
+    recounted = write.freeze or gate.recount
+    return Gate(write.subject, write.new_rev, counts, holds, recounted, money, grants, levels, gate.merged)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
     """The gate after a recount, or None where another recount or change came between."""
     if gate is None or gate.rev != write.frozen_rev or gate.recount != write.nonce:
         return None
-    return Gate(write.subject, write.new_rev, write.counts, write.holds, None, write.money, gate.grants, gate.levels)
+    grants = {**gate.grants, **dict(write.new_grants)}
+    return Gate(
+        write.subject,
+        write.new_rev,
+        write.counts,
+        write.holds,
+        None,
+        write.money,
+        grants,
+        gate.levels,
+        write.merged,
+    )
+
+
+def closed(gate: Gate | None, subject: str) -> Gate:
+    """The gate once its account became another one: as it stood, and never written to again."""
+    return replace(gate or Gate(subject, CLOSED, {}, {}), rev=CLOSED, recount=None)
 
 
 def _counted(count: Count | None, write: CounterWrite) -> Count | None:

@@ -27,7 +27,7 @@ def apply_rules(deps: GateDeps, rules: Rules) -> None:
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
-        if gate is not None and gate.rev >= rules.rev:
+        if gate is not None and gate.rev >= rules.rev and not steps.behind(rules, gate):
             return
         now = deps.clock() // 1000
         if gate is not None and (gate.rev < 0 or steps.unseeded(rules, gate, needed, now)):

@@ -16,7 +16,7 @@ from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import Busy, IdempotencyMismatch
 from tollgate.gate import funding, steps
 from tollgate.gate.ending import end_hold, outcome_at, plan_end, plan_late
-from tollgate.gate.force import grow, shortfall, take_forced
+from tollgate.gate.force import floor_ms, grow, shortfall, take_forced
 from tollgate.gate.hold import Part, incarnation_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite
 from tollgate.gate.limits import LimitState, Taken, states
@@ -26,7 +26,7 @@ from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
-from tollgate.gate.shown import with_counters
+from tollgate.gate.shown import known_to, with_counters
 from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, UsedItem, Void
@@ -71,8 +71,10 @@ class _Commit:
         """The rules that weighed the items; `rules` may become newer on the way."""
         self.items = request.weigh(self.rules)
         self.holds: dict[str, bytes] = dict(self.reservation.holds)
-        self.call = deps.nonce()
+        """By the slots and grants of `counted_as`."""
+        self.counted_as = self.reservation.account
         self.floor_ms = self.reservation.floor_ms
+        self.call = deps.nonce()
         self.extra: list[Taken] = []
         """Counted on shared limits beyond the reservation."""
 
@@ -113,24 +115,81 @@ class _Commit:
     def _cover(self) -> bool:
         """Every counter that the usage counts on is held for it before the row is put. Returns whether it is more
         than was reserved."""
+        over = False
+        while True:
+            self._follow()
+            over = self._cover_once() or over
+            if self.rules.account == self.counted_as:
+                return over
+
+    def _follow(self) -> None:
+        """Where the account became another one: the holds as they stand there. A hold that is not there has been ended,
+        and its outcome says by whom: nothing is known of its units."""
+        reservation = self.reservation
+        while self.rules.account != self.counted_as:
+            rules = self.rules
+            name = rules.hold_name(reservation.account, reservation.key)
+            for per, raw in reservation.holds.items():
+                member = reservation.member if per == MEMBER else None
+                gate = self._counted(rules, per, member)
+                found = None if gate is None else gate.holds.get(name)
+                if gate is None or found is None or incarnation_of(found) != incarnation_of(raw):
+                    self.holds[per] = replace(unpack(raw), groups=(), parts=()).pack()
+                    continue
+                self.holds[per] = found
+                self.floor_ms = max(self.floor_ms, floor_ms(gate, found))
+            self.counted_as = rules.account
+
+    def _counted(self, rules: Rules, per: str, member: str | None) -> Gate | None:
+        """A gate of the account that this one became, with what came from here on it."""
+        subject = subject_of(rules.account, per, member)
+        gate = self.deps.gates.read(subject)
+        for tried in range(TRIES):
+            if tried:
+                self.deps.pause(tried)
+            if not steps.behind(rules, gate) and (gate is None or gate.rev >= 0):
+                return gate
+            recount(self.deps, rules, subject, member, {})
+            gate = self.deps.gates.read(subject)
+        raise Busy
+
+    def _cover_once(self) -> bool:
         reservation, over = self.reservation, False
         for per in (ACCOUNT, MEMBER):
             if per == MEMBER and reservation.member is None:
                 continue
-            groups = self._used_groups(per)
+            groups = self._used_groups(self.rules, per)
             raw = self.holds.get(per)
             if raw is None:
                 if any(group.slots for group in groups):
-                    self._hold_unreserved(per, groups)
+                    self._hold_unreserved(per)
             elif shortfall(unpack(raw), groups):
-                over = self._grow(per, raw, groups) or over
+                over = self._grow(per) or over
             elif per == ACCOUNT:
                 over = self._above_uncounted(raw, groups)
+            if self.rules.account != self.counted_as:
+                break  # it became another account: all holds are by that one's slots from now on
         return over
 
-    def _used_groups(self, per: str) -> tuple[Group, ...]:
+    def _used_groups(self, rules: Rules, per: str) -> tuple[Group, ...]:
         """What the usage counts on; `concurrent` counters know open reservations only."""
-        return tuple(g for g in self.rules.groups(self.items, per) if g.meter_slot != ONE_PER_RESERVATION)
+        return tuple(g for g in rules.groups(self.items, per) if g.meter_slot != ONE_PER_RESERVATION)
+
+    def _grow(self, per: str) -> bool:
+        reservation = self.reservation
+        grown = grow(
+            self.deps,
+            self.rules,
+            reservation.account,
+            per,
+            reservation.member,
+            reservation.key,
+            self.holds[per],
+            lambda rules: self._used_groups(rules, per),
+        )
+        self.rules, self.holds[per] = grown.rules, grown.hold
+        self.floor_ms = max(self.floor_ms, grown.floor_ms)
+        return grown.grew
 
     @staticmethod
     def _above_uncounted(raw: bytes, groups: Sequence[Group]) -> bool:
@@ -140,31 +199,29 @@ class _Commit:
             reserved[group.meter_slot] = reserved.get(group.meter_slot, ZERO) + group.units
         return any(g.units > reserved.get(g.meter_slot, ZERO) for g in groups if not g.slots)
 
-    def _hold_unreserved(self, per: str, groups: tuple[Group, ...]) -> None:
+    def _hold_unreserved(self, per: str) -> None:
         """The rules now count this usage on a gate that took no part in the reservation."""
-        account = unpack(self.holds[ACCOUNT])
+        account, reservation = unpack(self.holds[ACCOUNT]), self.reservation
         hold = replace(
             account,
-            groups=groups,
             expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
             mark=b"",
         )
         taken, gate, self.rules = take_forced(
-            self.deps, self.rules, per, self.reservation.member, self.reservation.key, hold
+            self.deps,
+            self.rules,
+            reservation.account,
+            per,
+            reservation.member,
+            reservation.key,
+            hold,
+            lambda rules: self._used_groups(rules, per),
         )
         self.holds[per] = taken.pack()
         windows = [gate.counts[slot].window for slot in taken.units() if slot in gate.counts]
         self.floor_ms = max([self.floor_ms, *(window * 1000 for window in windows)])
-        if shortfall(taken, groups):
-            # A reserve of this key, sent again under rules that count here, was first.
-            self._grow(per, self.holds[per], groups)
-
-    def _grow(self, per: str, raw: bytes, groups: tuple[Group, ...]) -> bool:
-        """Cover `groups` with the own hold; returns whether it had to grow."""
-        grown = grow(self.deps, self.rules, per, self.reservation.member, self.reservation.key, raw, groups)
-        self.rules, self.holds[per] = grown.rules, grown.hold
-        self.floor_ms = max(self.floor_ms, grown.floor_ms)
-        return grown.grew
+        if shortfall(taken, self._used_groups(self.rules, per)):
+            self._grow(per)  # a reserve of this key, sent again under rules that count here, was first
 
     def _event(self, at: OutcomeKey, over_reserved: bool) -> Event:
         request, plan = self.request, self.weighed_by.plan
@@ -183,6 +240,7 @@ class _Commit:
             commit_key=request.commit_key,
             call=self.call,
             over_reserved=over_reserved,
+            joined=self.counted_as != at.account,
         )
 
     def _split(self, held: Iterable[Part]) -> tuple[UsedItem, ...]:
@@ -221,6 +279,7 @@ class _Commit:
             gates[per] = end_hold(
                 self.deps,
                 self.rules,
+                event.at.account,
                 per,
                 self.reservation.member,
                 self.reservation.key,
@@ -228,6 +287,7 @@ class _Commit:
                 (event,) if counted else (),
                 guess=raw,
             )
+        self.rules = known_to(self.deps, self.rules, event.at.account, gates.values())
         return Committed(event, duplicate, self._limits(gates))
 
     def _already(self, event: Event) -> Committed:
@@ -252,25 +312,26 @@ class _Commit:
         writes: list[GateWrite] = []
         alive = 0
         for per in sorted(self.holds):
-            subject = subject_of(event.at.account, per, self.reservation.member)
+            subject = subject_of(self.rules.account, per, self.reservation.member)
+            name = self.rules.hold_name(event.at.account, event.at.key)
             gate = self.deps.gates.read(subject)
-            if gate is None:
+            if gate is None and not steps.behind(self.rules, gate):
                 continue
-            if gate.rev > self.rules.rev:
+            if gate is not None and gate.rev > self.rules.rev:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
                 return None
             needed = event_units(self.rules, event, per)
-            if gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
+            if gate is None or gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
                 return None
-            raw = gate.holds.get(event.at.key)
+            raw = gate.holds.get(name)
             if raw is not None and incarnation_of(raw) == event.incarnations[per]:
                 alive += 1
                 if per == ACCOUNT:
                     event = replace(event, items=self._split(unpack(raw).parts))
                 now = self.deps.clock() // 1000
-                write = plan_end(self.rules, subject, per, event.at.key, raw, (event,), gate, now)
+                write = plan_end(self.rules, subject, per, name, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
                 if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
@@ -280,13 +341,14 @@ class _Commit:
                 funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
                 if per == ACCOUNT:
                     event = replace(event, items=self._split(funded.parts))
-                write = plan_late(self.rules, subject, per, event.at.key, event, gate, funded)
+                write = plan_late(self.rules, subject, per, name, event, gate, funded)
             writes.append(write)
         event = replace(event, late=alive < len(self.holds))
         if not self.deps.outcomes.commit_late(event, void, writes):
             return None
         gates = {
-            per: self.deps.gates.read(subject_of(event.at.account, per, self.reservation.member)) for per in self.holds
+            per: self.deps.gates.read(subject_of(self.rules.account, per, self.reservation.member))
+            for per in self.holds
         }
         return Committed(event, False, self._limits(gates))
 

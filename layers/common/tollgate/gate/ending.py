@@ -14,6 +14,7 @@ from tollgate.errors import Busy
 from tollgate.gate import funding, money, parts, refund, steps
 from tollgate.gate.hold import Hold, Part, incarnation_of, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
+from tollgate.gate.joining import renumbered
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.steps import UNSEEN, Seen, Sight
@@ -119,6 +120,7 @@ def plan_back(rules: Rules, per: str, gate: Gate, holds: Sequence[tuple[str, byt
 def end_hold(
     deps: GateDeps,
     rules: Rules,
+    account: str,
     per: str,
     member: str | None,
     key: str,
@@ -126,31 +128,39 @@ def end_hold(
     events: Sequence[Event] = (),
     guess: bytes | None = None,
 ) -> Gate | None:
-    """End the hold of exactly this incarnation; returns the gate as it is afterwards.
+    """End the hold of exactly this incarnation, at `key` under the id `account`; returns the gate as it is afterwards.
 
     `events`: what it became (all recorded at one time); none: its units go back. `guess`: the packed hold as last
     known, tried without reading first. A hold that is gone has been ended by somebody else: nothing is done.
     """
-    subject = subject_of(rules.account, per, member)
+    home, subject, name = rules.account, subject_of(rules.account, per, member), rules.hold_name(account, key)
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
     members_at = 0
     raw = guess
-    if raw is None:
+    if raw is None or rules.account != account:  # the guess may be by the slots of the id's own account
         seen = deps.gates.read(subject)
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
         if not isinstance(seen, Sight):
-            if seen is None:
-                return None
-            if seen.rev < 0:
+            if seen is not None and seen.rev > rules.rev:
+                rules = deps.rules.fresh(account)
+                if rules.account != home:  # it became another one
+                    home, subject, name = (
+                        rules.account,
+                        subject_of(rules.account, per, member),
+                        rules.hold_name(account, key),
+                    )
+                    seen = deps.gates.read(subject)
+                    continue
+            if (seen is not None and seen.rev < 0) or steps.behind(rules, seen):
                 recount(deps, rules, subject, counted, {})
                 seen = deps.gates.read(subject)
                 continue
-            if seen.rev > rules.rev:
-                rules = deps.rules.fresh(rules.account)
-            raw = seen.holds.get(key)
+            if seen is None:
+                return None
+            raw = seen.holds.get(name)
             if raw is None or incarnation_of(raw) != incarnation:
                 return seen
             needed: dict[int, Decimal] = {}
@@ -163,13 +173,22 @@ def end_hold(
         assert raw is not None
         named = {item.meter for event in events for item in event.items}
         if any(slot >= len(rules.counters) for slot in unpack(raw).units()) or not named <= set(rules.row.meters):
-            rules = deps.rules.fresh(rules.account)  # the hold or its rows name counters or meters of newer rules
+            rules = deps.rules.fresh(account)  # the hold or its rows name counters or meters of newer rules
+            if rules.account != home:
+                home, subject, name = (
+                    rules.account,
+                    subject_of(rules.account, per, member),
+                    rules.hold_name(account, key),
+                )
+                seen = deps.gates.read(subject)
+                continue
         if per == ACCOUNT and rules.rev != members_at:
             members_at = rules.rev
             for event in events:
                 _count_new_members(deps, rules, event)
         now = deps.clock() // 1000
-        write = plan_end(rules, subject, per, key, raw, events, seen, now, deps.gates.recall(subject))
+        counts = [renumbered(deps, rules, event) for event in events]
+        write = plan_end(rules, subject, per, name, raw, counts, seen, now, deps.gates.recall(subject))
         if isinstance(write, funding.Look):
             seen = deps.gates.read(subject)
             continue

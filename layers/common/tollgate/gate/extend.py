@@ -145,7 +145,7 @@ def _extend_all(
             if per == MEMBER:
                 _check_rules(deps, rules)
             shown = _shown(deps, rules, listed, per, refused.gate, reservation.member)
-            own = unpack(refused.gate.holds[reservation.key])
+            own = unpack(refused.gate.holds[_place(rules, reservation, per)[1]])
             return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None, per)
         except (_RulesChanged, AlreadyCommitted, AlreadyReleased):
             _shrink_all_back(deps, rules, reservation, done)
@@ -156,6 +156,12 @@ def _extend_all(
         state for per, gate in gates for state in _shown(deps, rules, listed, per, gate, reservation.member)
     ]  # only now: a counter that begins for the answer is named by the hold, and that could not be taken back
     return Extended(rules, unpack(done[-1][2]).expires_at, limits)
+
+
+def _place(rules: Rules, reservation: Reservation, per: str) -> tuple[str, str]:
+    """Where the hold of a reservation stands: the gate, and its name there."""
+    subject = subject_of(rules.account, per, reservation.member)
+    return subject, rules.hold_name(reservation.account, reservation.key)
 
 
 def _shown(
@@ -182,7 +188,7 @@ def _extend_one(
     items: Sequence[Item] | None,
 ) -> tuple[Gate, bytes, bytes]:
     """One gate; returns it and the hold as it was and is. Raises _Refused, _RulesChanged, and as `extend` does."""
-    subject = subject_of(reservation.account, per, reservation.member)
+    subject, name = _place(rules, reservation, per)
     member = reservation.member if per == MEMBER else None
     incarnation = incarnation_of(reservation.holds[per])
     gate = deps.gates.read(subject)
@@ -191,7 +197,11 @@ def _extend_one(
             deps.pause(tried - 2)
         if gate is not None and abs(gate.rev) > rules.rev:
             raise _RulesChanged
-        raw = None if gate is None else gate.holds.get(reservation.key)
+        if steps.behind(rules, gate):
+            recount(deps, rules, subject, member, {})
+            gate = deps.gates.read(subject)
+            continue
+        raw = None if gate is None else gate.holds.get(name)
         if gate is None or raw is None or incarnation_of(raw) != incarnation:
             _raise_ended(deps, reservation)
         assert gate is not None
@@ -223,7 +233,7 @@ def _extend_one(
             refusal = Refuse(None, short.requested, short.remaining, short)
         if refusal is not None:
             slot = None if refusal.limit is None else refusal.limit.counter.slot
-            keys = expired_keys(gate, now, reservation.key, slot)
+            keys = expired_keys(gate, now, name, slot)
             if not keys:
                 raise _Refused(refusal, gate)
             gate = reclaim(deps, rules, gate, keys, member)
@@ -236,7 +246,7 @@ def _extend_one(
             gate.rev,
             rules.rev,
             counters,
-            (HoldWrite(reservation.key, raw, new.pack()),),
+            (HoldWrite(name, raw, new.pack()),),
             money=funded.money,
             grants=funded.grants,
             grants_known=funded.grants_known,
@@ -300,12 +310,14 @@ def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: st
     """Undo the narrow part of an extension that the wider gate refused; best effort, the hold itself heals."""
     if old == new:
         return
-    subject = subject_of(reservation.account, per, reservation.member)
+    subject, name = _place(rules, reservation, per)
     gate = deps.gates.read(subject)
-    if gate is None or gate.rev < 0 or gate.holds.get(reservation.key) != new:
+    if gate is None or gate.rev < 0 or gate.holds.get(name) != new:
         return
     if gate.rev > rules.rev:
         rules = deps.rules.fresh(rules.account)
+    if gate.closed or steps.behind(rules, gate):
+        return
     before, after = unpack(old), unpack(new)
     had = before.units()
     back = tuple(
@@ -317,5 +329,5 @@ def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: st
     more = parts.less_parts(parts.held_parts(rules, per, after), parts.held_parts(rules, per, before))
     ended = refund.end(rules, per, gate, more, (), deps.clock() // 1000)
     assert isinstance(ended, refund.Ending), "nothing is guessed of a gate that was read"
-    holds = (HoldWrite(reservation.key, new, old),)
+    holds = (HoldWrite(name, new, old),)
     deps.gates.write(GateWrite(subject, gate.rev, rules.rev, back, holds, money=ended.money, grants=ended.grants))

@@ -7,7 +7,7 @@ that expires and is settled or voided like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
@@ -31,11 +31,19 @@ LINGER_S = 120
 
 
 def take_forced(
-    deps: GateDeps, rules: Rules, per: str, member: str | None, key: str, hold: Hold
+    deps: GateDeps,
+    rules: Rules,
+    account: str,
+    per: str,
+    member: str | None,
+    key: str,
+    hold: Hold,
+    needed: Callable[[Rules], tuple[Group, ...]],
 ) -> tuple[Hold, Gate, Rules]:
-    """Make `hold` at `key`, or take over the live one of this key, which may hold less. The incarnation is renewed with
-    each try."""
-    subject = subject_of(rules.account, per, member)
+    """Make `hold` of what is `needed` at `key` under the id `account`, or take over the live one of this key, which may
+    hold less. The incarnation is renewed with each try."""
+    subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
+    hold = replace(hold, groups=needed(rules))
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
     for tried in range(TRIES):
@@ -43,7 +51,7 @@ def take_forced(
             deps.pause(tried - 2)
         now_ms = deps.clock()
         hold = replace(hold, incarnation=deps.incarnate(now_ms))
-        wanted = taking.Wanted(subject, per, key, hold, (), forced=True)
+        wanted = taking.Wanted(subject, per, name, hold, (), forced=True)
         plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
         if isinstance(plan, taking.Send):
             try:
@@ -60,7 +68,7 @@ def take_forced(
             # A reserve of this key may be about to drop its hold here: the mark makes it this call's, as for a retry.
             marked = replace(unpack(plan.raw), mark=deps.nonce())
             written = deps.gates.write(
-                GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(key, plan.raw, marked.pack()),))
+                GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(name, plan.raw, marked.pack()),))
             )
             if written.applied and written.gate is not None:
                 return marked, written.gate, rules
@@ -70,12 +78,15 @@ def take_forced(
         elif isinstance(plan, taking.CreditsDue):
             seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
         elif isinstance(plan, taking.Stale):
-            rules = deps.rules.fresh(rules.account)
+            home, rules = rules.account, deps.rules.fresh(account)
+            if rules.account != home:  # it became another one
+                subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
+                hold, seen = replace(hold, groups=needed(rules), parts=()), UNSEEN
         elif isinstance(plan, taking.NeedsRecount):
             recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
-        elif isinstance(seen, Gate) and expiry_of(seen.holds[key]) <= now_ms // 1000:
-            seen = reclaim(deps, rules, seen, (key,), counted)  # larger, or left behind by another body
+        elif isinstance(seen, Gate) and expiry_of(seen.holds[name]) <= now_ms // 1000:
+            seen = reclaim(deps, rules, seen, (name,), counted)  # larger, or left behind by another body
         else:
             raise Busy  # another body under this key; its hold expires
     raise Busy
@@ -91,7 +102,8 @@ class Grown(NamedTuple):
     floor_ms: int
 
 
-def _floor(seen: Seen, raw: bytes) -> int:
+def floor_ms(seen: Seen, raw: bytes) -> int:
+    """The start (ms) of the latest window that a hold is counted in on a gate as seen; 0 where it was not read."""
     if not isinstance(seen, Gate):
         return 0
     windows = [seen.counts[slot].window for slot in unpack(raw).units() if slot in seen.counts]
@@ -103,17 +115,19 @@ def _floor(seen: Seen, raw: bytes) -> int:
 def grow(
     deps: GateDeps,
     rules: Rules,
+    account: str,
     per: str,
     member: str | None,
     key: str,
     raw: bytes,
-    groups: Sequence[Group],
+    needed: Callable[[Rules], tuple[Group, ...]],
 ) -> Grown:
-    """Grow the own hold until it covers `groups` on every counter; a hold that is gone stays gone.
+    """Grow the own hold, at `key` under the id `account`, until it covers what is `needed` on every counter; a hold
+    that is gone stays gone.
 
     `raw`: the hold as last known. Asserts the old hold, so that growing twice grows once.
     """
-    subject = subject_of(rules.account, per, member)
+    subject, name, groups = subject_of(rules.account, per, member), rules.hold_name(account, key), needed(rules)
     counted = member if per == "member" else None
     incarnation = unpack(raw).incarnation
     seen: Seen = UNSEEN
@@ -121,23 +135,31 @@ def grow(
         if tried > 2:
             deps.pause(tried - 2)
         now = deps.clock() // 1000
-        if isinstance(seen, Gate):
-            if seen.rev < 0:
-                recount(deps, rules, subject, counted, {})
+        if isinstance(seen, Gate) and seen.rev > rules.rev:
+            home, rules = rules.account, deps.rules.fresh(account)
+            if rules.account != home:  # it became another one
+                subject, name, groups = (
+                    subject_of(rules.account, per, member),
+                    rules.hold_name(account, key),
+                    needed(rules),
+                )
                 seen = deps.gates.read(subject)
                 continue
-            if seen.rev > rules.rev:
-                rules = deps.rules.fresh(rules.account)
-            found = seen.holds.get(key)
+        if seen is not UNSEEN and (steps.behind(rules, seen) or (isinstance(seen, Gate) and seen.rev < 0)):
+            recount(deps, rules, subject, counted, {})
+            seen = deps.gates.read(subject)
+            continue
+        if isinstance(seen, Gate):
+            found = seen.holds.get(name)
             if found is None or unpack(found).incarnation != incarnation:
-                return Grown(rules, raw, False, _floor(seen, raw))
+                return Grown(rules, raw, False, floor_ms(seen, raw))
             raw = found
         elif seen is None:
-            return Grown(rules, raw, False, _floor(seen, raw))
+            return Grown(rules, raw, False, floor_ms(seen, raw))
         hold = unpack(raw)
         lacking = shortfall(hold, groups)
         if not lacking:
-            return Grown(rules, raw, False, _floor(seen, raw))
+            return Grown(rules, raw, False, floor_ms(seen, raw))
         if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
             recount(deps, rules, subject, counted, lacking)
             seen = deps.gates.read(subject)
@@ -162,14 +184,14 @@ def grow(
             rev,
             rules.rev,
             counters,
-            (HoldWrite(key, raw, grown.pack()),),
+            (HoldWrite(name, raw, grown.pack()),),
             money=funded.money,
             grants=funded.grants,
             grants_known=funded.grants_known,
         )
         written = deps.gates.write(write)
         if written.applied:
-            return Grown(rules, grown.pack(), True, _floor(written.gate, raw))
+            return Grown(rules, grown.pack(), True, floor_ms(written.gate, raw))
         seen = written.gate
     raise Busy
 

@@ -9,17 +9,19 @@ whether its write had come through. Off the gate: the row says what was left, la
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 from tollgate.accounts.rules import Rules
 from tollgate.errors import Busy, IdempotencyMismatch, TooManyGrants, UnknownGrant, UnknownMeter
+from tollgate.gate import steps
 from tollgate.gate.hold import unpack
 from tollgate.gate.item import Gate, GateWrite, Grant, GrantMove
 from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 from tollgate.quantities import ZERO
-from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
+from tollgate.usage.grant import IDENTIFY, Clawback, Ended, GrantRow, Pending, came_from
 
 TRIES = 40
 MAX_GRANTS = 50
@@ -38,7 +40,7 @@ def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
     """
     if row.meter not in rules.row.meters:
         raise UnknownMeter(row.meter, "meter")
-    there = deps.grants.by_source(row.account, row.source, row.source_id)
+    there = _given(deps, rules, row.source, row.source_id)
     if there is None:
         gate = deps.gates.read(row.account)
         if gate is not None and len(gate.grants) >= MAX_GRANTS:
@@ -54,8 +56,10 @@ def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
 
 def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
     """Bring a grant onto the gate, where it is not there yet and has not ended. Raises Busy."""
+    if rules.account != row.account:
+        row = _moved(deps, rules, row)
     if row.ended is not None:
-        return
+        return None
     slot = rules.row.meters.index(row.meter)
     grant = Grant(slot, row.units, row.priority, row.starts, row.ends, clawed=row.clawed)
     gate = deps.gates.read(row.account)
@@ -63,14 +67,37 @@ def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
         if tried > 2:
             deps.pause(tried - 2)
         if gate is not None and row.number in gate.grants:
-            return
+            return None
         ready = _ready(deps, rules, gate)
         if ready is None:
             gate = deps.gates.read(row.account)
             continue
+        if ready.account != row.account:
+            return put_on_gate(deps, ready, row)
         rules = ready
         gate = deps.gates.write(_write(rules, gate, deps.clock() // 1000, new_grants=((row.number, grant),))).gate
     raise Busy
+
+
+def _given(deps: GateDeps, rules: Rules, source: str, source_id: str) -> GrantRow | None:
+    """What a source gave, to this account or to one that became it: a source gives once."""
+    for account in rules.homes:
+        found = deps.grants.by_source(account, source, source_id)
+        if found is not None:
+            return found
+    return None
+
+
+def _moved(deps: GateDeps, rules: Rules, row: GrantRow) -> GrantRow:
+    """The grant that came with an account that became this one; made now where it was given while that happened. Itself
+    where nothing of it came."""
+    recount(deps, rules, rules.account, None, {})
+    source_id = came_from(row.account, row.number)
+    there = deps.grants.by_source(rules.account, IDENTIFY, source_id)
+    if there is not None or deps.gates.close(row.account).grants.get(row.number) is not None or row.ended is not None:
+        return there or row
+    left = row.units - row.clawed
+    return deps.grants.open(replace(row, account=rules.account, units=left, source=IDENTIFY, source_id=source_id))
 
 
 def missing(deps: GateDeps, rules: Rules, gate: Gate | None) -> bool:
@@ -88,10 +115,12 @@ def missing(deps: GateDeps, rules: Rules, gate: Gate | None) -> bool:
 
 def _ready(deps: GateDeps, rules: Rules, gate: Gate | None) -> Rules | None:
     """The rules to write the gate under; None where a recount had to be finished first."""
-    if gate is not None and gate.rev < 0:
+    if gate is not None and gate.rev > rules.rev:
+        rules = deps.rules.fresh(rules.account)
+    if (gate is not None and gate.rev < 0) or steps.behind(rules, gate):
         recount(deps, rules, rules.account, None, {})
         return None
-    return deps.rules.fresh(rules.account) if gate is not None and gate.rev > rules.rev else rules
+    return rules
 
 
 def _write(
@@ -124,22 +153,29 @@ def claw_back(
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
-        row = deps.grants.by_source(rules.account, *of)
+        row = _given(deps, rules, *of)
         if row is None or row.meter != meter:
             raise UnknownGrant(of[1])
+        if row.account != rules.account and not _clawed_by(row, wanted):
+            row = _moved(deps, rules, row)
         done = next((c for c in row.clawbacks if (c.source, c.source_id) == (wanted.source, wanted.source_id)), None)
         if done is not None:
             if done.wanted != wanted.wanted:
                 raise IdempotencyMismatch
             return row, done
+        if row.account != rules.account:
+            # Nothing of it came along: it was used up.
+            none = Clawback(wanted.source, wanted.source_id, wanted.wanted, ZERO, wanted.at_ms, wanted.reason)
+            return row, none
         if row.pending is None:
             deps.grants.begin_clawback(row, wanted._replace(before=row.clawed))
         else:
-            _take_back(deps, rules, row, row.pending)  # this one, or one that a crash left
+            rules = _take_back(deps, rules, row, row.pending)  # this one, or one that a crash left
     raise Busy
 
 
-def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) -> None:
+def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) -> Rules:
+    """Finish a clawback; returns the rules in force. Where the account became another one, it is not finished."""
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
@@ -156,6 +192,8 @@ def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) ->
             ready = _ready(deps, rules, gate)
             if ready is None:
                 continue
+            if ready.account != row.account:
+                return ready
             ended = grant.ends <= deps.clock() // 1000  # nothing of it is of use to anybody any more
             rules, taken = ready, ZERO if ended else min(grant.left, pending.wanted)
             if taken:
@@ -165,8 +203,12 @@ def _take_back(deps: GateDeps, rules: Rules, row: GrantRow, pending: Pending) ->
                     continue
         done = Clawback(pending.source, pending.source_id, pending.wanted, taken, pending.at_ms, pending.reason)
         deps.grants.end_clawback(row, done)
-        return
+        return rules
     raise Busy
+
+
+def _clawed_by(row: GrantRow, wanted: Pending) -> bool:
+    return any((one.source, one.source_id) == (wanted.source, wanted.source_id) for one in row.clawbacks)
 
 
 # -- off the gate ------------------------------------------------------------------------------------------------------
@@ -207,6 +249,8 @@ def take_off(deps: GateDeps, rules: Rules, gate: Gate) -> Gate | None:
             continue  # a clawback is under way
         if seen.rev > rules.rev:
             rules = deps.rules.fresh(rules.account)
+        if seen.closed or steps.behind(rules, seen):
+            return seen
         how = row.ended
         if how is None or how[:2] != (grant.unused, grant.carried):
             deps.grants.end(row, Ended(grant.unused, grant.carried, deps.clock() // 1000))

@@ -15,6 +15,10 @@ from typing import NamedTuple
 
 from tollgate.quantities import ZERO
 
+CLOSED = 1 << 53
+"""The revision of a gate whose account became another one: higher than any, so that whoever meets it loads the rules
+anew, and learns where to go. Nothing writes to it any more."""
+
 
 class Count(NamedTuple):
     """One counter: `taken` = used + `held`, in the window that starts at `window` (epoch seconds)."""
@@ -103,6 +107,12 @@ class Gate:
     """By grant number."""
     levels: Mapping[int, Level] = field(default_factory=dict)
     """By meter slot."""
+    merged: int = 0
+    """How many of the accounts that became this one are counted here."""
+
+    @property
+    def closed(self) -> bool:
+        return self.rev == CLOSED
 
 
 class Step(Enum):
@@ -235,6 +245,9 @@ class Recounted:
     counts: Mapping[int, Count]
     holds: Mapping[str, bytes]
     money: Money | None = None
+    merged: int = 0
+    new_grants: tuple[tuple[int, Grant], ...] = ()
+    """Grants that come with accounts that became this one."""
 
 
 class Written(NamedTuple):

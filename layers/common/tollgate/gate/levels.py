@@ -23,9 +23,10 @@ from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 from tollgate.gate.reserve import Denied
+from tollgate.gate.steps import behind
 from tollgate.ids import key_hash, uuid7_time_of, uuid_text
 from tollgate.quantities import ONE, ZERO
-from tollgate.usage.outcome import Event, OutcomeKey, UsedItem
+from tollgate.usage.outcome import Event, Outcome, OutcomeKey, UsedItem
 
 TRIES = 40
 
@@ -106,16 +107,19 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
     """
     deps.rules.get(asked.account, lambda rules: _wanted(rules, asked))  # an unknown account is made by it
     rules = deps.rules.fresh(asked.account)
-    gate = deps.gates.read(asked.account)
+    gate = deps.gates.read(rules.account)
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
-        if gate is not None and gate.rev < 0:
-            recount(deps, rules, rules.account, None, {})
-            gate = deps.gates.read(asked.account)
-            continue
         if gate is not None and gate.rev > rules.rev:
             rules = deps.rules.fresh(asked.account)
+        if gate is not None and gate.closed:  # it became another account
+            gate = deps.gates.read(rules.account)
+            continue
+        if (gate is not None and gate.rev < 0) or behind(rules, gate):
+            recount(deps, rules, rules.account, None, {})
+            gate = deps.gates.read(rules.account)
+            continue
         before = _level(rules, gate, asked.meter)
         units = _wanted(rules, asked, before)
         # First the row of the change before: a key whose change was replaced is then found among the rows.
@@ -123,7 +127,7 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
             row = _recorded(deps, rules.account, asked.meter, before)
             if row.at.key == asked.key:
                 return _again(rules, asked, row, before)
-        there = deps.outcomes.find(rules.account, asked.key, asked.origin_ms)
+        there = _found(deps, rules, asked)
         if isinstance(there, Event):
             return _again(rules, asked, there, before)
         denied = _refusal(rules, asked.meter, ZERO if before is None else before.units, units)
@@ -151,6 +155,15 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
             return Standing(rules, asked.meter, level.number, units, level.at_ms, row)
         gate = written.gate
     raise Busy
+
+
+def _found(deps: GateDeps, rules: Rules, asked: Setting) -> Outcome | None:
+    """The change that this key made, of this account or of one that became it."""
+    for account in rules.homes:
+        there = deps.outcomes.find(account, asked.key, asked.origin_ms)
+        if isinstance(there, Event):
+            return there
+    return None
 
 
 def settle_levels(deps: GateDeps, rules: Rules, gate: Gate) -> Gate:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from tollgate.accounts.rules import Rules
+from tollgate.accounts.rules import AccountRow, Rules
 from tollgate.clock import Clock
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.usage.grant import Clawback, Ended, GrantRow, Pending
@@ -33,6 +33,9 @@ class GateStore(Protocol):
         write's own conditions tell from the truth. None where it saw none."""
 
     def finish_recount(self, write: Recounted) -> bool: ...
+
+    def close(self, subject: str) -> Gate:
+        """Close a gate for good, whatever it says (one write, harmless to repeat); returns it as it stands."""
 
 
 class OutcomeStore(Protocol):
@@ -110,12 +113,15 @@ class Markers(Protocol):
 
 class RulesSource(Protocol):
     def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
-        """The rules of an account, at most 60 s old. An unknown account is created on the default plan once `accept`
-        took that plan's rules; what it raises creates nothing. Raises UnknownAccount where there is no `accept`, or
-        the catalogue forbids it."""
+        """The rules of an account, at most 60 s old; of one that became another one, that one's. An unknown account is
+        created on the default plan once `accept` took that plan's rules; what it raises creates nothing. Raises
+        UnknownAccount where there is no `accept`, or the catalogue forbids it."""
 
     def fresh(self, account: str) -> Rules:
         """The rules as stored now (consistent read). Raises UnknownAccount."""
+
+    def stored(self, account: str) -> AccountRow:
+        """The rules row under this very id, also where the account became another one. Raises UnknownAccount."""
 
 
 def _no_shared_store() -> SharedStore:

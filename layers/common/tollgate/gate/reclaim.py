@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tollgate.accounts.rules import Rules
+from tollgate.gate import steps
 from tollgate.gate.ending import end_hold, outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.recount import recount
 from tollgate.gate.taking import expired_keys
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey, Void, counts_for
 
@@ -23,17 +25,22 @@ MINUTES_S = 180
 
 def reclaim(deps: GateDeps, rules: Rules, gate: Gate, keys: Sequence[str], member: str | None) -> Gate | None:
     """End the expired holds at `keys` of `gate`; returns the gate as it is afterwards. `member` None: account gate."""
+    if gate.rev > rules.rev:
+        rules = deps.rules.fresh(rules.account)
+        if gate.closed:
+            return gate
     per = ACCOUNT if member is None else MEMBER
     free: list[tuple[str, bytes]] = []
     seen: Gate | None = gate
-    for key in keys:
-        raw = gate.holds[key]
+    for name in keys:
+        raw = gate.holds[name]
         hold = unpack(raw)
-        events = _became(deps, rules.account, key, hold, per)
+        account, key = rules.home_of(name)
+        events = _became(deps, account, key, hold, per)
         if events:
-            seen = end_hold(deps, rules, per, member, key, hold.incarnation, events)
+            seen = end_hold(deps, rules, account, per, member, key, hold.incarnation, events)
         else:
-            free.append((key, raw))
+            free.append((name, raw))
     if not free or seen is None:
         return seen
     return _give_back(deps, rules, seen, free, member)
@@ -65,6 +72,12 @@ def _give_back(
             return seen
         if seen.rev > rules.rev:
             rules = deps.rules.fresh(rules.account)
+        if seen.closed:
+            return seen
+        if steps.behind(rules, seen):
+            recount(deps, rules, seen.subject, member, {})
+            seen = deps.gates.read(seen.subject)
+            continue
         per = ACCOUNT if member is None else MEMBER
         written = deps.gates.write(plan_back(rules, per, seen, still, deps.clock() // 1000))
         seen = written.gate

@@ -9,11 +9,12 @@ carry their token. The caller repeats the request, and ids that are recorded cou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from tollgate.accounts.rules import ONE_PER_RESERVATION, Item, Rules
+from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import IdempotencyMismatch, MemberRequired, QuantityTooLarge, TollgateError
 from tollgate.gate.ending import end_hold
 from tollgate.gate.force import take_forced
@@ -22,7 +23,7 @@ from tollgate.gate.item import Gate
 from tollgate.gate.limits import Taken, states
 from tollgate.gate.parts import Split, Splitter
 from tollgate.gate.ports import GateDeps, subject_of
-from tollgate.gate.shown import with_counters
+from tollgate.gate.shown import known_to, with_counters
 from tollgate.gate.used import used_item
 from tollgate.ids import key_hash
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
@@ -107,7 +108,7 @@ def _record_account(
         return
     token = key_hash("token", deps.incarnate(now_ms).hex())
     try:
-        holds, floor_ms, newest = _hold(deps, rules, token, weighed, now_ms)
+        holds, floor_ms, held_by, newest = _hold(deps, rules, account, token, weighed, now_ms)
     except QuantityTooLarge as error:
         # What it comes to has more digits than the store: one event spoils no other, so each is tried alone.
         if len(weighed) == 1:
@@ -125,8 +126,9 @@ def _record_account(
     put: dict[int, Event] = {}
     keys: set[str] = set()
     for one in weighed:
-        slot = rules.row.meters.index(one.item.meter)
+        slot = held_by.row.meters.index(one.item.meter)
         row = _row(rules, one, holds, share.take(slot, one.item.units, keep=True), token, now_ms, call)
+        row = replace(row, joined=held_by.account != account)
         there = deps.outcomes.put_event(row)
         if there is None or (isinstance(there, Event) and there.call == call and one.event.key not in keys):
             share.take(slot, one.item.units)
@@ -149,7 +151,10 @@ def _record_account(
         per = ACCOUNT if member is None else MEMBER
         # Of a member's rows only those that took part in its hold: the others were weighed under rules without it.
         counted = [row for row in new if (member is None or row.member == member) and per in row.incarnations]
-        gates[member] = end_hold(deps, newest, per, member, token, hold.incarnation, counted, guess=hold.pack())
+        gates[member] = end_hold(
+            deps, newest, account, per, member, token, hold.incarnation, counted, guess=hold.pack()
+        )
+    newest = known_to(deps, newest, account, gates.values())
     for one in weighed:
         if one.index in put:
             row = put[one.index]
@@ -217,32 +222,39 @@ def _weigh(deps: GateDeps, rules: Rules, index: int, event: Reported, now_ms: in
 
 
 def _hold(
-    deps: GateDeps, rules: Rules, token: str, weighed: Sequence[_Weighed], now_ms: int
-) -> tuple[dict[str | None, Hold], int, Rules]:
+    deps: GateDeps, rules: Rules, account: str, token: str, weighed: Sequence[_Weighed], now_ms: int
+) -> tuple[dict[str | None, Hold], int, Rules, Rules]:
     """One forced hold on the account gate (None) and on each member gate that takes part; the start (ms) of the
-    latest window they were counted in, before which nothing of them may be recorded; and the rules in force then (the
-    holds may name counters that older rules do not know)."""
+    latest window they were counted in, before which nothing of them may be recorded; the rules by whose slots the
+    account's hold is; and the rules in force in the end (the holds may name counters that older rules do not know)."""
     floor = 0
+    held_by: Rules | None = None
     origins = [one.origin_ms for one in weighed]
     holds: dict[str | None, Hold] = {}
     members = sorted({one.member for one in weighed if one.member is not None})
     for member in (None, *members):
         per = ACCOUNT if member is None else MEMBER
         items = [one.item for one in weighed if member is None or one.member == member]
-        groups = tuple(g for g in rules.groups(items, per) if g.meter_slot != ONE_PER_RESERVATION)
         hold = Hold(
             incarnation=deps.incarnate(now_ms),
             expires_at=now_ms // 1000 + OUTLIVES_FUNCTION_S,
             origin_ms=now_ms,
             fingerprint=deps.nonce(),
-            groups=groups,
+            groups=(),
             id_range=(min(origins), max(origins)),
             keyed=False,
         )
-        holds[member], gate, rules = take_forced(deps, rules, per, member, token, hold)
+        needed = partial(_counting, items=items, per=per)
+        holds[member], gate, rules = take_forced(deps, rules, account, per, member, token, hold, needed)
+        held_by = held_by or rules
         for slot in holds[member].units():
             floor = max(floor, gate.counts[slot].window)
-    return holds, floor * 1000, rules
+    assert held_by is not None
+    return holds, floor * 1000, held_by, rules
+
+
+def _counting(rules: Rules, items: Sequence[Item], per: str) -> tuple[Group, ...]:
+    return tuple(group for group in rules.groups(items, per) if group.meter_slot != ONE_PER_RESERVATION)
 
 
 def _row(
@@ -280,14 +292,14 @@ def _row(
 def _over_limits(deps: GateDeps, rules: Rules, one: _Weighed, gates: dict[str | None, Gate | None]) -> tuple[str, ...]:
     """The limits that are past their maximum with this usage. `gates`: as the batch left them; a member's that newer
     rules limit, and that took no part, is read and added."""
-    now, account = deps.clock() // 1000, one.event.account
+    now = deps.clock() // 1000
     found: list[str] = []
     for per, member in ((MEMBER, one.event.member), (ACCOUNT, None)):
         limits = rules.limits_for([one.item], per)
         if per == MEMBER and (member is None or all(ruled.limit.concurrent is not None for ruled in limits)):
             continue
         if member not in gates:
-            gates[member] = deps.gates.read(subject_of(account, per, member))
+            gates[member] = deps.gates.read(subject_of(rules.account, per, member))
         gates[member] = with_counters(deps, rules, gates[member], member, limits)
         shown = states(rules, limits, gates[member], member, now)
         found += [state.ruled.limit.id for state in shown if state.over]

@@ -9,6 +9,9 @@ Used where rules need a counter in mid-window (it is seeded before anything is t
 
 A crash after 1 leaves a frozen gate: whoever meets it (any request, the sweep) does 2 and 3 itself and gets the same
 sums, because nothing moves while it is frozen.
+
+Where an account became this one (`joining.py`), its events are among those summed and its open holds and credits come
+onto the gate in the last write.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from tollgate.errors import Busy
 from tollgate.gate import steps
 from tollgate.gate.hold import Hold, incarnation_of, unpack
 from tollgate.gate.item import Count, Gate, GateWrite, Money, Recounted
+from tollgate.gate.joining import Arrived, arrived, came_with
 from tollgate.gate.money import restated, true_money
 from tollgate.gate.ports import AnswerLost, GateDeps
 from tollgate.ids import uuid7_ms
@@ -60,16 +64,18 @@ def recount(
     `needed`: no more than that: a recount under way is finished, and one is begun only while a counter of these is
     unseeded. So callers that meet the same new counter, or the same frozen gate, do not recount one after another.
     """
-    per = "account" if member is None else "member"
+    per, home = "account" if member is None else "member", rules.account
     mine: set[str] = set()
     for tried in range(TRIES):
         if tried:
             deps.pause(tried)
         gate = deps.gates.read(subject)
+        if gate is not None and abs(gate.rev) > rules.rev:
+            rules = deps.rules.fresh(rules.account)
+        if rules.account != home or (gate is not None and gate.closed):
+            return Found(subject, {})  # the account became another one: the caller finds the gate closed
         if gate is None or gate.rev >= 0:
             rev = None if gate is None else gate.rev
-            if rev is not None and rev > rules.rev:
-                rules = deps.rules.fresh(rules.account)
             if per == "member":
                 rules = _known_to_account(deps, rules)
             if needed is not None and not steps.unseeded(rules, gate, needed, deps.clock() // 1000):
@@ -85,14 +91,23 @@ def recount(
             if not frozen.applied or frozen.gate is None:
                 continue
             gate = frozen.gate
-        elif -gate.rev > rules.rev:
-            rules = deps.rules.fresh(rules.account)
         assert gate.recount is not None
         now = deps.clock() // 1000
-        truth = true_counts(deps, rules, gate, per, member, now)
+        came = arrived(deps, rules, gate, member, now) if steps.behind(rules, gate) else Arrived()
+        truth = true_counts(deps, rules, came_with(rules, gate, per, came, now), per, member, now, came.starts)
         counts = truth.counts
         if deps.gates.finish_recount(
-            Recounted(subject, gate.rev, gate.recount, rules.rev, counts, truth.holds, truth.money)
+            Recounted(
+                subject,
+                gate.rev,
+                gate.recount,
+                rules.rev,
+                counts,
+                truth.holds,
+                truth.money,
+                len(rules.row.merged),
+                came.grants,
+            )
         ):
             changed = {
                 slot: (gate.counts.get(slot), count) for slot, count in counts.items() if gate.counts.get(slot) != count
@@ -114,7 +129,7 @@ def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
         gate = deps.gates.read(rules.account)
         if gate is not None and abs(gate.rev) >= rules.rev:
             return rules if abs(gate.rev) == rules.rev else deps.rules.fresh(rules.account)
-        if gate is not None and gate.rev < 0:
+        if (gate is not None and gate.rev < 0) or steps.behind(rules, gate):
             recount(deps, rules, rules.account, None, {})
         else:
             priced = restated(rules, "account", gate, deps.clock() // 1000)
@@ -122,8 +137,17 @@ def _known_to_account(deps: GateDeps, rules: Rules) -> Rules:
     raise Busy
 
 
-def true_counts(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, now: int) -> Truth:
-    """Counters, holds and money as events and open holds say, for a gate that stands still."""
+def true_counts(
+    deps: GateDeps,
+    rules: Rules,
+    gate: Gate,
+    per: str,
+    member: str | None,
+    now: int,
+    begun: Mapping[int, int] | None = None,
+) -> Truth:
+    """Counters, holds and money as events and open holds say, for a gate that stands still. `begun`: by slot, windows
+    from a first use that count here though the gate has no such window, or only one that is over."""
     kept = [counter for counter in rules.counters if counter.key.per == per]
     fresh = [counter for counter in kept if counter.slot not in gate.counts]
     holds = {key: unpack(raw) for key, raw in gate.holds.items()}
@@ -135,6 +159,7 @@ def true_counts(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str 
             held[slot] = held.get(slot, ZERO) + units
     windowed = [counter for counter in kept if counter.kind is not None]
     starts = {counter.slot: _start(rules, counter, gate.counts.get(counter.slot), now) for counter in windowed}
+    starts.update(begun or {})
     since = [*starts.values(), now] if gate.money is None else [*starts.values(), gate.money.period]
     events = _settled_events(deps, rules, gate, per, member, min(since))
     counts: dict[int, Count] = {}
@@ -144,7 +169,7 @@ def true_counts(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str 
         if counter.kind is not None:
             matching = [event for event in events if _units(counter, event)]
             recorded = [event.recorded_s for event in matching]
-            if counter.kind.hours is not None and slot not in gate.counts:
+            if counter.kind.hours is not None and slot not in gate.counts and slot not in (begun or {}):
                 # No stored start: the window is taken to have begun with the first use of the last N hours, an open
                 # hold's reserve being one. Without any it has not begun: 0 is a window that is long over.
                 recorded = [at for at in (*recorded, *_reserved_at(holds.values(), slot)) if at >= start]
@@ -195,14 +220,15 @@ def _newest(rules: Rules, counter: Counter, start: int, recorded: list[int], now
 
 def _settled_events(deps: GateDeps, rules: Rules, gate: Gate, per: str, member: str | None, since: int) -> list[Event]:
     found: dict[str, Event] = {}
-    for first, last in deps.markers.ranges(rules.account, since):
-        for event in deps.outcomes.events_between(rules.account, first, last):
-            if member is not None and event.member != member:
-                continue
-            raw = gate.holds.get(event.hold_key)
-            if raw is not None and counts_for(event, per, event.hold_key, incarnation_of(raw)):
-                continue  # its hold is open: counted as held until it is settled
-            found[f"{event.at.origin_ms}/{event.at.key}"] = event
+    for home in rules.homes:
+        for first, last in deps.markers.ranges(home, since):
+            for event in deps.outcomes.events_between(home, first, last):
+                if member is not None and event.member != member:
+                    continue
+                raw = gate.holds.get(rules.hold_name(home, event.hold_key))
+                if raw is not None and counts_for(event, per, event.hold_key, incarnation_of(raw)):
+                    continue  # its hold is open: counted as held until it is settled
+                found[f"{home}/{event.at.origin_ms}/{event.at.key}"] = event
     return list(found.values())
 
 

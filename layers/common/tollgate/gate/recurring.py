@@ -17,6 +17,7 @@ from tollgate.accounts.rules import Rules
 from tollgate.gate.item import Gate, GateWrite, Grant, GrantMove
 from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
+from tollgate.gate.steps import behind
 from tollgate.periods import period_at
 from tollgate.quantities import ZERO
 from tollgate.usage.grant import FOREVER, PLAN, GrantRow
@@ -172,7 +173,7 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
-        if gate is not None and (gate.rev < 0 or gate.rev > rules.rev):
+        if (gate is not None and (gate.rev < 0 or gate.rev > rules.rev)) or behind(rules, gate):
             return gate
         now_ms = deps.clock()
         wanted = due(rules, gate, now_ms // 1000)

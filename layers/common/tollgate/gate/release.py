@@ -12,7 +12,7 @@ from tollgate.gate.item import Gate
 from tollgate.gate.limits import LimitState, states
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.reservation_id import Reservation
-from tollgate.gate.shown import with_counters
+from tollgate.gate.shown import known_to, with_counters
 from tollgate.usage.outcome import ACCOUNT, Event, Void, counts_for
 
 
@@ -34,7 +34,9 @@ def release(deps: GateDeps, reservation: Reservation, release_key: str | None = 
         counted = isinstance(there, Event) and counts_for(there, per, reservation.key, incarnation)
         events = (there,) if counted and isinstance(there, Event) else ()
         guess = raw if there is None else None
-        gates[per] = end_hold(deps, rules, per, reservation.member, reservation.key, incarnation, events, guess)
+        gates[per] = end_hold(
+            deps, rules, reservation.account, per, reservation.member, reservation.key, incarnation, events, guess
+        )
     if there is None and reservation.taken:
         from tollgate.gate import shared  # with the first such plan: the gate starts without it
 
@@ -43,6 +45,7 @@ def release(deps: GateDeps, reservation: Reservation, release_key: str | None = 
         raise AlreadyCommitted
     if there is not None and there.why == "released" and (release_key is None or there.release_key != release_key):
         raise AlreadyReleased
+    rules = known_to(deps, rules, reservation.account, gates.values())
     now = deps.clock() // 1000
     found: list[LimitState] = []
     for per in sorted(gates, reverse=True):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
 from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, UnknownMeter
-from tollgate.gate import funding, taking
+from tollgate.gate import funding, steps, taking
 from tollgate.gate.ending import outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
@@ -266,12 +266,16 @@ class _Attempt:
         return self.asked.member if per == MEMBER else None
 
     def _subject(self, per: str) -> str:
-        return subject_of(self.asked.account, per, self.asked.member)
+        return subject_of(self.rules.account, per, self.asked.member)
+
+    @property
+    def _name(self) -> str:
+        return self.rules.hold_name(self.asked.account, self.asked.key)
 
     # -- taking from one gate ------------------------------------------------------------------------------------
 
     def _take(self, per: str) -> _Taken | _Refused | Granted:
-        deps, rules, key = self.deps, self.rules, self.asked.key
+        deps, rules, key = self.deps, self.rules, self._name
         subject, limits = self._subject(per), rules.limits_for(self.items, per)
         seen: Seen = UNSEEN
         for tried in range(TRIES):
@@ -365,7 +369,7 @@ class _Attempt:
 
     def _check_rules(self) -> None:
         """A refusal must come from the newest rules, and only the account gate knows their revision."""
-        gate = self.deps.gates.read(self.asked.account)
+        gate = self.deps.gates.read(self.rules.account)
         if gate is not None and abs(gate.rev) > self.rules.rev:
             raise _RulesChanged
 
@@ -378,7 +382,7 @@ class _Attempt:
                 raise _RulesChanged
             limits = self.rules.limits_for(self.items, per)
             gate = with_counters(self.deps, self.rules, gate, self._member(per), limits)
-            raw = None if gate is None else gate.holds.get(self.asked.key)
+            raw = None if gate is None else gate.holds.get(self._name)
             if gate is None or raw is None or expiry_of(raw) <= self._now():
                 return None
             hold = unpack(raw)
@@ -412,9 +416,9 @@ class _Attempt:
         taken = self.mine.pop(MEMBER, None)
         if taken is None:
             return None
-        deps, key, raw = self.deps, self.asked.key, taken.hold.pack()
+        deps, key, raw = self.deps, self._name, taken.hold.pack()
         if not taken.created:
-            at = outcome_at(deps, self.asked.account, key, taken.hold)
+            at = outcome_at(deps, self.asked.account, self.asked.key, taken.hold)
             there = deps.outcomes.put_void(Void(at, {MEMBER: taken.hold.incarnation}, "refused", deps.clock()))
             if isinstance(there, Event):
                 return None  # committed meanwhile: its settle, or the hold's expiry, ends it
@@ -422,6 +426,8 @@ class _Attempt:
         for _ in range(4):
             if seen.rev > rules.rev:
                 rules = deps.rules.fresh(rules.account)
+            if seen.closed or steps.behind(rules, seen):
+                return seen  # the account became another one, or another one this: the hold expires by itself
             written = deps.gates.write(plan_back(rules, MEMBER, seen, [(key, raw)], self._now()))
             if written.applied or written.gate is None or written.gate.holds.get(key) != raw or written.gate.rev < 0:
                 return written.gate  # frozen (rev < 0): the hold expires by itself

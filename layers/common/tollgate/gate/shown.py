@@ -14,6 +14,14 @@ from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER
 
 
+def known_to(deps: GateDeps, rules: Rules, account: str, gates: Iterable[Gate | None]) -> Rules:
+    """`rules` to show `gates` by: newer ones where the id `account` became another account on the way."""
+    for gate in gates:
+        if gate is not None and gate.subject.partition("#")[0] != rules.account:
+            return deps.rules.fresh(account)
+    return rules
+
+
 def with_counters(
     deps: GateDeps, rules: Rules, gate: Gate | None, member: str | None, limits: Iterable[RuledLimit]
 ) -> Gate | None:

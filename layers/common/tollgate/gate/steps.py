@@ -103,8 +103,17 @@ def is_over(rules: Rules, counter: Counter, count: Count, at: int) -> bool:
     return end is not None and end <= at
 
 
+def behind(rules: Rules, gate: Gate | None) -> bool:
+    """Whether an account that became this one is not counted on the gate yet: it must be recounted before anything is
+    taken from it, and before it is written under these rules."""
+    return (0 if gate is None else gate.merged) < len(rules.row.merged)
+
+
 def unseeded(rules: Rules, gate: Gate | None, slots: Mapping[int, Decimal], at: int) -> bool:
-    """Whether a counter that `slots` needs began in mid-window and is not in the gate: it must be recounted first."""
+    """Whether a counter that `slots` needs began in mid-window and is not in the gate, or the gate is `behind`: it must
+    be recounted first."""
+    if behind(rules, gate):
+        return True
     for slot in slots:
         counter = rules.counters[slot]
         if counter.since == 0 or (gate is not None and slot in gate.counts):

@@ -1,11 +1,11 @@
 """The gate table: one item per subject, changed by one conditional UpdateItem per decision.
 
-Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {key hash -> packed hold B}, `p` {id N, s N (spend),
-x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number -> {m N (meter
-slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N (carried), k N
-(clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b (priced), o S (open)}}
-once a level was set, `z` recount nonce while frozen. The expressions below mean what `gate/apply.py` does; a test
-compares them on random writes.
+Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {hold name -> packed hold B}, `p` {id N,
+s N (spend), x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number ->
+{m N (meter slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N
+(carried), k N (clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b
+(priced), o S (open)}} once a level was set, `z` recount nonce while frozen, `m` N accounts that became this one and are
+counted here (absent: 0). The expressions below mean what `gate/apply.py` does; a test compares them on random writes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tollgate import dynamo
 from tollgate.errors import Busy
 from tollgate.gate.item import (
+    CLOSED,
     Count,
     CounterWrite,
     Gate,
@@ -107,13 +108,22 @@ class GateTable:
         return found
 
     def finish_recount(self, write: Recounted) -> bool:
+        sets, names, values = ["rev = :new", "w = :w", "h = :h", "p = :p"], {}, {}
+        if write.merged:
+            sets.append("m = :m")
+            values[":m"] = dynamo.n(write.merged)
+        for number, grant in write.new_grants:
+            sets.append(f"g.#g{number} = :g{number}")
+            names[f"#g{number}"], values[f":g{number}"] = str(number), _grant(grant)
         try:
             dynamo.client().update_item(
                 TableName=self._table,
                 Key={"pk": dynamo.s(write.subject)},
-                UpdateExpression="SET rev = :new, w = :w, h = :h, p = :p REMOVE z",
+                UpdateExpression=f"SET {', '.join(sets)} REMOVE z",
                 ConditionExpression="rev = :frozen AND z = :nonce",
+                **({"ExpressionAttributeNames": names} if names else {}),
                 ExpressionAttributeValues={
+                    **values,
                     ":new": dynamo.n(write.new_rev),
                     ":frozen": dynamo.n(write.frozen_rev),
                     ":nonce": dynamo.s(write.nonce),
@@ -127,6 +137,18 @@ class GateTable:
                 return False
             raise
         return True
+
+    def close(self, subject: str) -> Gate:
+        empty = ", ".join(f"{name} = if_not_exists({name}, :empty)" for name in ("w", "h", "p", "g"))
+        answer = dynamo.client().update_item(
+            TableName=self._table,
+            Key={"pk": dynamo.s(subject)},
+            UpdateExpression=f"SET rev = :closed, {empty} REMOVE z",
+            ExpressionAttributeValues={":closed": dynamo.n(CLOSED), ":empty": {"M": {}}},
+            ReturnValues="ALL_NEW",
+        )
+        self._last.pop(subject, None)
+        return gate_of(answer["Attributes"])
 
     def scan(self, start: str | None, limit: int) -> tuple[list[Gate], str | None]:
         """Up to `limit` gates after subject `start`, and where to go on (None: the end)."""
@@ -157,6 +179,7 @@ def gate_of(raw: dynamo.Item) -> Gate:
         _money_of(raw["p"]["M"]),
         {int(number): _grant_of(attr["M"]) for number, attr in raw["g"]["M"].items()},
         {int(slot): _level_of(attr["M"]) for slot, attr in raw["l"]["M"].items()} if "l" in raw else {},
+        int(raw["m"]["N"]) if "m" in raw else 0,
     )
 
 
@@ -226,6 +249,7 @@ def _level(level: Level) -> dynamo.Attr:
 
 def update_request(table: str, write: GateWrite) -> dict[str, Any]:
     """The UpdateItem that means `write`."""
+    assert write.rev != CLOSED, "nothing is written to a gate whose account became another one"
     if write.rev is None:
         return _create_request(table, write)
     expression = _Expression()
@@ -474,6 +498,29 @@ def transact_part(table: str, write: GateWrite) -> dict[str, Any]:
     if "UpdateExpression" in request:
         return {"Update": request}
     return {"ConditionCheck": request}
+
+
+def closing_part(table: str, gate: Gate) -> dict[str, Any]:
+    """A part of a transaction: close a gate that nothing was paid for on when it was seen, if that is still so."""
+    expression = _Expression()
+    expression.sets.append(f"rev = {expression.number(CLOSED)}")
+    expression.removes.append("z")
+    entries = 0 if gate.money is None else len(_MONEY) + len(gate.money.paid)
+    expression.conditions.append(f"size(p) = {expression.number(entries)}")
+    if gate.money is not None:
+        expression.conditions.append(
+            f"p.s = {expression.number(ZERO)} AND p.id = {expression.number(gate.money.period)}"
+        )
+        for slot in gate.money.paid:
+            expression.conditions.append(f"p.{expression.name(f'#p{slot}', str(slot))}.t = {expression.number(ZERO)}")
+    if not gate.levels:
+        expression.conditions.append("attribute_not_exists(l)")
+    for slot, level in gate.levels.items():
+        path = expression.name(f"#l{slot}", str(slot))
+        expression.conditions.append(f"l.{path}.n = {expression.number(level.number)}")
+    request = expression.request(table, gate.subject)
+    del request["ReturnValues"]
+    return {"Update": request}
 
 
 def _count(count: Count) -> dynamo.Attr:

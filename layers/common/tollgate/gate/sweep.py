@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tollgate.accounts.rules import Rules
+from tollgate.gate import steps
 from tollgate.gate.grants import missing, take_off
 from tollgate.gate.item import Gate
 from tollgate.gate.levels import price_levels, settle_levels
-from tollgate.gate.ports import GateDeps
+from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import Found, recount, true_counts
 from tollgate.gate.taking import expired_keys
+from tollgate.usage.outcome import ACCOUNT, MEMBER
 
 
 @dataclass(slots=True)
@@ -37,14 +39,23 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
     swept.gates += 1
     account, _, member = gate.subject.partition("#")
     counted = member or None
+    if gate.closed:
+        return
     rules = deps.rules.get(account)
     if gate.rev > rules.rev:
         rules = deps.rules.fresh(account)
     seen: Gate | None = gate
-    if gate.rev < 0:
+    if rules.account != account or steps.behind(rules, gate):
+        # A gate of an account that became another one, or of one that another one became: all is brought together.
+        subject = subject_of(rules.account, ACCOUNT if counted is None else MEMBER, counted)
+        recount(deps, rules, subject, counted, {})
+        if rules.account != account:
+            return
+        seen = deps.gates.read(subject)
+    if seen is not None and seen.rev < 0:
         recount(deps, rules, gate.subject, counted, {})  # one that died; its gate's expired holds end in this run, too
         seen = deps.gates.read(gate.subject)
-    while seen is not None and seen.rev >= 0:
+    while seen is not None and seen.rev >= 0 and not seen.closed:
         keys = expired_keys(seen, deps.clock() // 1000)
         if not keys:
             break
@@ -53,6 +64,8 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
         swept.reclaimed += before - (0 if seen is None else len(seen.holds))
         if seen is not None and len(seen.holds) >= before:
             break  # others are at work on it
+    if seen is not None and seen.closed:
+        return  # meanwhile
     if counted is None and seen is not None and seen.rev >= 0 and any(level.open for level in seen.levels.values()):
         seen = settle_levels(deps, rules if seen.rev <= rules.rev else deps.rules.fresh(account), seen)
     if audit and counted is None and seen is not None and seen.levels:

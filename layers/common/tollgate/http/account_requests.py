@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 
 from tollgate.http.override_requests import Overrides
-from tollgate.http.requests import Amount, Body, Key
+from tollgate.http.requests import Amount, Body, Id, Key
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}$")]
@@ -37,6 +37,11 @@ class ControlsIn(Body):
 
 class FreezeIn(Body):
     reason: Text
+    idempotency_key: Key | None = None
+
+
+class IdentifyIn(Body):
+    into: Annotated[Id, Field(description="The known account.")]
     idempotency_key: Key | None = None
 
 

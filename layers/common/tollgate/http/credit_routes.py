@@ -16,9 +16,13 @@ from tollgate.errors import FieldError, IdempotencyKeyRequired, Invalid, Unknown
 from tollgate.gate.grants import claw_back, give
 from tollgate.gate.hold import incarnation_of, unpack
 from tollgate.gate.item import Gate
+from tollgate.gate.joining import renumbered
+from tollgate.gate.ports import GateDeps
 from tollgate.gate.recurring import give_due
+from tollgate.gate.shown import with_counters
 from tollgate.http.answers import event_ids
 from tollgate.http.credit_requests import CreditsIn
+from tollgate.http.history import newest
 from tollgate.http.idempotency import once
 from tollgate.http.pages import cursor, page
 from tollgate.http.requests import account_id, idempotency_key, parse
@@ -149,7 +153,8 @@ def get_ledger(deps: CreditDeps, request: Request) -> Response:
     rules = deps.accounts.rules.fresh(account_id(request.params["id"], "id"))
     limit, sent = page(request, _CURSOR)
     gate_deps, now = deps.accounts.gate, deps.accounts.gate.clock() // 1000
-    gate = give_due(gate_deps, rules, gate_deps.gates.read(rules.account))
+    gate = with_counters(gate_deps, rules, gate_deps.gates.read(rules.account), None, ())
+    gate = give_due(gate_deps, rules, gate)
     rows = gate_deps.grants.rows(rules.account)
     standings = _standings(gate)
     fixed = fixed_entries(rows, standings, now)
@@ -157,9 +162,9 @@ def get_ledger(deps: CreditDeps, request: Request) -> Response:
     if sent is not None:
         last_ms, before, running = _continued(sent)
         fixed = [entry for entry in fixed if entry.place < before]
-    read = _Counted(deps.events.newest(rules.account, 0, f"{last_ms:012x}/"))
+    read = _Counted(newest(deps.events, rules, 0, f"{last_ms:012x}/"))
     by_number = {row.number: row for row in rows}
-    burned = burns(_settled(iter(read), gate), by_number)
+    burned = burns(_settled(gate_deps, rules, iter(read), gate), by_number)
     if before is not None:
         burned = dropwhile(lambda entry: entry.place >= before, burned)
     data: list[dict[str, Any]] = []
@@ -207,12 +212,25 @@ def _standings(gate: Gate | None) -> dict[int, Standing]:
     return {n: Standing(grant.unused, held.get(n, ZERO), grant.carried) for n, grant in gate.grants.items()}
 
 
-def _settled(events: Iterator[Event], gate: Gate | None) -> Iterator[Event]:
-    """Without events whose hold is still open: those credits count as held, and are burned once it is settled."""
+def _settled(deps: GateDeps, rules: Rules, events: Iterator[Event], gate: Gate | None) -> Iterator[Event]:
+    """Without events whose hold is still open: those credits count as held, and are burned once it is settled. And
+    without those of an account that became this one that were settled before: they burned its credits there."""
+    left: dict[str, Gate | None] = {}
     for event in events:
-        raw = None if gate is None else gate.holds.get(event.hold_key)
-        if raw is None or not counts_for(event, ACCOUNT, event.hold_key, incarnation_of(raw)):
-            yield event
+        home = event.at.account
+        if _holds(gate, rules.hold_name(home, event.hold_key), event):
+            continue
+        if home != rules.account and not event.joined:
+            if home not in left:
+                left[home] = deps.gates.read(home)
+            if not _holds(left[home], event.hold_key, event):
+                continue
+        yield renumbered(deps, rules, event)
+
+
+def _holds(gate: Gate | None, name: str, event: Event) -> bool:
+    raw = None if gate is None else gate.holds.get(name)
+    return raw is not None and counts_for(event, ACCOUNT, event.hold_key, incarnation_of(raw))
 
 
 def _continued(sent: str) -> tuple[int, tuple[int, str], dict[str, Decimal]]:

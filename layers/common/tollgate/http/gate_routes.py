@@ -22,6 +22,7 @@ from tollgate.gate.record import Recorded, Reported, record
 from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation, decode, encode
 from tollgate.gate.reserve import Asked, Denied, Granted, denied_by_share, reserve
+from tollgate.gate.shown import with_counters
 from tollgate.http import answers, refusals
 from tollgate.http.idempotency import digest, once
 from tollgate.http.requests import (
@@ -325,8 +326,14 @@ def get_reservation(deps: GateApiDeps, request: Request) -> Response:
     reservation = decode(request.params["id"], deps.secret)
     gate_deps, packed = deps.gate, reservation.holds[ACCOUNT]
     there = gate_deps.outcomes.get(outcome_at(gate_deps, reservation.account, reservation.key, unpack(packed)))
-    gate = gate_deps.gates.read(subject_of(reservation.account, ACCOUNT, None))
-    raw = None if gate is None else gate.holds.get(reservation.key)
+    rules = gate_deps.rules.get(reservation.account)
+    gate = gate_deps.gates.read(subject_of(rules.account, ACCOUNT, None))
+    if gate is not None and gate.closed:  # it became another account, and this process did not know
+        rules = gate_deps.rules.fresh(reservation.account)
+        gate = gate_deps.gates.read(subject_of(rules.account, ACCOUNT, None))
+    gate = with_counters(gate_deps, rules, gate, None, ())
+    name = rules.hold_name(reservation.account, reservation.key)
+    raw = None if gate is None else gate.holds.get(name)
     hold = unpack(raw) if raw is not None and incarnation_of(raw) == incarnation_of(packed) else None
     answer: dict[str, Any] = {
         "id": request.params["id"],

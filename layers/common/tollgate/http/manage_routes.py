@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from tollgate.accounts.identify import bring_members, identify
 from tollgate.accounts.key_store import ApiKey, KeyTable
 from tollgate.accounts.rules import NextPlan, Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
@@ -25,8 +26,9 @@ from tollgate.http import (
     plans_routes,
     usage_routes,
 )
-from tollgate.http.account_requests import AccountIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.account_requests import AccountIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.controls_routes import controls_answer, who
+from tollgate.http.history import newest
 from tollgate.http.idempotency import digest, once
 from tollgate.http.override_requests import check_overrides, overrides_text, readable
 from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
@@ -41,6 +43,8 @@ MAX_READ = 2000
 """Rows looked at for one page of events: a filter that matches little answers a short page and a cursor."""
 
 
+MOST_MEMBERS = 25
+"""Members whose gates follow before an identify answers; the others' do when they are asked for, or swept."""
 _KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 
 
@@ -122,6 +126,16 @@ def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
     return Response(200, _account(deps, unfreeze(deps.accounts, account, who(deps, request))))
 
 
+def post_identify(deps: ManageApiDeps, request: Request) -> Response:
+    account, raw = account_id(request.params["id"], "id"), json_body(request)
+    body = parse(IdentifyIn, raw)
+    with _once(deps, request, account, "identify", body, raw):
+        rules = identify(deps.accounts, account, body.into, who(deps, request))
+        members, _ = deps.members.page(account, MOST_MEMBERS, None)
+        bring_members(deps.accounts, rules, [row.member for row in members])
+    return Response(200, _account(deps, rules))
+
+
 def post_plan(deps: ManageApiDeps, request: Request) -> Response:
     account, raw = account_id(request.params["id"], "id"), json_body(request)
     body = parse(PlanIn, raw)
@@ -156,6 +170,7 @@ def _account(deps: ManageApiDeps, rules: Rules) -> dict[str, Any]:
         "overrides": None if row.overrides is None else json.loads(row.overrides),
         "controls": controls_answer(deps.accounts.gate, rules),
         "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
+        "aliases": list(row.merged),
         "created_at": rfc3339(row.created_at),
         "rev": row.rev,
     }
@@ -177,17 +192,19 @@ def _plan_name(rules: Rules) -> dict[str, Any]:
 def get_events(deps: ManageApiDeps, request: Request) -> Response:
     """Usage events by the time of their ids, newest first. Filters: from, to, meter, member, dimension.<name>."""
     rules = _known(deps, request)
-    limit, cursor = pages.page(request, re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.\d"))
+    limit, cursor = pages.page(request, re.compile(r"[0-9a-f]{12}\.[A-Za-z0-9_-]{16}\.\d(\.\d{1,3})?"))
     first_ms, last_ms = _moment(request, "from", 0), _moment(request, "to", LAST_MS)
-    last, skip = f"{last_ms:012x}/", -1
+    last, skip = f"{last_ms:012x}/", (0, -1)
     if cursor is not None:
-        last, _, place = cursor.rpartition(".")
-        skip = int(place)
+        origin, key, place, alias = (*cursor.split("."), "0")[:4]
+        last, skip = f"{origin}.{key}", (int(alias), int(place))
     data: list[dict[str, Any]] = []
     after: str | None = None
-    for read, (row, index, shown) in enumerate(_flat(deps.events.newest(rules.account, first_ms, last))):
-        here = f"{sort_key(row.at)}.{index}"
-        if cursor is not None and sort_key(row.at) == last and index <= skip:
+    rows = newest(deps.events, rules, first_ms, last)
+    for read, (row, index, shown) in enumerate(_flat(rows)):
+        home = rules.homes.index(row.at.account)
+        here = f"{sort_key(row.at)}.{index}" + (f".{home}" if home else "")
+        if cursor is not None and sort_key(row.at) == last and (home, index) <= skip:
             continue
         if len(data) == limit or read >= MAX_READ:
             break
@@ -299,6 +316,7 @@ ROUTES = (
     Route("GET", "/v1/accounts", ("admin",), list_accounts, "listAccounts"),
     Route("POST", "/v1/accounts/{id}/freeze", ("admin",), post_freeze, "freezeAccount"),
     Route("POST", "/v1/accounts/{id}/unfreeze", ("admin",), post_unfreeze, "unfreezeAccount"),
+    Route("POST", "/v1/accounts/{id}/identify", ("admin",), post_identify, "identifyAccount"),
     Route("POST", "/v1/accounts/{id}/plan", ("admin",), post_plan, "changePlan"),
     *usage_routes.ROUTES,
     Route("GET", "/v1/accounts/{id}/events", ("read",), get_events, "listEvents"),

@@ -9,7 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from tollgate.errors import (
+    AccountBilled,
+    AccountFrozen,
     AlreadyCommitted,
+    AlreadyIdentified,
     AlreadyReleased,
     CurrencyMismatch,
     CustomerInUse,
@@ -25,6 +28,7 @@ from tollgate.errors import (
     ReservationTooLarge,
     TollgateError,
     TooManyGrants,
+    TooManyIdentified,
     UnknownAccount,
     UnknownGrant,
     UnknownLimit,
@@ -33,7 +37,7 @@ from tollgate.errors import (
     UnknownReservation,
 )
 from tollgate.http import schemas
-from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.credit_requests import CreditsIn
 from tollgate.http.level_routes import LevelIn
 from tollgate.http.manage_routes import KeyAlreadyMade
@@ -266,6 +270,26 @@ OPERATIONS: Mapping[str, Operation] = {
         answers={200: ((schemas.Account,), "The account now.")},
         problems=(UnknownAccount("alice"), IdempotencyMismatch(), _BAD_FIELD),
         links=(Link("unfreezeAccount", _ID), Link("getUsage", _ID)),
+    ),
+    "identifyAccount": Operation(
+        tag="Accounts",
+        summary="An anonymous account becomes a known one",
+        description="Counters, open reservations, credits and members come onto the known account; its limits count "
+        "what both used, so no cap is raised. The anonymous id is another name of the known account from then on: "
+        "reservations made under it go on, events stay where they were recorded and are listed with the others. Safe "
+        "to repeat. An account that has a Stripe customer, or usage with a price, cannot become another one.",
+        body=IdentifyIn,
+        examples={"sign-in": {"into": "alice"}},
+        answers={200: ((schemas.Account,), "The known account.")},
+        problems=(
+            UnknownAccount("alice"),
+            IdempotencyMismatch(),
+            AlreadyIdentified("anon_1"),
+            AccountBilled("anon_1"),
+            AccountFrozen("anon_1"),
+            TooManyIdentified("alice", 100),
+            _BAD_FIELD,
+        ),
     ),
     "unfreezeAccount": Operation(
         tag="Accounts",

@@ -264,6 +264,7 @@ class Account(Answer):
     overrides: Annotated[dict[str, Any] | None, Field(description="As they were sent, without what has ended.")]
     controls: Controls
     frozen: Frozen | None
+    aliases: Annotated[list[str], Field(description="Ids of accounts that became this one: other names of it.")]
     created_at: Time
     rev: Annotated[int, Field(ge=1)]
 
@@ -271,7 +272,7 @@ class Account(Answer):
 class AuditChange(Answer):
     """One field before and after; null: there was, or is, none."""
 
-    field: Literal["plan", "next_plan", "overrides", "controls", "frozen"]
+    field: Literal["plan", "next_plan", "overrides", "controls", "frozen", "aliases"]
     before: Any
     after: Any
 

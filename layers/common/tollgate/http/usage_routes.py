@@ -16,7 +16,7 @@ from tollgate.gate.levels import Standing, standing
 from tollgate.gate.limits import states
 from tollgate.gate.money import state_of
 from tollgate.gate.recurring import give_due, seats
-from tollgate.gate.shown import member_states
+from tollgate.gate.shown import member_states, with_counters
 from tollgate.http import answers
 from tollgate.http.requests import account_id
 from tollgate.http.routing import Request, Response, Route
@@ -46,7 +46,8 @@ def get_usage(deps: UsageDeps, request: Request) -> Response:
         account_id(member, "member")
     now_ms = gate_deps.clock()
     now = now_ms // 1000
-    gate = give_due(gate_deps, rules, gate_deps.gates.read(rules.account))
+    gate = with_counters(gate_deps, rules, gate_deps.gates.read(rules.account), None, ())
+    gate = give_due(gate_deps, rules, gate)
     period = window_at(PERIOD, rules.row.calendar, now)
     money = None if rules.terms is None else state_of(rules, rules.terms, ACCOUNT, gate, now).money
     levels = [standing(rules, gate, meter) for meter in sorted(level_meters(rules.meters)) if rules.covers(meter)]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 FOREVER = 1 << 40
 """`ends` of a grant that never expires."""
-IDENTIFY = "identify"
-"""Source of the credits that came with an anonymous account."""
 PLAN = "plan"
 """Source of the grants that a plan gives by itself."""
+IDENTIFY = "identify"
+"""Source of the grants that came with an account that became this one."""
 
 
 class Clawback(NamedTuple):
@@ -78,6 +78,11 @@ class GrantRow:
         """Whether both are the same gift, asked for twice."""
         mine = (self.meter, self.units, self.priority, self.starts, self.ends, self.reason)
         return mine == (other.meter, other.units, other.priority, other.starts, other.ends, other.reason)
+
+
+def came_from(account: str, number: int) -> str:
+    """The source's id of a grant that came with `account`, where it had this number."""
+    return f"{account}:{number}"
 
 
 def grant_id(number: int) -> str:

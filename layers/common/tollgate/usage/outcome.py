@@ -81,6 +81,8 @@ class Event:
     """Nonce of the call that wrote it: tells a duplicate from the own write repeated by the SDK."""
     late: bool = False
     over_reserved: bool = False
+    joined: bool = False
+    """Whether `at.account` had become another account when it was written: its credits are numbered as that one's."""
 
     @property
     def hold_key(self) -> str:

@@ -223,6 +223,7 @@ def event_item(event: Event) -> dynamo.Item:
             "call": event.call or None,
             "late": event.late or None,
             "over": event.over_reserved or None,
+            "join": event.joined or None,
         }
     )
 
@@ -292,6 +293,7 @@ def event_of(raw: dynamo.Item) -> Event:
         call=row.get("call", b""),
         late=row.get("late", False),
         over_reserved=row.get("over", False),
+        joined=row.get("join", False),
     )
 
 
