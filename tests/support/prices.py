@@ -1,5 +1,4 @@
 """What units cost, in the few schemes that tests use: apart from the product's rating, which cannot hide itself."""
-of the other."""
 
 from __future__ import annotations
 
