@@ -85,7 +85,9 @@ class FaultyGates(MemoryGates):
 
 
 class FaultyOutcomes(MemoryOutcomes):
-    """The SDK gives a transaction a token by itself: sent again it is applied once and answered alike, so late commits
+    """Rows only ever go one way: a put that its row refuses now, it refuses later, too, and so it only reads.
+
+    The SDK gives a transaction a token by itself: sent again it is applied once and answered alike, so late commits
     need no fault."""
 
     def __init__(self, world: World, scheduler: Scheduler) -> None:
@@ -93,16 +95,25 @@ class FaultyOutcomes(MemoryOutcomes):
         self._scheduler = scheduler
 
     def origin(self, account: str, key: str, proposed_ms: int) -> int:
-        self._scheduler.pause(f"looks up the origin of {key}", ((f"origin {key}", True),))
+        unknown = (account, key) not in self._world.origins
+        self._scheduler.pause(f"looks up the origin of {key}", ((f"origin {key}", unknown),))
         return super().origin(account, key, proposed_ms)
 
     def put_event(self, event: Event) -> Outcome | None:
-        touches = ((_row(event.at), True), (ROWS, True))
+        ended = isinstance(self._there(event.at), Event)
+        touches: Touches = ((_row(event.at), False),) if ended else ((_row(event.at), True), (ROWS, True))
         return _send(self._scheduler, f"puts the event {event.at.key}", touches, False, lambda: self.apply_event(event))
 
     def put_void(self, void: Void) -> Outcome | None:
-        touches = ((_row(void.at), True),)
+        touches = ((_row(void.at), self._raises(void)),)
         return _send(self._scheduler, f"puts the void {void.at.key}", touches, False, lambda: self.apply_void(void))
+
+    def _raises(self, void: Void) -> bool:
+        """Whether the void may change its row: an event stays, and so does a void that is as new."""
+        there = self._there(void.at)
+        if isinstance(there, Event):
+            return False
+        return there is None or any(there.incarnations.get(per, b"") < own for per, own in void.incarnations.items())
 
     def get(self, at: OutcomeKey) -> Outcome | None:
         self._scheduler.pause(f"reads the outcome {at.key}", ((_row(at), False),))

@@ -6,64 +6,20 @@ AWS_ENDPOINT_URL_DYNAMODB (docs/testing.md).
 
 from __future__ import annotations
 
-import random
 import threading
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 
 from local.testing import StackProcess
+from tests.race.callers import ROUNDS, Caller, together
 
 pytestmark = pytest.mark.stack
 
-CALLERS = 64
-ROUNDS = 6
 PREMIUM_CAP = Decimal(50)
 FREE_CAP = Decimal(10)
-
-
-class Caller:
-    """One client with its own connection, as 64 app servers would have."""
-
-    def __init__(self, stack: StackProcess, seed: int) -> None:
-        self.http = httpx.Client(
-            base_url=stack.base_url,
-            headers={"Authorization": "Bearer tg_test_local"},
-            timeout=60,
-            trust_env=False,
-        )
-        self.random = random.Random(seed)
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer; 503 `busy` is sent again, as its Retry-After says."""
-        for _ in range(30):
-            answer = self.http.post(path, json=body)
-            if answer.status_code != 503:
-                assert answer.status_code < 500, answer.text
-                return answer.json()
-            threading.Event().wait(0.1)
-        raise AssertionError("busy for 30 tries")
-
-
-def together(stack: StackProcess, work: Callable[[Caller, int], Any]) -> list[Any]:
-    """`work` in 64 threads that start at one moment."""
-    gate = threading.Barrier(CALLERS)
-
-    def one(number: int) -> Any:
-        caller = Caller(stack, number)
-        try:
-            gate.wait()
-            return work(caller, number)
-        finally:
-            caller.http.close()
-
-    with ThreadPoolExecutor(CALLERS) as pool:
-        return list(pool.map(one, range(CALLERS)))
 
 
 def limits_of(stack: StackProcess, account: str, member: str | None = None) -> dict[str, dict[str, Any]]:

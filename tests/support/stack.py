@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,16 +24,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
 
     TOLLGATE_STRIPE_LAG_SECONDS changes the double's lag; AWS_ENDPOINT_URL_DYNAMODB runs the suite on another DynamoDB.
     """
-    state: Path = tmp_path_factory.mktemp("stack")
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    yield from running(tmp_path_factory.mktemp("stack"), {})
+
+
+def running(state: Path, own: Mapping[str, str]) -> Iterator[StackProcess]:
+    """A stack that ends with the fixture; `own`: environment besides what is passed on."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | dict(own)
     environment["TOLLGATE_STRIPE_LAG_SECONDS"] = os.environ.get("TOLLGATE_STRIPE_LAG_SECONDS", STRIPE_LAG_SECONDS)
-    running = StackProcess(state, environment).wait_ready()
+    stack = StackProcess(state, environment).wait_ready()
     try:
-        yield running
+        yield stack
         if not os.environ.get("AWS_ENDPOINT_URL_DYNAMODB"):
-            assert beyond_rights(running.aws_calls()) == [], "calls that the template's policies do not allow"
+            assert beyond_rights(stack.aws_calls()) == [], "calls that the template's policies do not allow"
     finally:
-        running.stop()
+        stack.stop()
 
 
 def beyond_rights(calls: Iterable[tuple[str, str, str]]) -> list[str]:
