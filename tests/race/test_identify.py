@@ -13,7 +13,8 @@ from decimal import Decimal
 import pytest
 
 from local.testing import StackProcess
-from tests.race.test_race import Caller, limits_of
+from tests.race.callers import Caller
+from tests.race.test_race import limits_of
 
 pytestmark = pytest.mark.stack
 

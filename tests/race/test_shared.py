@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from local.testing import StackProcess
-from tests.race.test_race import Caller, together
+from tests.race.callers import Caller, together
 from tests.support.stack import STRIPE_LAG_SECONDS, beyond_rights
 from tollgate.gate.shares import FRESH_MS
 
