@@ -10,9 +10,9 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from tollgate.accounts.key_store import KeyTable
-from tollgate.accounts.service import AccountDeps
 from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
@@ -23,6 +23,9 @@ from tollgate.usage.grant_store import GrantTable
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.member_store import MemberTable
 from tollgate.usage.store import EventTable
+
+if TYPE_CHECKING:
+    from tollgate.accounts.service import AccountDeps
 
 
 def pause(tried: int) -> None:
@@ -84,6 +87,8 @@ def shared_store(table: str) -> Callable[[], SharedStore]:
 
 
 def account_deps(env: Mapping[str, str]) -> AccountDeps:
+    from tollgate.accounts.service import AccountDeps  # only for those who change accounts: not at the gate's start
+
     gates = env["TOLLGATE_GATES_TABLE"]
     accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"], lambda gate: closing_part(gates, gate))
     catalog = catalog_table(env)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.gate import NOON, Client, limit, world
 from tests.unit.gate.test_money import CREDITS, PER_UNIT, TOKENS, move, priced
-from tollgate.catalog.model import BillingPeriod, GrantRule, Meter, Plan, Seats
+from tollgate.catalog.model import BillingPeriod, GrantRule, Meter, Plan, Price, Seats
 from tollgate.errors import IdempotencyMismatch, TooManyGrants, UnknownGrant
 from tollgate.gate.grants import (
     MAX_GRANTS,
@@ -79,6 +79,21 @@ def test_a_plan_gives_its_credits_to_whoever_asks_first_in_a_month() -> None:
     client.commit(client.granted(100))
     assert left(client) == [40, 0]  # without rollover the rest is over
     assert isinstance(client.reserve(1), Denied)
+    client.check()
+
+
+@pytest.mark.parametrize("rolled", [True, False])
+def test_a_reservation_on_credits_is_settled_in_the_next_period_of_a_plan_without_prices(rolled: bool) -> None:
+    """`rolled`: another settle began the period, and kept no position of the meter."""
+    tokens = Price("tokens", "per_unit", unit_price=Decimal("0.01"))
+    client = client_of(priced(tokens, grants=(monthly(4),)))
+    held, other = client.granted(1), client.granted(2, meter="tokens")
+    client.world.now_ms += 12 * DAY_MS
+    move(client, priced(version=2))
+    if rolled:
+        client.commit(other)
+    assert client.commit(held).event.items[0].credit_funded == 1
+    assert left(client) == [3]
     client.check()
 
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.accounts.audit import SCHEDULE, Entry, entry
-from tollgate.accounts.audit_store import entry_item, entry_page
 from tollgate.accounts.currency import in_currency
 from tollgate.accounts.overrides import without
 from tollgate.accounts.rules import (
@@ -38,6 +36,7 @@ from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import Calendar, Segment
 
 if TYPE_CHECKING:
+    from tollgate.accounts.audit import Entry
     from tollgate.gate.item import Gate
 
 LIST = "#accounts"
@@ -121,10 +120,16 @@ class AccountTable:
 
     def audit(self, account: str, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
         """What was changed, newest first, in revisions below `before`; and the revision to go on from."""
+        from tollgate.accounts.audit_store import entry_page
+
         return entry_page(self._table, account, limit, before)
 
     def _entry(self, row: AccountRow, entry: Entry | None) -> list[dict[str, Any]]:
-        return [] if entry is None else [self._put(entry_item(row.account, entry), "attribute_not_exists(pk)")]
+        if entry is None:
+            return []
+        from tollgate.accounts.audit_store import entry_item  # with the first change: the gate makes hardly any
+
+        return [self._put(entry_item(row.account, entry), "attribute_not_exists(pk)")]
 
     def _put_alone(self, part: dict[str, Any]) -> bool:
         try:
@@ -199,6 +204,8 @@ class RulesTable:
             if row is None or row.changes_at is None or row.changes_at * 1000 > self._clock():
                 return row
             due = renewed(self._due(row))
+            from tollgate.accounts.audit import SCHEDULE, entry
+
             written = self._accounts.update(due, row, entry(row, due, SCHEDULE, self._clock()))
             row = due if written else self._accounts.read(account)
         raise Busy

@@ -64,7 +64,8 @@ def end(
     else:
         state = state_of(rules, terms, per, gate, now if at is None and gate.rev != rules.rev else at)
     late = at is not None and rules.period_start(at) < state.money.period
-    moves, cost, exact = [], ZERO, state.changed
+    # Units that credits paid for may have no position left: a period began under a plan without a price for them.
+    moves, cost, exact = [], ZERO, state.changed or any(slot not in state.money.paid for slot in touched)
     for slot in touched:
         actual = ZERO if late else used.get(slot, ZERO)
         change = actual - held.get(slot, ZERO)
@@ -81,7 +82,7 @@ def end(
         return Look()
     paid = dict(state.money.paid)
     for move in moves:
-        paid[move.slot] = moved(paid[move.slot], move)
+        paid[move.slot] = moved(paid.get(move.slot, Paid(ZERO, ZERO)), move)
     new = state.money._replace(paid=paid, spend=state.money.spend + cost)
     return Ending(MoneySet(state.stored, new, state.sure), tuple(grants))
 
