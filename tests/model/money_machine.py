@@ -336,9 +336,9 @@ class MoneyMachine(RuleBasedStateMachine):
             assert known.period is None
             assert not known.grants
             return
-        self._follow_ended()
         if gate.grants.keys() - known.grants.keys():
             known.give_due(self._now)  # also a call that needs none may bring what is due
+        self._follow_ended()
         assert set(gate.holds) == set(known.holds)
         for key, raw in gate.holds.items():
             hold = unpack(raw)

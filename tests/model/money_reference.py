@@ -118,6 +118,7 @@ class Account:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
+        self.plan_since = 0
         self.period: int | None = None
         self.taken: dict[str, Decimal] = {}
         self.credited: dict[str, Decimal] = {}
@@ -180,6 +181,8 @@ class Account:
                 while self.plan_since <= ended < start and rule.rollover_max:
                     rest, ended = rest + rule.units, month(ended)[1]
                 carried = to_move = min(rest, rule.rollover_max or ZERO)
+                if last[0].ends < self.plan_since:  # there was time without this plan
+                    carried = to_move = ZERO
                 for one in last:
                     moved = min(one.left, to_move)
                     one.left, one.moved, to_move = one.left - moved, one.moved + moved, to_move - moved
@@ -375,7 +378,7 @@ class Account:
     def move(self, terms: Terms, now: int) -> None:
         """Another plan, now: what was paid for is rated by its prices."""
         self.plan_since = now
-        self.terms = terms
+        self.terms, self.plan_since = terms, now
         if self.period is not None:
             self.touch(now)
 
