@@ -29,6 +29,7 @@ from tollgate.gate.hold import PAID, unpack
 from tollgate.gate.item import Level
 from tollgate.gate.recurring import give_due
 from tollgate.gate.reserve import Denied, Granted
+from tollgate.gate.sweep import Swept, sweep_gate
 from tollgate.quantities import ZERO
 from tollgate.usage.grant import FOREVER, GrantRow, Pending
 from tollgate.usage.ledger import Standing, balanced, balances, burns, fixed_entries
@@ -242,6 +243,21 @@ def test_what_is_taken_back_from_an_ended_grant_is_not_said_to_be_left() -> None
     assert ended is not None
     assert ended.left == 5
     _conserved(client)
+
+
+def test_a_process_that_remembers_a_grant_that_is_gone_overlooks_none_that_came() -> None:
+    client = client_of(priced(PER_UNIT))
+    buy(client, 1, "pi_1", ends=NOON // 1000 + 60)
+    assert isinstance(client.reserve(1, ttl=1), Granted)  # from now on this process remembers the gate
+    other = Client(client.world, deps=client.world.deps())
+    client.world.now_ms += (SETTLED_S + 60) * 1000
+    for _ in range(2):
+        gate = client.world.gates["acme"]
+        sweep_gate(other.deps, gate, Swept(), audit=True)
+        client.world.now_ms += OUTLIVED_S * 1000
+    assert left(client) == []
+    buy(other, 1, "pi_2")
+    assert client.commit(client.granted(1)).event.items[0].credit_funded == 1
 
 
 # -- conservation --------------------------------------------------------------------------------------------------

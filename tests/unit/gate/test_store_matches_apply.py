@@ -224,7 +224,7 @@ def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
             )
             for number in sorted(gone)
         ),
-        None if creating else draw(st.sampled_from([None, None, len(gate.grants), 2])),
+        None if creating else draw(st.sampled_from([None, None, tuple(gate.grants), tuple(gate.grants), (0, 2)])),
         draw(level_writes(gate, creating)),
     )
 

@@ -141,7 +141,7 @@ def _leveled(before: Mapping[int, Level], write: LevelSet) -> Mapping[int, Level
 
 
 def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
-    if write.grants_known is not None and len(before) != write.grants_known:
+    if write.grants_known is not None and set(before) != set(write.grants_known):
         return None
     grants = dict(before)
     for move in write.grants:

@@ -34,7 +34,7 @@ class Taking(NamedTuple):
     parts: tuple[Part, ...] = ()
     money: MoneyAdd | MoneySet | None = None
     grants: tuple[GrantMove, ...] = ()
-    grants_known: int | None = None
+    grants_known: tuple[int, ...] | None = None
     cost: Decimal = ZERO
 
 
@@ -165,7 +165,7 @@ class _Plan:
         self.parts: list[Part] = []
         self.moves: list[PaidMove] = []
         self.burns: list[GrantMove] = []
-        self.known: int | None = None
+        self.known: tuple[int, ...] | None = None
         self.cost = ZERO
 
     def fund(self, funding: Funding, wanted: Decimal) -> Decimal:
@@ -196,7 +196,7 @@ class _Plan:
         come first, or pay for what they do not cover."""
         if not rest:
             return rest
-        self.known = len(self.credits)
+        self.known = tuple(self.credits)
         usable = burn_order(self.credits, slot, self.now)
         for number in usable:
             left = self.credits[number].left

@@ -229,8 +229,8 @@ class GateWrite:
     """Put where the number is free."""
     gone_grants: tuple[tuple[int, Decimal], ...] = ()
     """(number, left): taken out where exactly so much is left."""
-    grants_known: int | None = None
-    """Where set: so many grants are in the gate before the write, so that none is overlooked."""
+    grants_known: tuple[int, ...] | None = None
+    """Where set: just these grants are in the gate before the write, so that none is overlooked."""
     level: LevelSet | None = None
 
 

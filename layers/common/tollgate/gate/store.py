@@ -343,7 +343,11 @@ def _add_money(expression: _Expression, write: MoneyAdd) -> None:
 
 def _add_grants(expression: _Expression, write: GateWrite) -> None:
     if write.grants_known is not None:
-        expression.conditions.append(f"size(g) = {expression.number(write.grants_known)}")
+        expression.conditions.append(f"size(g) = {expression.number(len(write.grants_known))}")
+        moved = {move.number for move in write.grants}
+        for number in write.grants_known:
+            if number not in moved:  # those are looked at below
+                expression.conditions.append(f"attribute_exists(g.{expression.name(f'#g{number}', str(number))})")
     for move in write.grants:
         path = f"g.{expression.name(f'#g{move.number}', str(move.number))}"
         if move.exactly is not None:
