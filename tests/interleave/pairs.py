@@ -23,6 +23,7 @@ from tests.interleave.worlds import (
     LOWERED,
     SHAPES,
     WIDE_MEMBER,
+    WITH_MEMBER,
     Base,
     Shape,
     prepared,
@@ -317,6 +318,8 @@ def faulty_pairs() -> Iterator[Scenario]:
     """One call is lost, answered to nobody, applied later, or applied twice."""
     for shape in SHAPES:
         for first, second in combinations_with_replacement((*WRITES, "reclaim"), 2):
+            if shape is WITH_MEMBER and first == second == "reclaim":
+                continue  # two sweeps of two gates: every third interleaving of all; the account's gate alone must do
             yield from _both_keys(Scenario(shape, first, second, faults=1, before_midnight_ms=43_200_000))
 
 
