@@ -46,6 +46,7 @@ SEMANTIC = {
     "cursor",
     "idempotency_key",
     "items",
+    "itself",
     "level_meter",
     "limit_kind",
     "member_required",
@@ -67,7 +68,7 @@ SEMANTIC = {
     "zero",
 }
 """Codes of wrong fields that no JSON Schema can foretell: they depend on the catalogue, the clock, a size in bytes,
-the digits of a number, or on the header and the body together."""
+the digits of a number, or on two parts of the request together."""
 SEMANTIC_AS_A_WHOLE = {"quantity_too_large", "reservation_too_large"}
 _OWN_KEY = "key_" + hashlib.sha256(LOCAL_API_KEY.encode()).hexdigest()[:16]
 

@@ -163,6 +163,10 @@ def test_only_level_meters_have_a_level(made: World) -> None:
     with pytest.raises(UnknownMeter):
         put(deps, 1, "b", meter="other")
     assert not made.outcomes
+    done(put(deps, 1, "c"))
+    with pytest.raises(UnknownMeter):  # now there is a gate to look it up on
+        put(deps, 1, "d", meter="other")
+    assert len(rows(made)) == 1
 
 
 def test_a_level_meter_is_not_reserved_and_not_reported(made: World) -> None:

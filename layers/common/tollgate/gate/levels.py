@@ -120,6 +120,7 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
             recount(deps, rules, rules.account, None, {})
             gate = deps.gates.read(rules.account)
             continue
+        rules.level_meter(asked.meter)  # else it may have no number in the row
         before = _level(rules, gate, asked.meter)
         units = _wanted(rules, asked, before)
         # First the row of the change before: a key whose change was replaced is then found among the rows.

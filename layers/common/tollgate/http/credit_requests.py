@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from tollgate.http.requests import Body, Key, Moment, Signed
+from tollgate.http.requests import Body, Key, Moment, Signed, whole
 
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._:@|+/-]{1,128}$")]
 
@@ -26,7 +26,7 @@ class CreditsIn(Body):
         Field(description="With negative units: the `source_id` under which the same source gave the credits."),
     ] = None
     reason: Annotated[str | None, Field(strict=True, min_length=1, max_length=256)] = None
-    priority: Annotated[int, Field(strict=True, ge=0, le=1000, description="The lowest burns first.")] = 50
+    priority: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1000, description="The lowest burns first.")] = 50
     effective_at: Moment | None = None
     expires_at: Moment | None = None
     idempotency_key: Key | None = None
