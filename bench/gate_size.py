@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -65,7 +64,7 @@ def _largest(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_units(hold: Hold) -> Hold:
-    return replace(hold, groups=tuple(replace(group, units=LONG_QUANTITY) for group in hold.groups))
+    return hold._replace(groups=tuple(group._replace(units=LONG_QUANTITY) for group in hold.groups))
 
 
 def _grant(stage: Stage, account: str) -> None:

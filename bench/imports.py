@@ -149,8 +149,9 @@ def _environment() -> Iterator[dict[str, str]]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         yield {
-            **os.environ,
+            **inherited,
             **ENVIRONMENT,
             "AWS_ENDPOINT_URL_SSM": f"http://127.0.0.1:{server.server_port}",
             "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("layers/common", "functions")),

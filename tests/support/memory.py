@@ -232,7 +232,7 @@ class MemoryOutcomes:
         newer = {per: own for per, own in void.incarnations.items() if there.incarnations.get(per, b"") < own}
         if not newer:
             return there
-        self._put(replace(void, incarnations={**there.incarnations, **newer}))
+        self._put(void._replace(incarnations={**there.incarnations, **newer}))
         return None
 
     def get(self, at: OutcomeKey) -> Outcome | None:
@@ -277,7 +277,7 @@ class MemoryGrants:
         if there is not None:
             return there
         rows = self._world.grants.setdefault(row.account, [])
-        rows.append(replace(row, number=len(rows)))
+        rows.append(row._replace(number=len(rows)))
         return rows[-1]
 
     def rows(self, account: str) -> list[GrantRow]:
@@ -298,7 +298,7 @@ class MemoryGrants:
         now = self._now(row)
         if now.pending is not None or len(now.clawbacks) != len(row.clawbacks):
             return False
-        self._put(replace(now, pending=pending))
+        self._put(now._replace(pending=pending))
         return True
 
     def end_clawback(self, row: GrantRow, done: Clawback) -> bool:
@@ -306,13 +306,13 @@ class MemoryGrants:
         now = self._now(row)
         if now.pending is None or now.pending.source_id != done.source_id or len(now.clawbacks) != len(row.clawbacks):
             return False
-        self._put(replace(now, pending=None, clawbacks=(*now.clawbacks, done)))
+        self._put(now._replace(pending=None, clawbacks=(*now.clawbacks, done)))
         return True
 
     def end(self, row: GrantRow, ended: Ended) -> None:
         self._world.called("grants.end")
         if self._now(row).ended == row.ended:
-            self._put(replace(self._now(row), ended=ended))
+            self._put(self._now(row)._replace(ended=ended))
 
     def _by_source(self, account: str, source: str, source_id: str) -> GrantRow | None:
         rows = self._world.grants.get(account, ())

@@ -52,7 +52,7 @@ def client_of(plan: Plan) -> Client:
 
 def row(units: int, source_id: str, **more: Any) -> GrantRow:
     made = GrantRow("acme", 0, "ai_credits", Decimal(units), "stripe", source_id, 50, 0, FOREVER, NOON)
-    return replace(made, **more)
+    return made._replace(**more)
 
 
 def buy(client: Client, units: int, source_id: str, **more: Any) -> GrantRow:

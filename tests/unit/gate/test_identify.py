@@ -583,7 +583,7 @@ def buy(of: World, account: str, units: int, source_id: str) -> GrantRow:
     made = GrantRow(account, 0, "ai_credits", Decimal(units), "stripe", source_id, 50, 0, FOREVER, of.now_ms)
     deps = of.deps()
     rules = deps.rules.fresh(account)
-    return give(deps, rules, replace(made, account=rules.account))[0]
+    return give(deps, rules, made._replace(account=rules.account))[0]
 
 
 def left(of: World) -> Decimal:

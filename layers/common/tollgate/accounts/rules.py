@@ -139,8 +139,7 @@ class RuledLimit(NamedTuple):
     source: str = "plan"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Units of one meter and the counters of one gate that take them; the grain of a hold."""
 
     meter_slot: int

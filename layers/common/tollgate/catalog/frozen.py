@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from tollgate.catalog.model import (
     BillingPeriod,
@@ -49,8 +48,7 @@ _HASH_CHARACTERS = 32
 _Object = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanVersion:
+class PlanVersion(NamedTuple):
     """A plan and the meters frozen with it, by id; the meters already carry the plan's own weights."""
 
     plan: Plan

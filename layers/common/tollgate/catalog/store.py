@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -17,8 +18,7 @@ from tollgate.catalog.model import Catalog
 from tollgate.errors import UnknownPlan
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(NamedTuple):
     """The catalogue in force: plan id -> version for accounts that join the plan from now on."""
 
     currency: str
@@ -42,7 +42,7 @@ class CatalogTable:
             if raw is None:
                 raise UnknownPlan(plan)
             frozen = plan_from_json(raw["json"]["S"])
-            known = replace(frozen, plan=replace(frozen.plan, version=version))
+            known = frozen._replace(plan=replace(frozen.plan, version=version))
             self._versions[plan, version] = known
         return known
 

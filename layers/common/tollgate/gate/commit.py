@@ -8,9 +8,9 @@ hold whose outcome is an event: its expiry, or the retried commit, settles it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import Busy, IdempotencyMismatch
@@ -35,8 +35,7 @@ TRIES = 12
 FORCED_TTL_S = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """A commit request. `weigh` makes the used items under given rules; it raises UnknownMeter and the like."""
 
     reservation: Reservation
@@ -48,8 +47,7 @@ class Commit:
     fingerprint: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     event: Event
     duplicate: bool
     limits: Sequence[LimitState]
@@ -134,7 +132,7 @@ class _Commit:
                 gate = self._counted(rules, per, member)
                 found = None if gate is None else gate.holds.get(name)
                 if gate is None or found is None or incarnation_of(found) != incarnation_of(raw):
-                    self.holds[per] = replace(unpack(raw), groups=(), parts=()).pack()
+                    self.holds[per] = unpack(raw)._replace(groups=(), parts=()).pack()
                     continue
                 self.holds[per] = found
                 self.floor_ms = max(self.floor_ms, floor_ms(gate, found))
@@ -202,8 +200,7 @@ class _Commit:
     def _hold_unreserved(self, per: str) -> None:
         """The rules now count this usage on a gate that took no part in the reservation."""
         account, reservation = unpack(self.holds[ACCOUNT]), self.reservation
-        hold = replace(
-            account,
+        hold = account._replace(
             expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
             mark=b"",
         )

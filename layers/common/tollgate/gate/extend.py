@@ -7,8 +7,8 @@ the member's gate and the account's leaves a larger member hold, which its settl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from tollgate.accounts.rules import Group, Item, Rules
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
@@ -31,8 +31,7 @@ from tollgate.usage.outcome import ACCOUNT, MEMBER, Event
 TRIES = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
+class Extended(NamedTuple):
     """`refused` set: the higher total does not fit; the reservation stands as it was."""
 
     rules: Rules
@@ -240,7 +239,7 @@ def _extend_one(
             continue
         assert isinstance(funded, funding.Taking)
         if per == ACCOUNT:
-            new = replace(new, parts=parts.more_parts(hold.parts, funded.parts))
+            new = new._replace(parts=parts.more_parts(hold.parts, funded.parts))
         write = GateWrite(
             subject,
             gate.rev,
@@ -261,8 +260,8 @@ def _extend_one(
 def _longer(hold: Hold, groups: Sequence[Group], lacking: dict[int, Decimal], expires_at: int | None) -> Hold:
     later = hold.expires_at if expires_at is None else max(hold.expires_at, expires_at)
     if not lacking:
-        return replace(hold, expires_at=later)
-    return replace(hold, expires_at=later, groups=covering(hold.groups, groups))
+        return hold._replace(expires_at=later)
+    return hold._replace(expires_at=later, groups=covering(hold.groups, groups))
 
 
 def _changes(

@@ -8,7 +8,6 @@ that expires and is settled or voided like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -43,14 +42,14 @@ def take_forced(
     """Make `hold` of what is `needed` at `key` under the id `account`, or take over the live one of this key, which may
     hold less. The incarnation is renewed with each try."""
     subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
-    hold = replace(hold, groups=needed(rules))
+    hold = hold._replace(groups=needed(rules))
     counted = member if per == "member" else None
     seen: Seen = UNSEEN
     for tried in range(TRIES):
         if tried > 2:
             deps.pause(tried - 2)
         now_ms = deps.clock()
-        hold = replace(hold, incarnation=deps.incarnate(now_ms))
+        hold = hold._replace(incarnation=deps.incarnate(now_ms))
         wanted = taking.Wanted(subject, per, name, hold, (), forced=True)
         plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
         if isinstance(plan, taking.Send):
@@ -66,7 +65,7 @@ def take_forced(
             if per != MEMBER:
                 return unpack(plan.raw), seen, rules
             # A reserve of this key may be about to drop its hold here: the mark makes it this call's, as for a retry.
-            marked = replace(unpack(plan.raw), mark=deps.nonce())
+            marked = unpack(plan.raw)._replace(mark=deps.nonce())
             written = deps.gates.write(
                 GateWrite(subject, seen.rev, seen.rev, holds=(HoldWrite(name, plan.raw, marked.pack()),))
             )
@@ -81,7 +80,7 @@ def take_forced(
             home, rules = rules.account, deps.rules.fresh(account)
             if rules.account != home:  # it became another one
                 subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
-                hold, seen = replace(hold, groups=needed(rules), parts=()), UNSEEN
+                hold, seen = hold._replace(groups=needed(rules), parts=()), UNSEEN
         elif isinstance(plan, taking.NeedsRecount):
             recount(deps, rules, subject, counted, by_slot(hold.groups))
             seen = deps.gates.read(subject)
@@ -168,12 +167,12 @@ def grow(
         if per == ACCOUNT and due(rules, known, now):
             seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject))
             continue
-        grown = replace(hold, groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
+        grown = hold._replace(groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
         funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
         if not isinstance(funded, funding.Taking):
             seen = deps.gates.read(subject)
             continue
-        grown = replace(grown, parts=parts.more_parts(hold.parts, funded.parts) if per == ACCOUNT else ())
+        grown = grown._replace(parts=parts.more_parts(hold.parts, funded.parts) if per == ACCOUNT else ())
         counters = tuple(
             steps.take(rules, rules.counters[slot], steps.seen_count(seen, slot), now, units, units, None)
             for slot, units in sorted(lacking.items())

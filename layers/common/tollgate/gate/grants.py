@@ -9,7 +9,6 @@ whether its write had come through. Off the gate: the row says what was left, la
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 
 from tollgate.accounts.rules import Rules
@@ -97,7 +96,7 @@ def _moved(deps: GateDeps, rules: Rules, row: GrantRow) -> GrantRow:
     if there is not None or deps.gates.close(row.account).grants.get(row.number) is not None or row.ended is not None:
         return there or row
     left = row.units - row.clawed
-    return deps.grants.open(replace(row, account=rules.account, units=left, source=IDENTIFY, source_id=source_id))
+    return deps.grants.open(row._replace(account=rules.account, units=left, source=IDENTIFY, source_id=source_id))
 
 
 def missing(deps: GateDeps, rules: Rules, gate: Gate | None) -> bool:

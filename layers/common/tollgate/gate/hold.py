@@ -9,7 +9,6 @@ paid for follows: nothing where no meter of it is, one bit where all of them are
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -41,8 +40,7 @@ class Part(NamedTuple):
     units: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """One open hold. Two holds are the same only if all their bytes are: writes that end a hold assert them."""
 
     incarnation: bytes

@@ -211,8 +211,7 @@ class HoldWrite(NamedTuple):
     new: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class GateWrite:
+class GateWrite(NamedTuple):
     subject: str
     rev: int | None
     """The revision asserted; None: the gate must not exist yet and is created with all its maps."""
@@ -234,8 +233,7 @@ class GateWrite:
     level: LevelSet | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recounted:
+class Recounted(NamedTuple):
     """The write that ends a recount: every counter and hold replaced, guarded by the nonce that froze the gate."""
 
     subject: str

@@ -126,7 +126,7 @@ def renamed(rules: Rules, row: AccountRow, per: str, hold: Hold, numbers: Mappin
         for slot, source, units in hold.parts
     ]
     parts.sort(key=lambda part: part.meter_slot)  # stable: inside a meter they are in the order of their use
-    return replace(hold, groups=tuple(groups), parts=tuple(parts))
+    return hold._replace(groups=tuple(groups), parts=tuple(parts))
 
 
 def _may_take(counter: Counter, meters: Iterable[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
 from tollgate.errors import IdempotencyMismatch, MemberRequired, QuantityTooLarge, TollgateError
@@ -32,8 +32,7 @@ OUTLIVES_FUNCTION_S = 900
 """Expiry of a batch's hold: Lambda's longest timeout, so its function is dead when it is reclaimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(NamedTuple):
     """One usage event as sent. `origin_ms`: the time inside a UUIDv7 id, else None."""
 
     id: str

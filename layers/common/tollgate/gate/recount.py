@@ -17,7 +17,6 @@ onto the gate in the last write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ SKEW_S = 5
 """More than two processes' clocks differ: they find the same first use of a window, wherever its end is for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a recount changed: counter slot -> (before, after). Empty: counters equalled events and open holds."""
 
     subject: str
@@ -265,7 +263,7 @@ def _naming(rules: Rules, hold: Hold, fresh: list[Counter]) -> Hold:
                 continue
             meter = rules.row.meters[group.meter_slot]
             if not counter.key.meters or meter in counter.key.meters:
-                groups[at] = replace(group, slots=tuple(sorted((*group.slots, counter.slot))))
+                groups[at] = group._replace(slots=tuple(sorted((*group.slots, counter.slot))))
     if jobs and hold.id_range is None:
         groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(jobs)))
-    return replace(hold, groups=tuple(groups))
+    return hold._replace(groups=tuple(groups))

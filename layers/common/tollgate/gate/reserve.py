@@ -8,7 +8,6 @@ was lost; the retry finds it by its key and gets the same answer, or it expires.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -323,7 +322,7 @@ class _Attempt:
             if granted is not None:
                 return granted
             # The attempt that made this hold is not through: from now on only this one may drop it.
-            marked = replace(unpack(plan.raw), mark=deps.nonce())
+            marked = unpack(plan.raw)._replace(mark=deps.nonce())
             write = GateWrite(subject, gate.rev, gate.rev, holds=(HoldWrite(key, plan.raw, marked.pack()),))
             written = deps.gates.write(write)
             if written.applied and written.gate is not None:

@@ -6,7 +6,7 @@ Pure. `plan_take` looks at the gate as last seen (or at nothing) and says what t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -121,8 +121,8 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
         if not wanted.forced and seen is not None and not funding.stands(rules, wanted.per, seen, found, now):
             return Reclaim((wanted.key,))
         # A renewal keeps the incarnation, and who pays: the reservation id given out for it stays good.
-        hold = replace(
-            hold, incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts
+        hold = hold._replace(
+            incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts
         )
     if unseeded:
         return NeedsRecount()
@@ -170,7 +170,7 @@ def _send(
     funded: funding.Taking,
 ) -> Send:
     if wanted.per == ACCOUNT and funded.parts:
-        hold = replace(hold, parts=parts.more_parts(hold.parts, funded.parts))
+        hold = hold._replace(parts=parts.more_parts(hold.parts, funded.parts))
     return Send(_write(rules, wanted, seen, hold, before, old, now, funded), hold)
 
 

@@ -26,7 +26,7 @@ class CreditsIn(Body):
         Field(description="With negative units: the `source_id` under which the same source gave the credits."),
     ] = None
     reason: Annotated[str | None, Field(strict=True, min_length=1, max_length=256)] = None
-    priority: Annotated[int, BeforeValidator(whole), Field(ge=0, le=1000, description="The lowest burns first.")] = 50
+    priority: Annotated[int, Field(ge=0, le=1000, description="The lowest burns first."), BeforeValidator(whole)] = 50
     effective_at: Moment | None = None
     expires_at: Moment | None = None
     idempotency_key: Key | None = None

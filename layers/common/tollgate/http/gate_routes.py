@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tollgate.accounts.rules import Item, Rules
 from tollgate.clock import rfc3339
@@ -50,8 +50,7 @@ MAX_PACKED_DIMENSIONS = 3_600
 """Bytes of compressed dimensions: 4,800 of the 7,000 characters of an id; the rest of it never needs 2,200."""
 
 
-@dataclass(frozen=True, slots=True)
-class GateApiDeps:
+class GateApiDeps(NamedTuple):
     gate: GateDeps
     idempotency: IdempotencyTable
     secret: bytes

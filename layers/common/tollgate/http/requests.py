@@ -121,17 +121,17 @@ def moment_ms(text: str) -> int | None:
 def whole(value: Any) -> int:
     """A JSON number without a fraction, for a field that is an integer in the document."""
     if isinstance(value, Decimal) and abs(value.adjusted()) < MAX_WHOLE_DIGITS and value == value.to_integral_value():
-        value = int(value)  # JSON has one kind of number: 300.0 is a whole one
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError("integer", "must be a whole number")
-    return value
+        return int(value)  # JSON has one kind of number: 300.0 is a whole one
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("integer", "must be a whole number")
 
 
 def _seconds(value: Any) -> int:
-    value = whole(value)
-    if not MIN_TTL_S <= value <= MAX_TTL_S:
+    seconds = whole(value)
+    if not MIN_TTL_S <= seconds <= MAX_TTL_S:
         raise PydanticCustomError("ttl", "must be 5 to 86400 seconds")
-    return value
+    return seconds
 
 
 def _dimensions(value: dict[str, str]) -> dict[str, str]:

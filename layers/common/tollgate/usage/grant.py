@@ -6,7 +6,6 @@ grant comes onto the gate, and says how it ended before it is taken off, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -49,8 +48,7 @@ class Ended(NamedTuple):
     """When that was written down, in epoch seconds: it goes off the gate some time later."""
 
 
-@dataclass(frozen=True, slots=True)
-class GrantRow:
+class GrantRow(NamedTuple):
     """One grant. `number` is unique in the account; (`source`, `source_id`) is, too. Times in epoch seconds."""
 
     account: str

@@ -6,7 +6,6 @@ the same transaction, so that a source gives once. Numbers are never used again.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -28,7 +27,7 @@ class GrantTable:
             there = self.by_source(row.account, row.source, row.source_id)
             if there is not None:
                 return there
-            numbered = replace(row, number=self._newest(row.account) + 1)
+            numbered = row._replace(number=self._newest(row.account) + 1)
             source = _source_key(row.account, row.source, row.source_id)
             parts = [self._new(_item(numbered)), self._new({**source, "n": dynamo.n(numbered.number)})]
             try:

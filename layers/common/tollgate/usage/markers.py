@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SHARDS = 16
 LAST_MS = (1 << 48) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(NamedTuple):
     account: str
     window: int
     """Start of the seal window, epoch seconds."""

@@ -101,8 +101,7 @@ class Event:
         return sum((item.waived for item in self.items), ZERO)
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(NamedTuple):
     """No usage: the reservation was released, dropped, or its hold expired."""
 
     at: OutcomeKey
