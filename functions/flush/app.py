@@ -19,9 +19,10 @@ from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.customer_store import CustomerTable
 from tollgate.billing.flush import FlushDeps, flush
 from tollgate.billing.queue_store import key_of
-from tollgate.billing.stripe_sink import StripeSink, client
+from tollgate.billing.stripe_sink import StripeSink
 from tollgate.clock import system_clock
 from tollgate.settings import FlushSettings
+from tollgate.stripe_api.client import client
 
 logger = Logger()
 metrics = Metrics()

@@ -21,10 +21,6 @@ import stripe
 from tollgate.billing.sink import Accepted, Duplicate, NotSent, Refused, SendResult, SinkEvent, SinkUnavailable, Unknown
 from tollgate.quantities import EXACT, ZERO, plain
 
-STRIPE_VERSION: Final = "2026-10-28.endive"
-"""The API version that everything here was written for; the one place that names it."""
-CONNECT_TIMEOUT_S: Final = 3
-READ_TIMEOUT_MS: Final = 10_000
 _RETRYABLE: Final = frozenset({401, 403, 409, 429})
 _REASONS: Final = (
     ("No active meter", "no_active_meter"),
@@ -33,17 +29,6 @@ _REASONS: Final = (
     ("digits", "too_many_digits"),
 )
 """Messages of refusals without a code, and the reason that they stand for."""
-
-
-def client(secret_key: str, api_base: str | None = None, read_timeout_ms: int = READ_TIMEOUT_MS) -> stripe.StripeClient:
-    """A client whose every call is one attempt. `api_base`: another address than Stripe's (the local stack)."""
-    return stripe.StripeClient(
-        secret_key,
-        stripe_version=STRIPE_VERSION,
-        max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_S, read_timeout_ms / 1000)),
-        base_addresses={"api": api_base, "meter_events": api_base} if api_base else {},
-    )
 
 
 class StripeSink:
