@@ -13,6 +13,7 @@ from local.stripe_double.idempotency import SavedAnswers
 from local.stripe_double.meter_events import LATE_CHECKS, MeterEvents
 from local.stripe_double.meters import Meters
 from local.stripe_double.request_log import RequestLog
+from local.stripe_double.wire import JsonObject
 
 
 class Double:
@@ -64,6 +65,7 @@ class Double:
             self.meters = Meters()
             self.meter_events = MeterEvents()
             self.error_reports = ErrorReports()
+            self.events: list[JsonObject] = []
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()
