@@ -212,6 +212,12 @@ class Rules:
             or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
 
+    @property
+    def own_seats(self) -> bool:
+        """Whether each seat has units of its own."""
+        sold = self.plan.seats
+        return sold is not None and not sold.pooled and any(price.included_per_seat for price in self.plan.prices)
+
     def priced_meters(self) -> frozenset[str]:
         return frozenset(price.meter for price in self.plan.prices)
 

@@ -331,11 +331,12 @@ class _Commit:
                 write = plan_end(self.rules, subject, per, name, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
-                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
-                    give_due(self.deps, self.rules, gate)
+                member = self.reservation.member
+                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000, member):
+                    give_due(self.deps, self.rules, gate, member)
                     return None
                 used = meter_units(self.rules.groups(self.items, per))
-                funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
+                funded = funding.take_late(self.rules, per, gate, used, event.recorded_s, member)
                 if per == ACCOUNT:
                     event = replace(event, items=self._split(funded.parts))
                 write = plan_late(self.rules, subject, per, name, event, gate, funded)

@@ -212,8 +212,8 @@ def _extend_one(
             recount(deps, rules, subject, member, lacking)
             gate = deps.gates.read(subject)
             continue
-        if per == ACCOUNT and lacking and due(rules, gate, now):
-            gate = give_due(deps, rules, gate)
+        if per == ACCOUNT and lacking and due(rules, gate, now, reservation.member):
+            gate = give_due(deps, rules, gate, reservation.member)
             continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
@@ -224,7 +224,7 @@ def _extend_one(
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
-        funded = fund_growth(rules, per, gate, hold, new, now, forced=False)
+        funded = fund_growth(rules, per, gate, hold, new, now, forced=False, member=reservation.member)
         short = funded if isinstance(funded, funding.Short) else None
         if short is None and hold.expires_at <= now:
             short = funding.past_promise(rules, per, gate, meter_units(hold.groups), now)

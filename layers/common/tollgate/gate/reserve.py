@@ -281,7 +281,7 @@ class _Attempt:
             if tried > 2:
                 deps.pause(tried - 2)
             now_ms = deps.clock()
-            wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits)
+            wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits, member=self.asked.member)
             plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
             if isinstance(plan, taking.Send):
                 try:
@@ -303,7 +303,7 @@ class _Attempt:
                 seen = deps.gates.read(subject)
                 continue
             if isinstance(plan, taking.CreditsDue):
-                seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
+                seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None, self.asked.member)
                 continue
             if isinstance(plan, taking.NeedsRecount):
                 recount(deps, rules, subject, self._member(per), by_slot(wanted.hold.groups))

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tollgate.accounts.rules import RuledLimit, Rules, by_slot
-from tollgate.gate import funding, money, parts, steps
+from tollgate.gate import funding, money, parts, seats, steps
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import resets_at
@@ -34,6 +34,8 @@ class Wanted(NamedTuple):
     limits: Sequence[RuledLimit]
     forced: bool = False
     """Usage that has happened: no cap refuses it."""
+    member: str | None = None
+    """Who asks."""
 
 
 class Send(NamedTuple):
@@ -91,10 +93,13 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
     hold = wanted.hold
     if isinstance(seen, Sight):
         guess = money.guessed(rules, wanted.per, wanted.subject, recalled, now)
-        if wanted.per == ACCOUNT and due(rules, guess, now):
+        if wanted.per == ACCOUNT and (
+            due(rules, guess, now, wanted.member) or seats.seatless(rules, guess, now, wanted.member)
+        ):
             return funding.Look()
+        units = meter_units(hold.groups)
         funded = funding.take(
-            rules, wanted.per, guess, meter_units(hold.groups), now, forced=wanted.forced, certain=False
+            rules, wanted.per, guess, units, now, forced=wanted.forced, certain=False, member=wanted.member
         )
         if not isinstance(funded, funding.Taking):
             return funding.Look()
@@ -126,7 +131,7 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
         )
     if unseeded:
         return NeedsRecount()
-    if wanted.per == ACCOUNT and due(rules, seen, now):
+    if wanted.per == ACCOUNT and due(rules, seen, now, wanted.member):
         return CreditsDue()
     units = meter_units(hold.groups)
     gate = Gate(wanted.subject, rules.rev, {}, {}) if seen is None else seen
@@ -136,7 +141,7 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
             short = funding.past_promise(rules, wanted.per, gate, units, now)
         for slot, known in meter_units(unpack(old).groups).items():
             units[slot] = max(units.get(slot, ZERO) - known, ZERO)
-    funded = funding.take(rules, wanted.per, seen, units, now, forced=wanted.forced)
+    funded = funding.take(rules, wanted.per, seen, units, now, forced=wanted.forced, member=wanted.member)
     refusal = _refusal(rules, wanted, gate, before, now)
     if isinstance(funded, funding.Short):
         short = funded

@@ -143,6 +143,7 @@ def _item(row: GrantRow) -> dynamo.Item:
             "created": row.created_ms,
             "reason": row.reason,
             "every": row.every or None,
+            "member": row.member,
             "claws": [],
         }
     )
@@ -167,6 +168,7 @@ def _row_of(raw: dynamo.Item) -> GrantRow:
         clawbacks=tuple(_clawback_of(one) for one in row["claws"]),
         pending=None if pending is None else Pending(**{**pending, "at_ms": int(pending["at_ms"])}),
         ended=None if ended is None else Ended(ended["left"], ended["carried"], int(ended["at"])),
+        member=row.get("member"),
     )
 
 
