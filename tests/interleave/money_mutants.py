@@ -100,9 +100,9 @@ def grant_not_asserted(patch: Patch) -> None:
     """Credits are burned that may be gone since they were seen."""
     original = apply._granted
 
-    def granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
+    def granted(gate: Gate, write: GateWrite) -> Mapping[int, Grant] | None:
         moves = tuple(changed(move, low=None, exactly=None) for move in write.grants)
-        return original(before, changed(write, grants=moves))
+        return original(gate, changed(write, grants=moves))
 
     patch.setattr(apply, "_granted", granted)
 
@@ -110,7 +110,7 @@ def grant_not_asserted(patch: Patch) -> None:
 def new_grant_overlooked(patch: Patch) -> None:
     """Units are waived or charged although credits came onto the gate meanwhile."""
     original = apply._granted
-    patch.setattr(apply, "_granted", lambda before, write: original(before, changed(write, grants_known=None)))
+    patch.setattr(apply, "_granted", lambda gate, write: original(gate, changed(write, grants_known=None)))
 
 
 def renewal_forgets_who_pays(patch: Patch) -> None:

@@ -63,9 +63,7 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         money = _added(money, write.money)
         if money is None:
             return None
-    if write.grants_known is not None and gate.given != write.grants_known:
-        return None
-    grants = _granted(gate.grants, write)
+    grants = _granted(gate, write)
     levels = gate.levels if write.level is None else _leveled(gate.levels, write.level)
     if grants is None or levels is None:
         return None
@@ -143,8 +141,10 @@ def _leveled(before: Mapping[int, Level], write: LevelSet) -> Mapping[int, Level
     return {**before, write.slot: write.new}
 
 
-def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
-    grants = dict(before)
+def _granted(gate: Gate, write: GateWrite) -> Mapping[int, Grant] | None:
+    if write.grants_known is not None and gate.given != write.grants_known:
+        return None
+    grants = dict(gate.grants)
     for move in write.grants:
         grant = grants.get(move.number)
         if grant is None or (move.low is not None and grant.left < move.low):
