@@ -203,11 +203,13 @@ class Rules:
         return found
 
     def covers(self, meter: str) -> bool:
-        """Whether the plan prices or limits the meter or gives credits of it, or takes everything."""
+        """Whether the plan prices or limits the meter, gives credits of it or counts its seats by it, or takes
+        everything."""
         return (
             self.plan.unlimited
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
+            or (self.plan.seats is not None and meter == self.plan.seats.meter)
             or any(meter in ruled.limit.meters for ruled in (*self.limits, *self.level_limits))
             or any(meter in shared.meters for shared in self.plan.shared_limits)
         )

@@ -399,7 +399,8 @@ class CreditsChanged(Answer):
 
 
 class LedgerEntry(Answer):
-    """`units` are signed; `balance` is the meter's after this entry, open reservations included."""
+    """`units` are signed; `balance` is the meter's after this entry, open reservations included. `member`: who used it,
+    or whose seat brought it."""
 
     at: Time
     type: Literal["grant", "rollover", "burn", "clawback", "expiry"]
