@@ -588,6 +588,16 @@ def test_nothing_is_said_where_everything_is_enforced() -> None:
     assert notices(parse_catalog(text)) == []
 
 
+def test_units_of_single_seats_are_given() -> None:
+    text = catalogue(
+        """
+        seats: {unit_price: "9", pooled: false}
+        prices: [{meter: m, scheme: per_unit, unit_price: "1", included_per_seat: 5}]
+        """
+    )
+    assert [notice.partition(":")[0] for notice in notices(parse_catalog(text))] == ["plans.p.seats"]
+
+
 # --- JSON Schema -----------------------------------------------------------------------------------------------------
 
 
