@@ -31,6 +31,7 @@ from tollgate.ids import fingerprint, key_hash
 from tollgate.quantities import ZERO
 from tollgate.rating.bill import Used, bill, paid_units
 from tollgate.usage.grant import whose
+from tollgate.usage.ledger import Standing, fixed_entries
 
 EACH = Decimal(10)
 SEATS = Meter("seats", "Seats", "seat", kind="level")
@@ -169,12 +170,37 @@ def test_a_new_period_brings_new_units_and_the_old_ones_leave_the_gate() -> None
     client.world.now_ms += 10 * DAY_MS
     assert used(client, 10, "ann") == 0  # and no more: what was left is over
     assert used(client, 1, "ann") == 1
+    _swept(client)
+    assert [own(client, "ann"), own(client, "bob")] == [[0], []]
+    client.world.now_ms += 40 * DAY_MS  # and nobody asks any more
+    _swept(client)
+    assert own(client, "ann") == []
+    _conserved(client)
+    client.check()
+
+
+def _swept(client: Client) -> None:
     for _ in range(2):
         client.world.now_ms += (SETTLED_S + OUTLIVED_S) * 1000
         sweep_gate(client.deps, client.world.gates["acme"], Swept(), audit=True)
-    assert [own(client, "ann"), own(client, "bob")] == [[0], []]
-    _conserved(client)
-    client.check()
+
+
+@pytest.mark.parametrize("price", [PER_UNIT, TIERED])
+def test_a_seat_that_comes_between_look_and_write_is_not_overlooked(price: Price) -> None:
+    client = client_of(team(price, many=1))
+    used(client, 1, "ann")
+    billed: list[Decimal] = []
+
+    def step(name: str) -> None:
+        if name == "gate.write":
+            client.world.step = lambda name: None
+            set_seats(client, 2)
+            billed.append(used(other(client), 3, "bob"))
+
+    client.world.step = step
+    billed.append(used(client, 2, "bob"))
+    assert billed == [0, 0]
+    assert own(client, "bob") == [5]
 
 
 def test_the_number_of_entries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +226,7 @@ def test_the_last_seat_goes_to_one(crashes: int) -> None:
 
     def once(chooser: Chooser) -> None:
         client = client_of(team(many=1))
+        client.release(client.granted(1))
         of, done = client.world, dict[str, Granted]()
 
         def work(member: str) -> None:
@@ -214,7 +241,11 @@ def test_the_last_seat_goes_to_one(crashes: int) -> None:
             client.commit(held)
         billed = sorted(event.items[0].billable for event in of.events("acme"))
         assert billed in ([0, 3], *([[0], [3], []] if crashes else []))
-        assert len(seats.holders(of.gates["acme"].grants.values(), of.now_ms // 1000)) <= 1
+        grants = of.gates["acme"].grants
+        assert len(seats.holders(grants.values(), of.now_ms // 1000)) <= 1
+        standing = {number: Standing(grant.left, ZERO, ZERO) for number, grant in grants.items()}
+        shown = fixed_entries(of.grants.get("acme", []), standing, of.now_ms // 1000)
+        assert [entry.grant.number for entry in shown] == [*grants], "what nobody got is not shown"
         client.check()
         _conserved(client)
 
@@ -262,6 +293,14 @@ def test_single_seats_beside_a_grant_for_all() -> None:
     client = client_of(team(grants=(monthly(5),)))
     assert used(client, 12, "ann") == 0  # its own 10, and 2 of all
     assert used(client, 4) == 1
+    client.check()
+
+
+def test_what_seats_were_given_is_no_part_of_a_grant_for_all() -> None:
+    client = client_of(team())
+    assert used(client, 1, "ann") == 0
+    move(client, replace(team(grants=(monthly(5),)), version=2))
+    assert used(client, 6) == 1
     client.check()
 
 
