@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from tests.unit.gate.test_grants import DAY_MS, _conserved, monthly, row
 from tests.unit.gate.test_identify import GUEST, KNOWN, identify
 from tests.unit.gate.test_money import CREDITS, PER_UNIT, TIERED, TOKENS, move, priced, spend
 from tollgate.catalog.model import Meter, Plan, Price, Seats
+from tollgate.errors import AlreadyCommitted, AlreadyReleased
 from tollgate.gate import seats
 from tollgate.gate.estimate import Estimate, estimate
 from tollgate.gate.grants import MAX_GRANTS, OUTLIVED_S, SETTLED_S, give
@@ -528,3 +530,65 @@ def test_the_entry_of_a_seat_is_small() -> None:
     entries = client.world.gates["acme"].grants
     size = sum(len(str(number)) + 1 + value_size(_grant(entry)) for number, entry in entries.items())
     assert 50 <= size / len(entries) <= 56
+
+
+# -- any sequence --------------------------------------------------------------------------------------------------
+
+PLANS = (
+    team(),
+    team(TIERED, each=Decimal(25), grants=(monthly(30),)),
+    replace(team(many=3), seats=Seats(Decimal(40), 3, True, "seats")),
+    priced(TIERED, grants=(monthly(15, 20),), overage="off"),
+)
+ACTIONS = ["reserve"] * 5 + ["commit"] * 3 + ["release", "extend", "usage", "wait", "plan", "seats", "sweep"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_every_unit_is_accounted_for_and_no_seat_has_more_than_it_brings(data: st.DataObject) -> None:
+    client = client_of(PLANS[0])
+    second = other(client)
+    held: list[Granted] = []
+    of, amounts = client.world, st.sampled_from([1, 3, 10, 24, 40])
+    for number in range(data.draw(st.integers(1, 18))):
+        action, by = data.draw(st.sampled_from(ACTIONS)), data.draw(st.sampled_from([client, second]))
+        member = data.draw(st.sampled_from(["ann", "bob", "cyd", None]))
+        if action == "reserve":
+            found = by.reserve(data.draw(amounts), member=member, ttl=data.draw(st.sampled_from([5, 300, 86_400])))
+            held += [found] if isinstance(found, Granted) else []
+        elif action == "usage":
+            reported(by, (member, data.draw(amounts)), ("ann", 2), name=f"u{number}-")
+        elif action in ("commit", "release", "extend") and held:
+            one = held[data.draw(st.integers(0, len(held) - 1))]
+            if action == "extend":
+                with suppress(AlreadyCommitted, AlreadyReleased):
+                    by.extend(one, data.draw(amounts))
+                continue
+            held.remove(one)
+            if action == "commit":
+                by.commit(one, data.draw(st.one_of(st.none(), amounts)))
+            else:
+                with suppress(AlreadyReleased):
+                    by.release(one)
+        elif action == "wait":
+            of.now_ms += data.draw(st.sampled_from([1_000, 10_000, 4 * 3600_000, 11 * DAY_MS]))
+        elif action == "plan":
+            move(client, replace(data.draw(st.sampled_from(PLANS)), version=10 + number))
+        elif action == "seats" and "acme" in of.gates:
+            set_seats(client, data.draw(st.integers(0, 4)))
+        elif action == "sweep" and "acme" in of.gates:
+            _swept(client)
+        client.check()
+        _conserved(client)
+        _as_brought(client)
+
+
+def _as_brought(client: Client) -> None:
+    """No member was given more of one period than the largest seat brings, and nobody has more than it was given."""
+    given: dict[tuple[bytes, int], Decimal] = {}
+    gate = client.world.gates.get("acme")
+    for grant in () if gate is None else gate.grants.values():
+        assert 0 <= grant.left <= grant.units + grant.carried
+        if grant.whose:
+            given[grant.whose, grant.starts] = given.get((grant.whose, grant.starts), ZERO) + grant.units
+    assert all(units <= 25 for units in given.values())
