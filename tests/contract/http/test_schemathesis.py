@@ -56,6 +56,7 @@ SEMANTIC = {
     "past",
     "price",
     "range",
+    "reserved",
     "time",
     "too_large",
     "too_many",
@@ -113,6 +114,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("ItemIn", "UsedItemIn", "EventIn"):
         schemas[name]["properties"]["meter"] = {"enum": meters}
     schemas["ReservationIn"]["properties"]["meter"] = {"enum": [*meters, None]}
+    document["components"]["parameters"]["LevelMeter"]["schema"] = {"enum": ["storage", "ai_credits", "no_such_meter"]}
     schemas["PlanIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["timezone"] = {"enum": ["UTC", "Asia/Kathmandu", "Mars/Olympus", None]}

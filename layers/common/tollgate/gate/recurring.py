@@ -37,7 +37,9 @@ class Due(NamedTuple):
     every: str
     units: Decimal
     reached: Decimal
-    """What the window's grants come to with this one."""
+    """What the plan gives in a window."""
+    total: Decimal
+    """What the window's own grants come to with this one: less than `reached` where another interval gave the rest."""
     priority: int
     starts: int
     ends: int
@@ -94,7 +96,8 @@ def due(rules: Rules, gate: Gate | None, now: int) -> list[Due]:
         slot = rules.row.meters.index(rule.meter)
         same = [(number, grant) for number, grant in there.items() if (grant.meter, grant.every) == (slot, rule.every)]
         current = [grant for _, grant in same if grant.ends > now]  # one of a clock ahead is this window's, too
-        given = sum((grant.units for grant in current), _otherwise(there.values(), slot, kept[slot], now))
+        own = sum((grant.units for grant in current), ZERO)
+        given = own + _otherwise(there.values(), slot, kept[slot], now)
         if given >= rule.units:
             continue
         previous: tuple[int, ...] = ()
@@ -105,7 +108,10 @@ def due(rules: Rules, gate: Gate | None, now: int) -> list[Due]:
             starts, ends = _window_after(rules, rule.every, last, now)
             previous = tuple(number for number, grant in sorted(same) if grant.ends == last)
         more, most = rule.units - given, rule.rollover_max
-        found.append(Due(rule.meter, slot, rule.every, more, rule.units, rule.priority, starts, ends, previous, most))
+        reached, total = rule.units, own + more
+        found.append(
+            Due(rule.meter, slot, rule.every, more, reached, total, rule.priority, starts, ends, previous, most)
+        )
     return found
 
 
@@ -187,7 +193,7 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
                 meter=one.meter,
                 units=one.units,
                 source=PLAN,
-                source_id=f"{one.meter}:{one.every}:{one.starts}:{one.reached.normalize():f}",
+                source_id=f"{one.meter}:{one.every}:{one.starts}:{one.total.normalize():f}",
                 priority=one.priority,
                 starts=one.starts,
                 ends=one.ends,
@@ -206,6 +212,8 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None) -> Gate | None:
             money=restated(rules, "account", gate, now_ms // 1000),
             grants=moves,
             new_grants=((row.number, grant),),
+            # By another clock another grant may have ended, and more be due: of two such answers one gives.
+            grants_known=None if gate is None else tuple(gate.grants),
         )
         gate = deps.gates.write(write).gate
     return gate
