@@ -6,7 +6,7 @@ py="$1"
 proofs="$(mktemp)"
 lane=""
 trap 'exit 130' INT TERM
-trap '[ -z "$lane" ] || kill "$lane" 2>/dev/null; rm -f "$proofs"' EXIT
+trap '[ -z "$lane" ] || { pkill -P "$lane"; kill "$lane" 2>/dev/null; }; rm -f "$proofs"' EXIT
 # Crashes apart from the rest: their world replaces time and randomness in the whole process.
 { "$py" -m pytest tests/interleave tests/model; one=$?; "$py" -m pytest tests/crash; two=$?; exit $((one | two)); } >"$proofs" 2>&1 &
 lane=$!
