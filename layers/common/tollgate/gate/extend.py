@@ -18,6 +18,7 @@ from tollgate.gate.force import covering, fund_growth, shortfall
 from tollgate.gate.hold import Hold, incarnation_of, meter_units, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, SharedRefusal, Taken, resets_at, states
+from tollgate.gate.money import begun_from
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
@@ -208,8 +209,9 @@ def _extend_one(
         hold, now = unpack(raw), deps.clock() // 1000
         groups = () if items is None else rules.groups(items, per)
         lacking = shortfall(hold, groups)
-        if gate.rev < 0 or steps.unseeded(rules, gate, lacking, now):
-            recount(deps, rules, subject, member, lacking)
+        needed = begun_from(rules, per, gate) | lacking
+        if gate.rev < 0 or steps.unseeded(rules, gate, needed, now):
+            recount(deps, rules, subject, member, needed)
             gate = deps.gates.read(subject)
             continue
         if per == ACCOUNT and lacking and due(rules, gate, now, reservation.member):
@@ -315,7 +317,7 @@ def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: st
         return
     if gate.rev > rules.rev:
         rules = deps.rules.fresh(rules.account)
-    if gate.closed or steps.behind(rules, gate):
+    if gate.closed or steps.unseeded(rules, gate, begun_from(rules, per, gate), deps.clock() // 1000):
         return
     before, after = unpack(old), unpack(new)
     had = before.units()

@@ -82,7 +82,7 @@ def take_forced(
                 subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
                 hold, seen = hold._replace(groups=needed(rules), parts=()), UNSEEN
         elif isinstance(plan, taking.NeedsRecount):
-            recount(deps, rules, subject, counted, by_slot(hold.groups))
+            recount(deps, rules, subject, counted, plan.needed)
             seen = deps.gates.read(subject)
         elif isinstance(seen, Gate) and expiry_of(seen.holds[name]) <= now_ms // 1000:
             seen = reclaim(deps, rules, seen, (name,), counted)  # larger, or left behind by another body
@@ -159,8 +159,10 @@ def grow(
         lacking = shortfall(hold, groups)
         if not lacking:
             return Grown(rules, raw, False, floor_ms(seen, raw))
-        if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
-            recount(deps, rules, subject, counted, lacking)
+        known = seen if isinstance(seen, Gate) else None
+        seeded = money.begun_from(rules, per, known) | lacking
+        if known is not None and steps.unseeded(rules, known, seeded, now):
+            recount(deps, rules, subject, counted, seeded)
             seen = deps.gates.read(subject)
             continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)

@@ -39,7 +39,9 @@ class Due(NamedTuple):
     every: str
     units: Decimal
     reached: Decimal
-    """What the window's grants come to with this one."""
+    """What the plan gives in a window."""
+    total: Decimal
+    """What the window's own grants come to with this one: less than `reached` where another interval gave the rest."""
     priority: int
     starts: int
     ends: int
@@ -99,7 +101,8 @@ def due(rules: Rules, gate: Gate | None, now: int, member: str | None = None) ->
             if (grant.meter, grant.every) == (slot, rule.every) and (not rule.whose or grant.whose in (b"", rule.whose))
         ]
         current = [grant for _, grant in same if grant.ends > now]  # one of a clock ahead is this window's, too
-        given = sum((grant.units for grant in current), _otherwise(there.values(), slot, kept[slot], now))
+        own = sum((grant.units for grant in current), ZERO)
+        given = own + _otherwise(there.values(), slot, kept[slot], now)
         if given >= rule.units:
             continue
         previous: tuple[int, ...] = ()
@@ -109,9 +112,23 @@ def due(rules: Rules, gate: Gate | None, now: int, member: str | None = None) ->
             last = max((grant.ends for _, grant in same), default=0)
             starts, ends = _window_after(rules, rule.every, last, now)
             previous = tuple(number for number, grant in sorted(same) if grant.ends == last)
-        more, most, own = rule.units - given, rule.rollover_max, rule.whose
+        more, most = rule.units - given, rule.rollover_max
+        reached, total = rule.units, own + more
         found.append(
-            Due(rule.meter, slot, rule.every, more, rule.units, rule.priority, starts, ends, previous, most, own)
+            Due(
+                rule.meter,
+                slot,
+                rule.every,
+                more,
+                reached,
+                total,
+                rule.priority,
+                starts,
+                ends,
+                previous,
+                most,
+                rule.whose,
+            )
         )
     return found
 
@@ -234,13 +251,14 @@ def give_due(deps: GateDeps, rules: Rules, gate: Gate | None, member: str | None
             money=restated(rules, "account", gate, now_ms // 1000),
             grants=moves,
             new_grants=((row.number, grant),),
-            # Nobody else has come since the seats were counted.
-            grants_known=(0 if gate is None else gate.given) if one.whose else None,
+            # By another clock another grant may have ended, and more be due: of two such answers one gives. And nobody
+            # else has come since the seats were counted.
+            grants_known=None if gate is None else gate.given,
         )
         gate = deps.gates.write(write).gate
     return gate
 
 
 def _source_id(one: Due, member: str | None) -> str:
-    window = f"{one.meter}:{one.every}:{one.starts}:{one.reached.normalize():f}"
+    window = f"{one.meter}:{one.every}:{one.starts}:{one.total.normalize():f}"
     return f"{window}:{member}" if one.whose else window

@@ -59,9 +59,10 @@ class Stale:
     """The gate has seen newer rules than these."""
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsRecount:
-    """A recount is under way, or a counter must be seeded before anything is taken from it."""
+class NeedsRecount(NamedTuple):
+    """A recount is under way, or a counter must be seeded before anything is taken from it; the slots that count."""
+
+    needed: dict[int, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +107,20 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
         return _send(rules, wanted, UNSEEN, hold, {}, None, now, funded)
     if seen is not None:
         if seen.rev < 0:
-            return NeedsRecount()
+            return NeedsRecount(by_slot(hold.groups))
         if seen.rev > rules.rev:
             return Stale()
     before: dict[int, Decimal] = {}
     old = None if seen is None else seen.holds.get(wanted.key)
     # Also before a hold is found again: it must name the counters that began after it.
-    unseeded = steps.unseeded(rules, seen, by_slot(hold.groups), now)
+    needed = money.begun_from(rules, wanted.per, seen) | by_slot(hold.groups)
+    unseeded = steps.unseeded(rules, seen, needed, now)
     if old is not None:
         found = unpack(old)
         if found.fingerprint != hold.fingerprint:
             return Mismatch()
         if found.expires_at > now:
-            return NeedsRecount() if unseeded else Live(old)
+            return NeedsRecount(needed) if unseeded else Live(old)
         before = found.units()
         if any(units > hold.units().get(slot, ZERO) for slot, units in before.items()):
             # It was extended, or its commit grew it and may have put its row: its outcome says what becomes of it.
@@ -130,7 +132,7 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
             incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts
         )
     if unseeded:
-        return NeedsRecount()
+        return NeedsRecount(needed)
     if wanted.per == ACCOUNT and due(rules, seen, now, wanted.member):
         return CreditsDue()
     units = meter_units(hold.groups)

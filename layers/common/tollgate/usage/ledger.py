@@ -71,9 +71,9 @@ def fixed_entries(rows: Iterable[GrantRow], standings: Mapping[int, Standing], n
 
 
 def _given(rows: Iterable[GrantRow], standings: Mapping[int, Standing]) -> Iterator[GrantRow]:
-    """Without a seat's units that never reached the gate: another member had taken the last seat."""
+    """Without what a plan was about to give and did not: others had come first, with the last seat or with more."""
     for row in rows:
-        if row.member is None or row.ended is not None or row.number in standings:
+        if not row.every or row.ended is not None or row.number in standings:
             yield row
 
 
