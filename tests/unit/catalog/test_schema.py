@@ -123,7 +123,7 @@ def test_the_designed_sample_loads() -> None:
 def test_the_committed_catalogue_loads_and_freezes() -> None:
     catalog = load_catalog(CATALOG)
     assert list(catalog.plans) == ["free", "pro", "team"]
-    assert set(catalog.meters) == {"ai_credits", "llm_tokens"}
+    assert set(catalog.meters) == {"ai_credits", "llm_tokens", "storage"}
     assert [limit.id for limit in catalog.plans["free"].limits] == ["daily", "jobs"]
     assert [limit.id for limit in catalog.plans["pro"].limits] == ["premium", "burst"]
     for plan in catalog.plans.values():
