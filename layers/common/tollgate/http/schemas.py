@@ -350,15 +350,17 @@ class Spend(Answer):
 class GrantState(Answer):
     """Prepaid credits that are left, open reservations aside. `expires_at` null: never."""
 
-    id: str
+    id: Annotated[str | None, Field(description="null: the member's next request brings them.")]
     available: Decimal
     priority: int
     effective_at: Annotated[Time | None, Field(description="null: from the beginning.")]
     expires_at: Time | None
+    member: Annotated[str | None, Field(description="Who alone may burn them, by its seat; null: everyone.")]
 
 
 class Credits(Answer):
-    """The grants of one meter, in the order in which they burn; `available` is what could be burned now."""
+    """The grants of one meter, in the order in which they burn; `available` is what could be burned now. A seat's own
+    units are among them where its member is asked for."""
 
     meter: str
     available: Decimal
@@ -397,7 +399,8 @@ class CreditsChanged(Answer):
 
 
 class LedgerEntry(Answer):
-    """`units` are signed; `balance` is the meter's after this entry, open reservations included."""
+    """`units` are signed; `balance` is the meter's after this entry, open reservations included. `member`: who used it,
+    or whose seat brought it."""
 
     at: Time
     type: Literal["grant", "rollover", "burn", "clawback", "expiry"]
