@@ -187,6 +187,32 @@ class TextList:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """`true` or `false`."""
+
+    def read(self, value: object, path: str) -> bool:
+        text = _text(value, path)
+        if text not in ("true", "false"):
+            raise invalid(f"Invalid boolean: {text}", path)
+        return text == "true"
+
+
+@dataclass(frozen=True)
+class NestedList:
+    """A list of objects with parameters of their own, sent as `name[0][a]=x&name[1][a]=y`."""
+
+    params: Params
+    max_items: int
+
+    def read(self, value: object, path: str) -> list[dict[str, Any]]:
+        if not isinstance(value, dict) or any(not key.isdecimal() for key in value):
+            raise invalid("Invalid array", param=path)
+        if len(value) > self.max_items:
+            raise invalid(f"Array {path} may have at most {self.max_items} items", param=path)
+        return [self.params.read(value[key], _at(path, key)) for key in sorted(value, key=int)]
+
+
+@dataclass(frozen=True)
 class Moment:
     """An RFC 3339 time, as the v2 API takes it; read as epoch milliseconds."""
 

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    core_events,
+    customers,
+    event_destinations,
+    event_summaries,
+    events,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    webhook_endpoints,
+)
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
 
-RESOURCES = (customers, meters, meter_events, event_summaries, meter_event_adjustments, core_events)
+RESOURCES = (
+    customers,
+    meters,
+    meter_events,
+    event_summaries,
+    meter_event_adjustments,
+    core_events,
+    events,
+    webhook_endpoints,
+    event_destinations,
+)
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 
 OPERATIONS: tuple[Operation, ...] = tuple(operation for resource in RESOURCES for operation in resource.OPERATIONS)

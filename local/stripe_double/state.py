@@ -7,6 +7,8 @@ from collections.abc import Hashable
 
 from local.stripe_double.clock import SECOND_MS, Clock, DoubleClock, system_clock
 from local.stripe_double.customers import Customers
+from local.stripe_double.deliveries import Deliveries
+from local.stripe_double.endpoints import Endpoints
 from local.stripe_double.error_reports import ErrorReports
 from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
@@ -34,6 +36,7 @@ class Double:
     ) -> None:
         self.lock = threading.RLock()
         self.clock = DoubleClock(clock)
+        self.endpoints = Endpoints()
         self.configure(lag_seconds=lag_seconds, latency_seconds=latency_seconds, late_checks=late_checks)
         self.reset()
 
@@ -59,13 +62,15 @@ class Double:
             self.late_checks = late_checks
 
     def reset(self) -> None:
-        """Forget everything but the clock, whose time never goes back, and the settings."""
+        """Forget everything but the clock, whose time never goes back, the settings and standing endpoints."""
         with self.lock:
             self.customers = Customers()
             self.meters = Meters()
             self.meter_events = MeterEvents()
             self.error_reports = ErrorReports()
             self.events: list[JsonObject] = []
+            self.endpoints = Endpoints(self.endpoints.standing())
+            self.deliveries = Deliveries()
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()

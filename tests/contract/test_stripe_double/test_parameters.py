@@ -13,11 +13,24 @@ import stripe.params.v2.core as core
 from stripe import RequestOptions
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
 from stripe.params._customer_list_params import CustomerListParamsCreated
+from stripe.params._event_list_params import EventListParamsCreated as EventListParamsCreatedV1
 from stripe.params.billing import _meter_create_params as meter_create
 from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
+from stripe.params.v2.core._event_destination_create_params import EventDestinationCreateParamsWebhookEndpoint
+from stripe.params.v2.core._event_destination_update_params import EventDestinationUpdateParamsWebhookEndpoint
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    core_events,
+    customers,
+    event_destinations,
+    event_summaries,
+    events,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    webhook_endpoints,
+)
 from local.stripe_double.lists import CREATED
 from local.stripe_double.params import Nested, Params, SecondsOrRange
 from local.stripe_double.router import OPERATIONS
@@ -41,6 +54,20 @@ CALLS = [
     (meter_event_adjustments.CREATE, billing.MeterEventAdjustmentCreateParams),
     (core_events.LIST, core.EventListParams),
     (core_events.RETRIEVE, core.EventRetrieveParams),
+    (events.LIST, sdk.EventListParams),
+    (events.RETRIEVE, sdk.EventRetrieveParams),
+    (webhook_endpoints.CREATE, sdk.WebhookEndpointCreateParams),
+    (webhook_endpoints.UPDATE, sdk.WebhookEndpointUpdateParams),
+    (webhook_endpoints.RETRIEVE, sdk.WebhookEndpointRetrieveParams),
+    (webhook_endpoints.LIST, sdk.WebhookEndpointListParams),
+    (webhook_endpoints.DELETE, sdk.WebhookEndpointDeleteParams),
+    (event_destinations.CREATE, core.EventDestinationCreateParams),
+    (event_destinations.UPDATE, core.EventDestinationUpdateParams),
+    (event_destinations.RETRIEVE, core.EventDestinationRetrieveParams),
+    (event_destinations.LIST, core.EventDestinationListParams),
+    (event_destinations.SWITCH, core.EventDestinationDeleteParams),
+    (event_destinations.SWITCH, core.EventDestinationEnableParams),
+    (event_destinations.SWITCH, core.EventDestinationDisableParams),
 ]
 NESTED = [
     (meters.CUSTOMER_MAPPING, meter_create.MeterCreateParamsCustomerMapping),
@@ -50,6 +77,9 @@ NESTED = [
     (customers.ADDRESS, CustomerCreateParamsAddress),
     (core_events.CREATED, EventListParamsCreated),
     (CREATED, CustomerListParamsCreated),
+    (CREATED, EventListParamsCreatedV1),
+    (event_destinations.WEBHOOK, EventDestinationCreateParamsWebhookEndpoint),
+    (event_destinations.WEBHOOK, EventDestinationUpdateParamsWebhookEndpoint),
 ]
 OPTIONS = set(RequestOptions.__annotations__)
 
@@ -57,8 +87,8 @@ OPTIONS = set(RequestOptions.__annotations__)
 @pytest.mark.parametrize(("params", "typed"), [*CALLS, *NESTED], ids=lambda value: getattr(value, "__name__", ""))
 def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> None:
     known = set(typed.__required_keys__ | typed.__optional_keys__) - OPTIONS
-    # The SDK sends `page` to this call by following `next_page_url`, never by name.
-    followed = {"page"} if params is core_events.LIST else set()
+    # The SDK sends `page` to these calls by following `next_page_url`, never by name.
+    followed = {"page"} if params in (core_events.LIST, event_destinations.LIST) else set()
     assert (set(params.accepted) | params.not_emulated) - followed == known
     assert not set(params.accepted) & params.not_emulated
     required = {name for name, param in params.accepted.items() if param.required}
