@@ -20,7 +20,7 @@ from local.stripe_double.errors import invalid, missing_resource
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import CREATED, PAGING, page, within
 from local.stripe_double.operations import Call, Operation
-from local.stripe_double.params import Param, Params, SecondsOrRange, Text, TextList, Truth
+from local.stripe_double.params import Flag, Param, Params, SecondsOrRange, Text, TextList
 from local.stripe_double.wire import API_VERSION, JsonObject
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LIST = Params(
     {
         **PAGING,
         "created": Param(SecondsOrRange(CREATED)),
-        "delivery_success": Param(Truth()),
+        "delivery_success": Param(Flag()),
         "type": Param(Text()),
         "types": Param(TextList(20)),
     },

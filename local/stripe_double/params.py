@@ -187,19 +187,19 @@ class TextList:
 
 
 @dataclass(frozen=True)
-class Truth:
+class Flag:
     """`true` or `false`."""
 
     def read(self, value: object, path: str) -> bool:
         text = _text(value, path)
         if text not in ("true", "false"):
-            raise invalid(f"Invalid boolean: {text}", path)
+            raise invalid(f"Invalid boolean: {text}", path, "parameter_invalid_boolean")
         return text == "true"
 
 
 @dataclass(frozen=True)
 class NestedList:
-    """A list of objects with parameters of their own, sent as `name[0][a]=x&name[1][a]=y`."""
+    """A list of objects, sent as `items[0][price]=a&items[1][price]=b`."""
 
     params: Params
     max_items: int

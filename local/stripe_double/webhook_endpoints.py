@@ -11,7 +11,7 @@ from local.stripe_double.errors import invalid, missing_resource
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import PAGING, page
 from local.stripe_double.operations import Call, Operation
-from local.stripe_double.params import OneOf, Param, Params, Text, TextList, TextMap, Truth
+from local.stripe_double.params import Flag, OneOf, Param, Params, Text, TextList, TextMap
 from local.stripe_double.wire import API_VERSION, JsonObject
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ CREATE = Params(
 UPDATE = Params(
     {
         "description": Param(Text(unsettable=True)),
-        "disabled": Param(Truth()),
+        "disabled": Param(Flag()),
         "enabled_events": Param(TextList(300)),
         "metadata": Param(_METADATA),
         "url": Param(Text()),
