@@ -274,3 +274,45 @@ class Busy(TollgateError):
     def __init__(self, retry_after_seconds: int = 1) -> None:
         super().__init__("The account is very busy just now; send the same request again.")
         self.retry_after_seconds = retry_after_seconds
+
+
+class StripeRefused(Conflict):
+    """Stripe understood the request and said no; the same request will be refused again.
+
+    `http_status` is Stripe's own status, `stripe_code` its code ("" where it gave none), `message` its words.
+    """
+
+    code = "stripe_refused"
+
+    def __init__(self, http_status: int, stripe_code: str, message: str) -> None:
+        super().__init__(f"Stripe refused this: {message}")
+        self.http_status = http_status
+        self.stripe_code = stripe_code
+        self.message = message
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object that was asked for, or named in a parameter, does not exist."""
+        return self.http_status == 404 or self.stripe_code == "resource_missing"
+
+
+class StripeUnavailable(Busy):
+    """Stripe gave no answer, a 5xx, or refused for now (rate limit, lock, a key it does not take just now).
+
+    `http_status` is None where there was no answer at all. A write may have happened, unless `done_nothing`.
+    """
+
+    code, title = "stripe_unavailable", "Stripe is unavailable"
+
+    def __init__(self, http_status: int | None, message: str, *, reason: str = "", done_nothing: bool = False) -> None:
+        super().__init__(retry_after_seconds=5)
+        self.detail = f"Stripe cannot do this just now ({message}); send the same request again."
+        self.http_status = http_status
+        self.message = message
+        self.reason = reason
+        self.done_nothing = done_nothing
+
+    @property
+    def key_refused(self) -> bool:
+        """Whether the key is the trouble: wrong, rotated, or without a permission that the message names."""
+        return self.http_status in (401, 403)
