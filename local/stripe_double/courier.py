@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from local.stripe_double import checkout_sessions
 from local.stripe_double.deliveries import Attempt, Delivery
 from local.stripe_double.endpoints import Endpoint
 
@@ -60,17 +61,18 @@ class _Courier:
             wake.wait(LOOK_SECONDS)
             wake.clear()
             try:
-                self._look_for_reports()
+                self._let_time_pass()
                 while not self._stopped and self._one():
                     pass
             except Exception:
                 # A mistake of the double's own must not end all delivery in silence.
                 _logger.exception("delivering failed")
 
-    def _look_for_reports(self) -> None:
-        """Reports come with time, not with a call."""
+    def _let_time_pass(self) -> None:
+        """What comes with time, not with a call: reports, and sessions that expire."""
         double = self._double
         with double.lock:
+            checkout_sessions.settle(double)
             now_ms = double.clock.now_ms()
             for report in double.error_reports.published(now_ms):
                 double.deliveries.thin(report, double.endpoints.all(), now_ms)

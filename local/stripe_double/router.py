@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from local.stripe_double import (
+    checkout_sessions,
     core_events,
     customers,
+    disputes,
     event_destinations,
     event_summaries,
     events,
     meter_event_adjustments,
     meter_events,
     meters,
+    payments,
+    refunds,
     webhook_endpoints,
 )
 from local.stripe_double.errors import not_emulated
@@ -26,6 +30,10 @@ RESOURCES = (
     events,
     webhook_endpoints,
     event_destinations,
+    checkout_sessions,
+    payments,
+    refunds,
+    disputes,
 )
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
+from local.stripe_double.checkout_sessions import Session
 from local.stripe_double.clock import SECOND_MS, Clock, DoubleClock, system_clock
 from local.stripe_double.customers import Customers
 from local.stripe_double.deliveries import Deliveries
@@ -14,6 +15,7 @@ from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
 from local.stripe_double.meter_events import LATE_CHECKS, MeterEvents
 from local.stripe_double.meters import Meters
+from local.stripe_double.payments import Payments
 from local.stripe_double.request_log import RequestLog
 from local.stripe_double.wire import JsonObject
 
@@ -71,6 +73,8 @@ class Double:
             self.events: list[JsonObject] = []
             self.endpoints = Endpoints(self.endpoints.standing())
             self.deliveries = Deliveries()
+            self.checkout_sessions: dict[str, Session] = {}
+            self.payments = Payments()
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()
