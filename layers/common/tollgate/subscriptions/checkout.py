@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 from tollgate.accounts.currency import check_same
 from tollgate.accounts.rules import AccountRow
@@ -31,6 +31,8 @@ from tollgate.ids import key_hash
 from tollgate.subscriptions.anchor import Anchor, anchor_of
 from tollgate.subscriptions.offer import Part, metered, pack_of, pack_price, parts_of
 from tollgate.sync.objects import PART, PLAN, STACK, VERSION
+
+T = TypeVar("T")
 
 ACCOUNT: Final = "tollgate_account"
 PACK: Final = "tollgate_pack"
@@ -174,9 +176,7 @@ class Subscribed(NamedTuple):
     created: bool
 
 
-def sell_plan(
-    deps: SaleDeps, account: str, plan: str, seats: int | None, urls: tuple[str, str], once: Once
-) -> Page:
+def sell_plan(deps: SaleDeps, account: str, plan: str, seats: int | None, urls: tuple[str, str], once: Once) -> Page:
     """A page on which the account subscribes to the plan's current version. `urls`: success, cancel.
 
     Raises UnknownAccount, UnknownPlan, PlanNotForSale, Invalid, PriceNotSynced, CustomerDeleted, AlreadySubscribed,
@@ -187,7 +187,9 @@ def sell_plan(
     def sold(asked: Asked) -> Page:
         version = deps.catalog.version(asked.plan, asked.version)
         if not version.plan.public:
-            raise PlanNotForSale(plan, "it is not public; subscribe the account with POST /v1/accounts/{id}/subscription")
+            raise PlanNotForSale(
+                plan, "it is not public; subscribe the account with POST /v1/accounts/{id}/subscription"
+            )
         parts = parts_of(version.plan, deps.stack, seats)
         _check_currency(deps, row, version)
         lines = _lines(deps, version, parts)
@@ -202,9 +204,7 @@ def sell_plan(
     return _page_once(deps, row, deps.catalog.current_version(plan), once, sold)
 
 
-def sell_pack(
-    deps: SaleDeps, account: str, pack: str, plan: str | None, urls: tuple[str, str], once: Once
-) -> Page:
+def sell_pack(deps: SaleDeps, account: str, pack: str, plan: str | None, urls: tuple[str, str], once: Once) -> Page:
     """A page on which the account buys a pack of credits once: of `plan`'s current version, or (None) of the version
     that the account is on. Raises as `sell_plan`, and UnknownPack; a subscription is no hindrance."""
     row = _row(deps, account)
@@ -314,7 +314,7 @@ def _begun(deps: SaleDeps, row: AccountRow, route: str, version: PlanVersion, on
     return deps.asked.begin(row.account, route, once.key, once.digest, wanted)
 
 
-def _locked[T](deps: SaleDeps, row: AccountRow, route: str, once: Once, work: Callable[[], T]) -> T:
+def _locked(deps: SaleDeps, row: AccountRow, route: str, once: Once, work: Callable[[], T]) -> T:
     """One sale to an account at a time: two requests that both saw no subscription would make two. What was refused
     for good is forgotten; what was not answered is not, as it may have happened."""
     if not deps.asked.lock(row.account, deps.clock() // 1000):
