@@ -14,6 +14,8 @@ from local.stripe_double import (
     meter_events,
     meters,
     payments,
+    prices,
+    products,
     refunds,
     webhook_endpoints,
 )
@@ -34,6 +36,8 @@ RESOURCES = (
     payments,
     refunds,
     disputes,
+    products,
+    prices,
 )
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 
