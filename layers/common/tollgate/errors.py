@@ -268,8 +268,12 @@ class ReservationTooLarge(Invalid):
 class Busy(TollgateError):
     code, status, title, retryable = "busy", 503, "Busy", True
 
-    def __init__(self, retry_after_seconds: int = 1) -> None:
-        super().__init__("The account is very busy just now; send the same request again.")
+    def __init__(
+        self,
+        retry_after_seconds: int = 1,
+        detail: str = "The account is very busy just now; send the same request again.",
+    ) -> None:
+        super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -363,8 +367,7 @@ class StripeUnavailable(Busy):
     code, title = "stripe_unavailable", "Stripe is unavailable"
 
     def __init__(self, http_status: int | None, message: str, *, reason: str = "", done_nothing: bool = False) -> None:
-        super().__init__(retry_after_seconds=5)
-        self.detail = f"Stripe cannot do this just now ({message}); send the same request again."
+        super().__init__(5, f"Stripe cannot do this just now ({message}); send the same request again.")
         self.http_status = http_status
         self.message = message
         self.reason = reason
