@@ -144,7 +144,6 @@ CREATE = Params(
             "payment_method_configuration",
             "payment_method_data",
             "payment_method_options",
-            "payment_method_types",
             "permissions",
             "phone_number_collection",
             "redirect_on_completion",

@@ -10,6 +10,7 @@ import requests
 import stripe
 import stripe.params as sdk
 import stripe.params.billing as billing
+import stripe.params.checkout as sdk_checkout
 import stripe.params.v2.core as core
 from stripe import RequestOptions
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
@@ -24,21 +25,26 @@ from stripe.params._price_create_params import (
 from stripe.params._price_list_params import PriceListParamsRecurring
 from stripe.params.billing import _meter_create_params as meter_create
 from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
+from stripe.params.checkout import _session_create_params as session_create
 from stripe.params.v2.core._event_destination_create_params import EventDestinationCreateParamsWebhookEndpoint
 from stripe.params.v2.core._event_destination_update_params import EventDestinationUpdateParamsWebhookEndpoint
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
 from local.stripe_double import (
+    checkout_params,
     core_events,
     customers,
+    disputes,
     event_destinations,
     event_summaries,
     events,
     meter_event_adjustments,
     meter_events,
     meters,
+    payments,
     price_params,
     products,
+    refunds,
     webhook_endpoints,
 )
 from local.stripe_double.lists import CREATED
@@ -87,6 +93,20 @@ CALLS = [
     (event_destinations.SWITCH, core.EventDestinationDeleteParams),
     (event_destinations.SWITCH, core.EventDestinationEnableParams),
     (event_destinations.SWITCH, core.EventDestinationDisableParams),
+    (checkout_params.CREATE, sdk_checkout.SessionCreateParams),
+    (checkout_params.RETRIEVE, sdk_checkout.SessionRetrieveParams),
+    (checkout_params.EXPIRE, sdk_checkout.SessionExpireParams),
+    (checkout_params.LIST, sdk_checkout.SessionListParams),
+    (checkout_params.LIST_LINE_ITEMS, sdk_checkout.SessionListLineItemsParams),
+    (payments.RETRIEVE_INTENT, sdk.PaymentIntentRetrieveParams),
+    (payments.LIST_INTENTS, sdk.PaymentIntentListParams),
+    (payments.RETRIEVE_CHARGE, sdk.ChargeRetrieveParams),
+    (payments.LIST_CHARGES, sdk.ChargeListParams),
+    (refunds.CREATE, sdk.RefundCreateParams),
+    (refunds.RETRIEVE, sdk.RefundRetrieveParams),
+    (refunds.LIST, sdk.RefundListParams),
+    (disputes.RETRIEVE, sdk.DisputeRetrieveParams),
+    (disputes.LIST, sdk.DisputeListParams),
 ]
 NESTED = [
     (meters.CUSTOMER_MAPPING, meter_create.MeterCreateParamsCustomerMapping),
@@ -99,6 +119,13 @@ NESTED = [
     (CREATED, EventListParamsCreatedV1),
     (event_destinations.WEBHOOK, EventDestinationCreateParamsWebhookEndpoint),
     (event_destinations.WEBHOOK, EventDestinationUpdateParamsWebhookEndpoint),
+    (checkout_params.LINE_ITEM, session_create.SessionCreateParamsLineItem),
+    (checkout_params.PRICE_DATA, session_create.SessionCreateParamsLineItemPriceData),
+    (checkout_params.PRODUCT_DATA, session_create.SessionCreateParamsLineItemPriceDataProductData),
+    (checkout_params.RECURRING, session_create.SessionCreateParamsLineItemPriceDataRecurring),
+    (checkout_params.SUBSCRIPTION_DATA, session_create.SessionCreateParamsSubscriptionData),
+    (checkout_params.ANCHOR, session_create.SessionCreateParamsSubscriptionDataBillingCycleAnchorConfig),
+    (checkout_params.PAYMENT_INTENT_DATA, session_create.SessionCreateParamsPaymentIntentData),
     (price_params.TIER, PriceCreateParamsTier),
     (price_params.TRANSFORM_QUANTITY, PriceCreateParamsTransformQuantity),
     (price_params.RECURRING, PriceCreateParamsRecurring),
