@@ -7,19 +7,19 @@ from typing import Any
 
 import stripe
 from aws_lambda_powertools import Logger
-from tollgate.customers.attempt_store import AttemptTable
-from tollgate.customers.needed import CustomerDeps, provide
-from tollgate.stripe_api.customers import StripeCustomers
 
 from tollgate import dynamo, secrets, wiring
 from tollgate.accounts.rules import AccountRow
 from tollgate.clock import system_clock
+from tollgate.customers.attempt_store import AttemptTable
+from tollgate.customers.needed import CustomerDeps, provide
 from tollgate.http.billing_routes import ROUTES, BillingApiDeps
 from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 from tollgate.settings import BillingSettings
 from tollgate.stripe_api.checkout import StripeShop
 from tollgate.stripe_api.client import client
+from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.reading import Connection
 from tollgate.subscriptions.asked_store import AskedTable
 from tollgate.subscriptions.checkout import SaleDeps

@@ -24,6 +24,8 @@ class MemoryShop:
     pages: dict[str, PageAsked] = field(default_factory=dict)
     anchors: dict[str, Anchor] = field(default_factory=dict)
     expired: list[str] = field(default_factory=list)
+    quantities: list[int | None] = field(default_factory=list)
+    """Of the subscription that was asked for last."""
     lost: int = 0
     """So many creations take effect, and their answers get lost."""
 
@@ -38,7 +40,7 @@ class MemoryShop:
         return customer not in self.deleted
 
     def subscriptions(self, customer: str) -> list[Subscription]:
-        return [one for one in self.there.values() if one.customer == customer]
+        return [one for one in self.there.values() if one.customer == customer and not one.ended]
 
     def subscription(self, subscription: str) -> Subscription | None:
         return next((one for one in self.there.values() if one.id == subscription), None)
@@ -56,9 +58,18 @@ class MemoryShop:
     def subscribe(
         self, customer: str, lines: tuple[Line, ...], metadata: Mapping[str, str], anchor: Anchor, key: str
     ) -> Subscription:
+        self.quantities = [line.quantity for line in lines]
         if key not in self.there:
             items = tuple(_item(line) for line in lines)
-            made = Subscription(f"sub_{len(self.there)}", "active", customer, self.currency, items, (NOON, NOON + 1))
+            made = Subscription(
+                f"sub_{len(self.there)}",
+                "active",
+                customer,
+                self.currency,
+                items,
+                (NOON, NOON + 1),
+                request=metadata["tollgate_request"],
+            )
             self.there[key], self.anchors[key] = made, anchor
         assert self.anchors[key] == anchor, "Stripe refuses other parameters under the same key"
         self._maybe_lost()
@@ -73,6 +84,10 @@ class MemoryShop:
         self.there[name] = before._replace(items=before.items + new)
         self._maybe_lost()
         return self.there[name]
+
+    def cancel(self, subscription: str) -> None:
+        (name,) = (name for name, one in self.there.items() if one.id == subscription)
+        self.there[name] = self.there[name]._replace(status="canceled", ended=True)
 
     def flat(self, customer: str, interval: str = "month", currency: str = "usd") -> str:
         """A subscription to a fee that is none of ours; its id."""

@@ -69,7 +69,6 @@ plans:
     prices: [{meter: llm_tokens, scheme: per_unit, unit_price: "0.01"}]
     packs:
       - {id: small, name: Small pack, meter: ai_credits, units: 500, price: "5.00"}
-  euro: {name: Euro, currency: eur, base_fee: "29.00"}
 """
 
 

@@ -11,7 +11,7 @@ from tollgate.errors import StripeRefused
 from tollgate.stripe_api.reading import Connection
 from tollgate.subscriptions.anchor import Anchor
 from tollgate.subscriptions.checkout import (
-    ACCOUNT,
+    REQUEST,
     Item,
     Line,
     Page,
@@ -74,7 +74,7 @@ class StripeShop:
             if refused.missing:
                 return None
             raise
-        return None if found.status in _ENDED else self._read(found)
+        return self._read(found)
 
     def expire_pages(self, customer: str) -> None:
         listed = self._stripe.patiently(
@@ -156,7 +156,14 @@ class StripeShop:
         # Since basil each item has its own period; all items of our subscriptions share one.
         period = (items[0].current_period_start, items[0].current_period_end) if items else None
         return Subscription(
-            found.id, found.status, customer, found.currency, tuple(self._item(item) for item in items), period
+            id=found.id,
+            status=found.status,
+            customer=customer,
+            currency=found.currency,
+            items=tuple(self._item(item) for item in items),
+            period=period,
+            ended=found.status in _ENDED,
+            request=_metadata(found).get(REQUEST),
         )
 
     def _item(self, item: Any) -> Item:
@@ -182,6 +189,3 @@ def _anchor(anchor: Anchor) -> dict[str, int]:
 
 def _metadata(found: Any) -> dict[str, str]:
     return {} if found.metadata is None else dict(found.metadata.to_dict())
-
-
-__all__ = ["ACCOUNT", "StripeShop"]

@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 ACCOUNT: Final = "tollgate_account"
 PACK: Final = "tollgate_pack"
+REQUEST: Final = "tollgate_request"
 Proration = Literal["create_prorations", "none"]
 
 
@@ -84,7 +85,8 @@ class Item(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A subscription at Stripe that has not ended. `period`: epoch seconds, None where no item tells."""
+    """A subscription at Stripe. `period`: epoch seconds, None where no item tells. `request`: what made it, None for
+    one that was not made here."""
 
     id: str
     status: str
@@ -92,6 +94,8 @@ class Subscription(NamedTuple):
     currency: str
     items: tuple[Item, ...]
     period: tuple[int, int] | None
+    ended: bool = False
+    request: str | None = None
 
 
 class Shop(Protocol):
@@ -107,7 +111,7 @@ class Shop(Protocol):
         """Those that have not ended."""
 
     def subscription(self, subscription: str) -> Subscription | None:
-        """None: there is none, or it has ended."""
+        """None: there is none."""
 
     def expire_pages(self, customer: str) -> None:
         """End the open pages on which this customer could still subscribe."""
@@ -237,15 +241,16 @@ def subscribe(deps: SaleDeps, account: str, plan: str, seats: int | None, once: 
         _check_currency(deps, row, version)
         lines = _lines(deps, version, parts)
         customer = _customer(deps, row)
-        if asked.answer is not None:
-            there = deps.shop.subscription(str(asked.answer["subscription"]))
-            if there is not None:
-                return Subscribed(there, version, tuple(part.part for part in parts), "create_prorations", False)
+        key = _stripe_key(deps, row, "subscription", once.key)
+        names = tuple(part.part for part in parts)
+        there = _made_before(deps, customer, asked, key)
+        if there is not None:
+            return Subscribed(there, version, names, "create_prorations", False)
         _check_unsubscribed(deps, row, customer)
         anchor = anchor_of(version.plan.period, asked.at)
-        key = _stripe_key(deps, row, "subscription", once.key)
-        there = deps.shop.subscribe(customer, lines, _metadata(deps, row, version), anchor, key)
-        return Subscribed(there, version, tuple(part.part for part in parts), "create_prorations", True)
+        metadata = {**_metadata(deps, row, version), REQUEST: key}
+        there = deps.shop.subscribe(customer, lines, metadata, anchor, key)
+        return Subscribed(there, version, names, "create_prorations", True)
 
     return _subscribed_once(deps, row, deps.catalog.current_version(plan), once, made)
 
@@ -268,7 +273,7 @@ def add_metered(deps: SaleDeps, account: str, plan: str, subscription: str, once
         lines = _lines(deps, version, parts)
         customer = _customer(deps, row)
         there = deps.shop.subscription(subscription)
-        if there is None or there.customer != customer:
+        if there is None or there.ended or there.customer != customer:
             raise UnknownSubscription(subscription)
         new = tuple(line for line in lines if line.price not in {item.price for item in there.items})
         if not new:
@@ -302,8 +307,7 @@ def _subscribed_once(
 ) -> Subscribed:
     asked = _begun(deps, row, "subscription", version, once)
     done = _locked(deps, row, "subscription", once, lambda: made(asked))
-    # A crash here leaves a subscription under this key: Stripe answers it again for a day, and after that the account
-    # is found to be subscribed. Its plan follows from Stripe's events in any case.
+    # A crash here leaves a subscription that carries this request's name: a repetition finds it by that.
     deps.asked.answered(row.account, "subscription", once.key, {"subscription": done.subscription.id})
     return done
 
@@ -336,6 +340,13 @@ def _row(deps: SaleDeps, account: str) -> AccountRow:
     if row is None:
         raise UnknownAccount(account)
     return row
+
+
+def _made_before(deps: SaleDeps, customer: str, asked: Asked, key: str) -> Subscription | None:
+    """The subscription of an earlier try of this request, also one that has ended since."""
+    if asked.answer is not None:
+        return deps.shop.subscription(str(asked.answer["subscription"]))
+    return next((one for one in deps.shop.subscriptions(customer) if one.request == key), None)
 
 
 def _lines(deps: SaleDeps, version: PlanVersion, parts: Sequence[Part]) -> tuple[Line, ...]:
@@ -396,6 +407,7 @@ __all__ = [
     "ACCOUNT",
     "PACK",
     "PART",
+    "REQUEST",
     "Asked",
     "AskedStore",
     "Item",
