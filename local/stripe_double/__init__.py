@@ -11,6 +11,7 @@ base_addresses={"api": url, "meter_events": url})`.
 | billing meter events (v1) | create | meter_events |
 | billing meter event summaries | list | event_summaries |
 | billing meter event adjustments | create (cancel) | meter_event_adjustments |
+| products, prices | create, retrieve, update, list; delete products | products, prices, price_params |
 | v2 core events | list, retrieve: meter error reports | core_events, error_reports |
 | anything else | 404 with `code: "not_emulated"`, naming method and path | router |
 

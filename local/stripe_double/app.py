@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from local.stripe_double import auth, controls, faults, router
 from local.stripe_double.connections import Connections
 from local.stripe_double.errors import ApiError, invalid, rate_limited, server_error
+from local.stripe_double.expansion import expand
 from local.stripe_double.forms import decode, pairs
 from local.stripe_double.ids import new_id
 from local.stripe_double.operations import Call, Operation
@@ -183,7 +184,8 @@ class StripeApi:
     def _run(self, operation: Operation, call: Call) -> Answer:
         try:
             with self._double.lock:
-                return Answer.of(operation.handler(self._double, call))
+                answer = operation.handler(self._double, call)
+                return Answer.of(expand(self._double, answer, call.params.get("expand", ())))
         except ApiError as error:
             return error.answer()
         except Exception:

@@ -12,6 +12,8 @@ from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
 from local.stripe_double.meter_events import LATE_CHECKS, MeterEvents
 from local.stripe_double.meters import Meters
+from local.stripe_double.prices import Prices
+from local.stripe_double.products import Products
 from local.stripe_double.request_log import RequestLog
 from local.stripe_double.wire import JsonObject
 
@@ -64,6 +66,8 @@ class Double:
             self.customers = Customers()
             self.meters = Meters()
             self.meter_events = MeterEvents()
+            self.products = Products()
+            self.prices = Prices()
             self.error_reports = ErrorReports()
             self.events: list[JsonObject] = []
             self.saved_answers = SavedAnswers()

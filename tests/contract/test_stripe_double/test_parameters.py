@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -13,13 +14,29 @@ import stripe.params.v2.core as core
 from stripe import RequestOptions
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
 from stripe.params._customer_list_params import CustomerListParamsCreated
+from stripe.params._price_create_params import (
+    PriceCreateParamsProductData,
+    PriceCreateParamsRecurring,
+    PriceCreateParamsTier,
+    PriceCreateParamsTransformQuantity,
+)
+from stripe.params._price_list_params import PriceListParamsRecurring
 from stripe.params.billing import _meter_create_params as meter_create
 from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    core_events,
+    customers,
+    event_summaries,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    price_params,
+    products,
+)
 from local.stripe_double.lists import CREATED
-from local.stripe_double.params import Nested, Params, SecondsOrRange
+from local.stripe_double.params import Nested, NestedList, Params, SecondsOrRange
 from local.stripe_double.router import OPERATIONS
 from local.stripe_double.testing import Account
 
@@ -40,6 +57,15 @@ CALLS = [
     (event_summaries.LIST, billing.MeterEventSummaryListParams),
     (meter_event_adjustments.CREATE, billing.MeterEventAdjustmentCreateParams),
     (core_events.LIST, core.EventListParams),
+    (products.CREATE, sdk.ProductCreateParams),
+    (products.UPDATE, sdk.ProductUpdateParams),
+    (products.RETRIEVE, sdk.ProductRetrieveParams),
+    (products.DELETE, sdk.ProductDeleteParams),
+    (products.LIST, sdk.ProductListParams),
+    (price_params.CREATE, sdk.PriceCreateParams),
+    (price_params.UPDATE, sdk.PriceUpdateParams),
+    (price_params.RETRIEVE, sdk.PriceRetrieveParams),
+    (price_params.LIST, sdk.PriceListParams),
     (core_events.RETRIEVE, core.EventRetrieveParams),
 ]
 NESTED = [
@@ -50,6 +76,11 @@ NESTED = [
     (customers.ADDRESS, CustomerCreateParamsAddress),
     (core_events.CREATED, EventListParamsCreated),
     (CREATED, CustomerListParamsCreated),
+    (price_params.TIER, PriceCreateParamsTier),
+    (price_params.TRANSFORM_QUANTITY, PriceCreateParamsTransformQuantity),
+    (price_params.RECURRING, PriceCreateParamsRecurring),
+    (price_params.PRODUCT_DATA, PriceCreateParamsProductData),
+    (price_params.LIST_RECURRING, PriceListParamsRecurring),
 ]
 OPTIONS = set(RequestOptions.__annotations__)
 
@@ -68,11 +99,15 @@ def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> Non
 def test_every_operation_and_every_nested_object_is_compared() -> None:
     compared = [params for params, _ in [*CALLS, *NESTED]]
     for operation in OPERATIONS:
-        assert any(operation.params is params for params in compared), operation.path
-        for param in operation.params.accepted.values():
-            if isinstance(param.reader, Nested | SecondsOrRange):
-                nested = param.reader.params
-                assert any(nested is params for params in compared), operation.path
+        for params in _with_nested(operation.params):
+            assert any(params is known for known in compared), operation.path
+
+
+def _with_nested(params: Params) -> Iterator[Params]:
+    yield params
+    for param in params.accepted.values():
+        if isinstance(param.reader, Nested | NestedList | SecondsOrRange):
+            yield from _with_nested(param.reader.params)
 
 
 def test_an_unknown_parameter_is_refused_by_name(stripe_account: Account) -> None:
