@@ -86,7 +86,12 @@ def test_what_is_no_event_is_refused_and_leaves_nothing(stage: Stage, body: str)
 
 def test_our_own_tasks_are_done_by_name(stage: Stage) -> None:
     asked: list[Any] = []
-    deps = replace(stage.deps(), tasks={"customer": lambda message: asked.append(message["account"]) or "made"})
+
+    def made(message: Any) -> str:
+        asked.append(message["account"])
+        return "made"
+
+    deps = replace(stage.deps(), tasks={"customer": made})
     assert receive(deps, '{"task": "customer", "account": "acme"}').outcome == "made"
     assert asked == ["acme"]
 
