@@ -12,6 +12,12 @@ base_addresses={"api": url, "meter_events": url})`.
 | billing meter event summaries | list | event_summaries |
 | billing meter event adjustments | create (cancel) | meter_event_adjustments |
 | products, prices | create, retrieve, update, list; delete products | products, prices, price_params |
+| subscriptions | create, retrieve, update, cancel, pause, resume, list | subscriptions, subscription_* |
+| subscription items | create, retrieve, update, delete, list | subscription_items |
+| invoices | create, retrieve, update, delete, list, lines, finalize, pay, void, mark uncollectible, preview | invoices,
+invoicing |
+| invoice items | create, retrieve, delete, list | invoice_items |
+| credit notes | create, retrieve, list, lines | credit_notes |
 | v2 core events | list, retrieve: meter error reports | core_events, error_reports |
 | anything else | 404 with `code: "not_emulated"`, naming method and path | router |
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from local.stripe_double import (
     core_events,
+    credit_notes,
     customers,
     event_summaries,
+    invoice_items,
+    invoices,
     meter_event_adjustments,
     meter_events,
     meters,
     prices,
     products,
+    subscription_items,
+    subscriptions,
 )
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
@@ -24,6 +29,11 @@ RESOURCES = (
     core_events,
     products,
     prices,
+    subscriptions,
+    subscription_items,
+    invoices,
+    invoice_items,
+    credit_notes,
 )
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 
