@@ -103,8 +103,13 @@ def test_a_subscription_without_a_page(double: Account, shop: StripeShop) -> Non
 
 def test_metered_prices_are_added_and_the_rest_stays(double: Account, shop: StripeShop) -> None:
     customer, (_, usage) = double.customer(), lines(double, shop)
-    flat: Any = {"currency": "usd", "unit_amount": 900, "product_data": {"name": "Flat"}}
-    fee = double.client.v1.prices.create({**flat, "recurring": {"interval": "month"}}).id
+    flat: Any = {
+        "currency": "usd",
+        "unit_amount": 900,
+        "product_data": {"name": "Flat"},
+        "recurring": {"interval": "month"},
+    }
+    fee = double.client.v1.prices.create(flat).id
     there = double.client.v1.subscriptions.create({"customer": customer, "items": [{"price": fee}]}).id
     before = shop.subscription(there)
     assert before is not None
