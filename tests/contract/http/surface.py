@@ -57,6 +57,7 @@ plans:
     name: Seats
     description: Limits for each member.
     base_fee: "29.00"
+    period: {interval: month, anchor: signup}
     limits:
       - {id: seat, meter: ai_credits, per: member, window: {hours: 5, starts: first_use}, max: 10}
       - {id: jobs, per: member, concurrent: 2}
