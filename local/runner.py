@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from local.children import Child
 from local.clock import StackClock
 from local.control import Control
+from local.function_url import PREFIX as FUNCTION_URLS
+from local.function_url import FunctionUrls
 from local.functions import Failure, FunctionPool, FunctionSpec
 from local.http_front import HttpApi
 from local.logs import FunctionLog, console
@@ -47,16 +49,20 @@ class _Server(uvicorn.Server):
 
 
 class _Front:
-    """Sends `/` and `/_local` to the runner and everything else to the HTTP API."""
+    """Sends `/` and `/_local` to the runner, function URLs to their functions, everything else to the HTTP API."""
 
-    def __init__(self, control: ASGIApp, api: ASGIApp) -> None:
+    def __init__(self, control: ASGIApp, urls: ASGIApp, api: ASGIApp) -> None:
         self._control = control
+        self._urls = urls
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the local stack serves HTTP, not {scope['type']}")
         path = scope["path"]
+        if path.startswith(FUNCTION_URLS):
+            await self._urls(scope, receive, send)
+            return
         own = path == "/" or path == "/_local" or path.startswith("/_local/")
         await (self._control if own else self._api)(scope, receive, send)
 
@@ -259,7 +265,8 @@ class Runner:
         scheduler = Scheduler(template.schedules, self._pools, clock, settings.seal_seconds)
         sqs = client(settings, "sqs")
         running = RunningStack(settings, template, clock, self._pools, scheduler, client(settings, "dynamodb"), sqs)
-        app = _Front(Control(running).app(), HttpApi(Router(template.routes), self._pools, clock))
+        urls = FunctionUrls(template.urls, self._pools, clock)
+        app = _Front(Control(running).app(), urls, HttpApi(Router(template.routes), self._pools, clock))
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from local.settings import LOCAL_WEBHOOK_SECRET
 from tests.infra.test_template import FUNCTIONS, routes, schedules
 from tests.infra.translated import ROOT, Stack, name_of
 from tollgate.billing.batch import SEALED, Batch
@@ -19,6 +20,8 @@ from tollgate.http.account_requests import AccountIn
 from tollgate.http.requests import ReservationIn, parse
 from tollgate.http.routing import Request, Response, Router, json_body, request_of
 from tollgate.usage.markers import SHARDS
+from tollgate.webhooks import dispatch
+from tollgate.webhooks.signature import verify
 
 
 def sample(name: str) -> Any:
@@ -48,11 +51,18 @@ def test_an_api_sample_takes_a_route_to_its_function(stack: Stack, name: str, fu
     assert all(header == header.lower() for header in event["headers"])
 
 
-def test_the_flush_sample_comes_from_the_flush_queue(stack: Stack) -> None:
-    (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
-    queue = stack.of_type("AWS::SQS::Queue")[name_of(mapping["EventSourceArn"])]
+@pytest.mark.parametrize(
+    ("name", "function", "queue_name"),
+    [("flush", "FlushFunction", "FlushQueue"), ("stripe_events", "StripeEventsFunction", "StripeEventsQueue")],
+)
+def test_a_queues_sample_comes_from_the_functions_queue(
+    stack: Stack, name: str, function: str, queue_name: str
+) -> None:
+    mappings = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    assert {name_of(m["EventSourceArn"]) for m in mappings if name_of(m["FunctionName"]) == function} == {queue_name}
+    queue = stack.of_type("AWS::SQS::Queue")[queue_name]
     suffix = queue["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", "")
-    for record in sample("flush")["Records"]:
+    for record in sample(name)["Records"]:
         assert record["eventSource"] == "aws:sqs"
         assert record["eventSourceARN"].endswith(suffix)
         assert record["md5OfBody"] == hashlib.md5(record["body"].encode()).hexdigest()
@@ -110,6 +120,20 @@ def test_the_flush_sample_names_a_batch_as_its_row_and_message_do() -> None:
     assert batch.period_start <= batch.window_start < batch.period_end
     assert record["attributes"]["MessageGroupId"] == batch.group
     assert record["attributes"]["MessageDeduplicationId"] == deduplication_id(batch)
+
+
+def test_the_deliverys_sample_is_signed_by_the_local_secret() -> None:
+    event = sample("stripe_webhook")
+    assert event["requestContext"]["http"]["method"] == "POST"
+    raw, header = event["body"].encode(), event["headers"]["stripe-signature"]
+    at = int(header.partition(",")[0].removeprefix("t="))
+    verify(raw, header, [LOCAL_WEBHOOK_SECRET], at)
+    assert dispatch.known(json.loads(raw)["type"])
+
+
+def test_the_workers_sample_is_a_delivery_that_it_acts_on() -> None:
+    (record,) = sample("stripe_events")["Records"]
+    assert record["body"] == sample("stripe_webhook")["body"]
 
 
 def test_the_seal_sample_names_shards_that_there_are() -> None:

@@ -63,8 +63,25 @@ class NoSuchRoute(NotFound):
         super().__init__(f"No route {method} {path}; see /v1/openapi.json for what exists.")
 
 
+class BadSignature(TollgateError):
+    """`reason`: malformed, wrong, stale or early; for our log. The sender is not told which."""
+
+    code, status, title = "bad_signature", 400, "Bad signature"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The Stripe-Signature header does not fit this body and this moment.")
+        self.reason = reason
+
+
 class MethodNotAllowed(TollgateError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class NoSuchPack(NotFound):
+    code = "pack_not_found"
+
+    def __init__(self, pack: str, plan: str, version: str) -> None:
+        super().__init__(f"Plan `{plan}` version {version or '?'} sells no pack `{pack}`.")
 
 
 class UnknownReservation(NotFound):

@@ -249,7 +249,7 @@ class Seen:
 
 
 class Mapped:
-    def of_customer(self, customer: str) -> str | None:
+    def holder(self, customer: str) -> str | None:
         return {"cus_1": "acme"}.get(customer)
 
 

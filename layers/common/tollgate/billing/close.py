@@ -10,9 +10,9 @@ is shut; here the period is shut first, and then nobody must be found sending.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tollgate.accounts.rules import Rules
 from tollgate.alerts.outbox import Alert, Outbox
@@ -65,7 +65,7 @@ class CloseStore(Protocol):
 
 
 class CustomerMap(Protocol):
-    def of_customer(self, customer: str) -> str | None:
+    def holder(self, customer: str) -> str | None:
         """The account that a Stripe customer is mapped to."""
 
 
@@ -114,6 +114,23 @@ class CloseDeps:
     first_invoice: FirstInvoice = let_go
 
 
+class InvoiceClose:
+    """The close as the webhook worker calls it."""
+
+    def __init__(self, deps: CloseDeps) -> None:
+        self._deps = deps
+
+    def begin(self, invoice: str) -> str:
+        return begin(self._deps, invoice)
+
+    def finalized(self, invoice: str, customer: str) -> str:
+        return finalized(self._deps, invoice, customer)
+
+    def task(self, message: Mapping[str, Any]) -> str:
+        """Seal's `{"task": "close", "customer", "invoice"}`. Raises KeyError where one is missing."""
+        return step(self._deps, CloseKey(message["customer"], message["invoice"]))
+
+
 # --- beginning -------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +162,7 @@ def _new(deps: CloseDeps, invoice: Invoice) -> Close | None:
     now = deps.clock() // 1000
     deadline = max(invoice.created + deps.settings.deadline_seconds, now + NOTICE_S)
     lines = metered_lines(invoice, deps.invoices.price)
-    account = deps.accounts.of_customer(invoice.customer) if lines else None
+    account = deps.accounts.holder(invoice.customer) if lines else None
     if account is None:
         return None
     end = max(line.period_end for line, _ in lines)
@@ -191,7 +208,7 @@ def finalized(deps: CloseDeps, invoice_id: str, customer: str | None = None) -> 
         return IGNORED
     for _ in range(TRIES):
         there = deps.closes.get(close.key) or _put_shut(deps, close)
-        if there.state in _LAST or _shut(deps, there, _outcome(invoice)) is not None:
+        if there.state in _LAST or _shut(deps, there, ELSEWHERE) is not None:
             break
     # A crash from here on leaves the row in `shut` and due: the next step ends it.
     return step(deps, close.key)
@@ -201,10 +218,6 @@ def _put_shut(deps: CloseDeps, close: Close) -> Close:
     now = deps.clock() // 1000
     shut = close.into(SHUT, now, outcome=ELSEWHERE)
     return deps.closes.put_new(shut) or shut
-
-
-def _outcome(invoice: Invoice) -> str:
-    return GONE if invoice.status == "void" else ELSEWHERE
 
 
 # --- one step --------------------------------------------------------------------------------------------------------
@@ -236,8 +249,7 @@ def _look(deps: CloseDeps, row: Close, now: int) -> str:
         return _wait(deps, row, missing)
     invoice = deps.invoices.read(row.invoice)
     if invoice is None or not invoice.draft:
-        outcome = GONE if invoice is None else _outcome(invoice)
-        shut = _shut(deps, row, outcome)
+        shut = _shut(deps, row, GONE if invoice is None else ELSEWHERE)
         return WAITING if shut is None else _let_go(deps, shut)
     if missing is None:
         usage = close_usage.usage_of(deps.batches, rules, row)

@@ -28,7 +28,7 @@ DEADLINE: Final = "deadline"
 ELSEWHERE: Final = "elsewhere"
 """Stripe, or a person at Stripe, finalized it first."""
 GONE: Final = "gone"
-"""The draft was deleted or voided: it bills nothing, so its period is not shut."""
+"""The draft was deleted: nothing is billed by it, so its period is not shut."""
 
 BACKSTOP_S: Final = 3600
 """How long after our own deadline Stripe finalizes by itself: only if we are not there to do it."""
