@@ -151,6 +151,21 @@ class BatchTable:
             if start <= batch.timestamp < end:
                 yield batch
 
+    def between(self, account: str, meter: str, period_start: int, start: int, end: int) -> Iterator[Batch]:
+        """Batches of a meter and billing period whose window begins in [start, end), by time; consistent."""
+        prefix = f"{meter}#{period_start:012d}#"
+        for raw in dynamo.query(
+            self._table,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": dynamo.s(partition(account)),
+                ":first": dynamo.s(f"{prefix}{start:012d}"),
+                ":last": dynamo.s(f"{prefix}{end:012d}"),
+            },
+            ConsistentRead=True,
+        ):
+            yield batch_of(raw)
+
     def _put(self, batch: Batch, condition: str, values: dict[str, dynamo.Attr]) -> Batch | None:
         nonce = os.urandom(6)
         request: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
