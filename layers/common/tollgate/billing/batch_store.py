@@ -115,7 +115,7 @@ class BatchTable:
 
     def meters(self, account: str) -> Iterator[str]:
         """The meters that an account ever had batches of: one small read for each."""
-        after = ""
+        after = " "  # before every id
         while True:
             page = dynamo.client().query(
                 TableName=self._table,

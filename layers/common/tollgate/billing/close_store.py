@@ -99,4 +99,4 @@ def close_of(raw: dynamo.Item) -> Close:
     row = dynamo.unitem(raw)
     known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
     known |= {name: int(known[name]) for name in _INTEGERS if name in known}
-    return Close(**{**known, "meters": tuple(known["meters"])})
+    return Close(**{"subscription": None, **known, "meters": tuple(known["meters"])})
