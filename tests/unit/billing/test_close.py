@@ -22,7 +22,7 @@ from tests.unit.billing.closing import (
 from tests.unit.billing.world import Crash, Cut
 from tollgate.billing.batch import EXPIRED, FLUSHED, NO_CUSTOMER, REJECTED, UNCONFIRMED
 from tollgate.billing.close import IGNORED, MISSING, WAITING, finalized, step
-from tollgate.billing.close_row import BACKSTOP_S, CLOSED, CLOSING, IN_DOUBT, LATE, LEAST_S, REVIEW
+from tollgate.billing.close_row import BACKSTOP_S, CLOSED, CLOSING, IN_DOUBT, LATE, LEAST_S, REVIEW, SHUT, Close
 from tollgate.billing.sealed import Carried, LevelMark
 from tollgate.errors import UnknownAccount
 from tollgate.usage.markers import Marker
@@ -491,6 +491,26 @@ def test_a_batch_and_its_flush_at_any_call_of_a_step_lose_nothing_in_silence(lat
         if meanwhile.calls <= at:
             return
     raise AssertionError("a step makes more calls than were tried")
+
+
+def test_a_batch_that_comes_while_the_period_is_being_shut_is_billed_all_the_same(closing: Closing) -> None:
+    closing.draft()
+    closing.flushed("7")
+    closing.begin()
+    closing.now = SETTLED
+    write = closing.closes.replace
+
+    def shutting(before: Close, after: Close) -> Close | None:
+        if after.state == SHUT and len(closing.batches.rows) == 1:
+            closing.batch("2", at=DECEMBER - 300)
+        return write(before, after)
+
+    closing.closes.replace = shutting  # type: ignore[method-assign]
+    assert closing.step() == WAITING
+    assert closing.row.state == CLOSING
+    closing.run_until(SETTLED + 1200)
+    assert (closing.row.state, closing.row.outcome) == (CLOSED, "matched")
+    assert closing.stripe.billed[INVOICE] == {"credits_used": Decimal(9)}
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
