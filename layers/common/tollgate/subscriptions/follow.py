@@ -158,7 +158,7 @@ def _fetched(
     now = deps.accounts.gate.clock() // 1000
     if gone:
         last = before.standing if before.customer == customer else None
-        return None if last is None else Standing(ENDED, last.subscription, "customer_deleted"), []
+        return None if last is None else Standing(ENDED, last.subscription, "deleted", anchor=last.anchor), []
     standing, problems = standing_of(deps.stripe.of_customer(customer), deps.stack, account, now)
     last = before.standing
     if standing is None or last is None or standing.past_due_since != now:

@@ -157,7 +157,8 @@ def standing_of(
             Problem("several_subscriptions", chosen.id, f"the customer pays for {', '.join(giving)}; the newest counts")
         )
     if _RANKS[chosen.status] < 2:
-        return Standing(ENDED, chosen.id, chosen.status), problems
+        # With its anchor, too, so that the account is told the same whether or not it was seen before it ended.
+        return Standing(ENDED, chosen.id, chosen.status, anchor=chosen.anchor), problems
     plan, version = _plan_of(chosen, stack, problems)
     start, end = _period_of(chosen)
     late = chosen.status == "past_due"

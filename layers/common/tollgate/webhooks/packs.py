@@ -23,8 +23,8 @@ from tollgate.accounts.service import AccountDeps
 from tollgate.alerts.outbox import Alert, Outbox
 from tollgate.catalog.model import Pack
 from tollgate.errors import Busy, NoSuchPack, UnknownAccount
-from tollgate.gate.grants import claw_back, give
-from tollgate.quantities import EXACT, plain
+from tollgate.gate.grants import claw_back, give, put_on_gate
+from tollgate.quantities import EXACT, ZERO, plain
 from tollgate.subscriptions.state import ACCOUNT, PLAN, STACK, VERSION
 from tollgate.usage.grant import FOREVER, Clawback, GrantRow, Pending
 
@@ -117,14 +117,28 @@ def _bring_about(deps: PackDeps, payment: Payment, metadata: Mapping[str, str]) 
         raise UnknownAccount(account)
     rules = deps.accounts.rules.compiled(row)
     bought = _given(deps, rules, payment.id)
-    if bought is None:
+    if bought is not None:
+        _finished(deps, rules, bought)
+    else:
         if not (ours and PACK in metadata and payment.received):
             return None
         bought, _ = give(deps.accounts.gate, rules, _grant(deps, rules, payment, metadata))
-    for refund in payment.refunds:
-        _money_back(deps, rules, payment, bought, refund, refund.status in _REFUNDED, refund.status in _NOT_REFUNDED)
-    for dispute in payment.disputes:
-        _money_back(deps, rules, payment, bought, dispute, dispute.status in _TAKEN, dispute.status in _WON)
+    backs = [
+        *((refund, refund.status in _REFUNDED, refund.status in _NOT_REFUNDED) for refund in payment.refunds),
+        *((dispute, dispute.status in _TAKEN, dispute.status in _WON) for dispute in payment.disputes),
+    ]
+    # What was given again first: a refund or dispute still in force takes its part of that.
+    for back, _, returned in backs:
+        if returned:
+            _give_again(deps, rules, bought, back)
+    family = _family(deps, rules, bought, payment)
+    owed = taken = ZERO
+    for back, gone, _ in backs:
+        if gone:
+            wanted = _units(rules, payment, bought, back)
+            taken += _take_back(deps, rules, family, back, wanted)
+            owed += wanted
+    _short(deps, rules.account, bought, min(owed, bought.units) - taken)
     return rules.account
 
 
@@ -169,35 +183,66 @@ def _pack(deps: PackDeps, metadata: Mapping[str, str]) -> Pack:
     raise NoSuchPack(wanted, plan, version)
 
 
-def _money_back(
-    deps: PackDeps, rules: Rules, payment: Payment, bought: GrantRow, back: MoneyBack, gone: bool, returned: bool
-) -> None:
-    """Bring about what one refund or dispute means: `gone`, the customer has the money; `returned`, we have it."""
-    done = _clawback(deps, rules, bought, back.id)
-    if gone and done is None:
-        wanted = Pending(SOURCE, back.id, _units(rules, payment, bought, back), Decimal(0), _now(deps), "money back")
-        _, done = claw_back(deps.accounts.gate, rules, bought.meter, (SOURCE, bought.source_id), wanted)
-        _short(deps, rules.account, bought, done)
-    if returned and done is not None and done.taken:
-        again = bought._replace(
-            account=rules.account,
-            number=0,
-            units=done.taken,
-            source_id=f"{back.id}:returned",
-            created_ms=_now(deps),
-            reason="money returned",
-            clawbacks=(),
-            pending=None,
-            ended=None,
-        )
-        give(deps.accounts.gate, rules, again)
-    if gone and done is not None:
-        _short(deps, rules.account, bought, done)
+def _finished(deps: PackDeps, rules: Rules, bought: GrantRow) -> None:
+    """Finish what a crash left of a payment's grants: rows whose grant is not on the gate, and clawbacks under way."""
+    for row in (bought, *(row for row in deps.accounts.gate.grants.rows(bought.account) if _is_again(row))):
+        put_on_gate(deps.accounts.gate, rules, row)
+        if row.pending is not None:
+            claw_back(deps.accounts.gate, rules, row.meter, (row.source, row.source_id), row.pending)
 
 
-def _clawback(deps: PackDeps, rules: Rules, bought: GrantRow, source_id: str) -> Clawback | None:
-    """What was taken back for a source, from the grant as it stands now."""
-    row = deps.accounts.gate.grants.get(bought.account, bought.number)
+def _family(deps: PackDeps, rules: Rules, bought: GrantRow, payment: Payment) -> list[GrantRow]:
+    """The grants that hold what a payment bought: the first one, and what was given again."""
+    again = [_given(deps, rules, _again(back)) for back in (*payment.refunds, *payment.disputes)]
+    return [bought, *(row for row in again if row is not None)]
+
+
+def _again(back: MoneyBack) -> str:
+    return f"{back.id}:returned"
+
+
+def _take_back(deps: PackDeps, rules: Rules, family: list[GrantRow], back: MoneyBack, wanted: Decimal) -> Decimal:
+    """Take back what a refund or dispute is for, from one grant after the other; returns how much of it was there. A
+    grant that was given again since the last look is asked for what was missing."""
+    taken = ZERO
+    for row in family:
+        if row.source_id == _again(back):
+            continue
+        done = _clawback(deps, row, back.id)
+        if done is None and taken < wanted:
+            asked = Pending(SOURCE, back.id, wanted - taken, ZERO, deps.accounts.gate.clock(), "money back")
+            _, done = claw_back(deps.accounts.gate, rules, row.meter, (SOURCE, row.source_id), asked)
+        taken += ZERO if done is None else done.taken
+    return taken
+
+
+def _give_again(deps: PackDeps, rules: Rules, bought: GrantRow, back: MoneyBack) -> None:
+    """Give what a refund or dispute took, now that its money is ours again, until the same day as before."""
+    holders = [bought, *(row for row in deps.accounts.gate.grants.rows(bought.account) if _is_again(row))]
+    taken = sum((done.taken for row in holders if (done := _clawback(deps, row, back.id)) is not None), ZERO)
+    if not taken:
+        return
+    again = bought._replace(
+        account=rules.account,
+        number=0,
+        units=taken,
+        source_id=_again(back),
+        created_ms=deps.accounts.gate.clock(),
+        reason="money returned",
+        clawbacks=(),
+        pending=None,
+        ended=None,
+    )
+    give(deps.accounts.gate, rules, again)
+
+
+def _is_again(row: GrantRow) -> bool:
+    return row.source == SOURCE and row.source_id.endswith(":returned")
+
+
+def _clawback(deps: PackDeps, given: GrantRow, source_id: str) -> Clawback | None:
+    """What was taken back for a source, from a grant as it stands now."""
+    row = deps.accounts.gate.grants.get(given.account, given.number)
     found = () if row is None else row.clawbacks
     return next((one for one in found if (one.source, one.source_id) == (SOURCE, source_id)), None)
 
@@ -211,26 +256,22 @@ def _units(rules: Rules, payment: Payment, bought: GrantRow, back: MoneyBack) ->
     return min(part.quantize(step, rounding=ROUND_UP, context=EXACT), bought.units)
 
 
-def _short(deps: PackDeps, account: str, bought: GrantRow, done: Clawback) -> None:
+def _short(deps: PackDeps, account: str, bought: GrantRow, missing: Decimal) -> None:
     """Tell the operator where less was left than the money bought: credits never go below zero, nor silently."""
-    if done.taken >= done.wanted:
+    if missing <= 0:
         return
-    missing = plain(done.wanted - done.taken)
+    text = (
+        f"Account {account}: money went back for credits of {bought.meter} bought with {bought.source_id}, of which "
+        f"{plain(missing)} units were used already."
+    )
     deps.outbox.put(
         Alert(
-            id=f"clawback_short#{account}#{done.source_id}",
+            id=f"clawback_short#{account}#{bought.source_id}#{plain(missing)}",
             kind="clawback_short",
             account=account,
             subject=f"Credits were used before their money went back: {account}",
-            text=(
-                f"Account {account}: {done.source_id} gives money back for {plain(done.wanted)} units of "
-                f"{bought.meter} bought with {bought.source_id}; {missing} of them were used or taken back already."
-            ),
-            at_ms=done.at_ms,
-            facts={"meter": bought.meter, "payment": bought.source_id, "missing": missing},
+            text=text,
+            at_ms=deps.accounts.gate.clock(),
+            facts={"meter": bought.meter, "payment": bought.source_id, "missing": plain(missing)},
         )
     )
-
-
-def _now(deps: PackDeps) -> int:
-    return deps.accounts.gate.clock()
