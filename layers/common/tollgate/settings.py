@@ -80,6 +80,7 @@ class BillingSettings:
     only."""
 
     accounts_table: str
+    billing_table: str
     stack: str
     stripe_secret_parameter: str
     stripe_api_base: str | None
@@ -89,6 +90,7 @@ class BillingSettings:
         """Raises BadSetting."""
         return cls(
             accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
             stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
             stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
