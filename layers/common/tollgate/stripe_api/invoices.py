@@ -1,6 +1,6 @@
 """Stripe's invoices: read with all their lines, held, finalized.
 
-[SDK] `Invoice`, `InvoiceLineItem`, `InvoiceModifyParams`, `InvoiceFinalizeInvoiceParams` of stripe-python 16.1: since
+[SDK] `Invoice`, `InvoiceLineItem`, `InvoiceUpdateParams`, `InvoiceFinalizeInvoiceParams` of stripe-python 16.1: since
 basil a line's price stands in `pricing.price_details.price`, its subscription item in
 `parent.subscription_item_details`, and the invoice's subscription in `parent.subscription_details`. `quantity` is
 truncated, `quantity_decimal` is exact.
@@ -64,7 +64,7 @@ class StripeInvoices:
 
     def hold(self, invoice: str, finalizes_at: int) -> None:
         self._stripe.once(
-            lambda client: client.v1.invoices.modify(
+            lambda client: client.v1.invoices.update(
                 invoice, {"auto_advance": True, "automatically_finalizes_at": finalizes_at}
             )
         )
