@@ -313,8 +313,8 @@ def test_a_month_costs_few_calls_to_stripe(months: Months) -> None:
     months.to(DECEMBER + 60, by=HOUR)
     months.to(DECEMBER + 3 * HOUR, by=1200)
     assert [close.state for close in months.closes()] == [CLOSED]
-    # Invoice, two prices (the base fee's is known), the list of meters (once per process), invoice, two totals, the invoice before;
-    # and, for the word of the finalization, nothing.
+    # Invoice, two prices (the base fee's is known), the list of meters (once per process); invoice, two totals, the
+    # invoice before; and, for the word of the finalization, nothing.
     assert months.requests() == {"reads": 8, "writes": 2}
 
 
@@ -335,7 +335,9 @@ def test_an_invoice_goes_out_at_the_deadline_without_what_is_missing(months: Mon
     lines = {months.invoices.price(line.price or "").meter: line for line in invoice.lines}
     assert (lines["ai_credits"].quantity, lines["ai_credits"].amount) == (Decimal(120), Decimal("0.80"))
     late = [batch for batch in months.world.all_batches() if batch.state != "flushed"]
-    assert [(batch.units, batch.state, batch.reason) for batch in late] == [(50, "expired", "late_after_finalization")]
+    assert [(batch.units, batch.state, batch.reason) for batch in late] == [
+        (Decimal(50), "expired", "late_after_finalization")
+    ]
     assert sorted(alert["kind"] for alert in months.world.alerts()) == ["close_deadline", "expired"]
 
 
