@@ -34,6 +34,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 HOUR, DAY = 3_600, 86_400
+_METHODS = ("GET", "POST", "DELETE")
 CATALOG = """
 currency: usd
 default_plan: free
@@ -71,7 +72,17 @@ class Run:
 
     def __init__(self, stack: StackProcess) -> None:
         self.stack = stack
-        self.http = httpx.Client(base_url=stack.double_url, auth=("sk_test_local", ""), trust_env=False, timeout=20)
+        self.own: Counter[str] = Counter()
+        """The test's own requests to Stripe, by method."""
+        self.http = httpx.Client(
+            base_url=stack.double_url,
+            auth=("sk_test_local", ""),
+            trust_env=False,
+            timeout=20,
+            event_hooks={"request": [lambda request: self.own.update([request.method])]},
+        )
+        self.before = self.asked()
+        """What was asked of Stripe before: the catalogue's synchronisation."""
         self.used: list[tuple[int, str, str, Decimal]] = []
         """(recorded second, account, meter, units)"""
         self.customers: dict[str, str] = {}
@@ -167,10 +178,14 @@ class Run:
                 amount += Decimal(line["amount"]) / 100
         return amount
 
+    def asked(self) -> Counter[str]:
+        """The double's exact counts of requests."""
+        counts = {kind: self.stack.double("GET", f"/_double/requests?method={kind}")["count"] for kind in _METHODS}
+        return Counter(counts)
+
     def counted(self) -> Counter[str]:
-        """Requests of the stack to Stripe: the double's exact counts."""
-        return Counter({kind: self.stack.double("GET", f"/_double/requests?method={kind}")["count"] for kind in
-                        ("GET", "POST", "DELETE")})  # fmt: skip
+        """The stack's requests to Stripe in this run."""
+        return self.asked() - self.before - self.own
 
 
 def epoch(text: str) -> int:
