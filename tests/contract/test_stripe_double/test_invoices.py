@@ -221,6 +221,8 @@ def test_a_failed_payment_is_retried_and_the_subscription_past_due(sold: Shop) -
     assert sold.newest().attempt_count == 2
     sold.fail("succeed")
     sold.events()
+    sold.move_to(end + HOUR + 8 * DAY - 1)
+    assert sold.events() == []
     sold.move_to(end + HOUR + 8 * DAY)
     assert sold.events() == ["invoice.paid", "invoice.payment_succeeded", "customer.subscription.updated"]
     assert (sold.look(made.id).status, sold.newest().attempt_count) == ("active", 3)
@@ -258,6 +260,44 @@ def test_an_unpaid_subscription_makes_drafts_that_stay(sold: Shop) -> None:
     sold.fail("succeed")
     sold.account.control("collect", {"invoice": unpaid.id})
     assert sold.look(made.id).status == "active"
+
+
+def test_a_canceled_subscriptions_open_invoice_is_left_alone(sold: Shop) -> None:
+    made, end = closed(sold)
+    sold.fail()
+    sold.move_to(end + HOUR)
+    sold.account.client.v1.subscriptions.cancel(made.id)
+    sold.events()
+    sold.move_to(end + 20 * DAY)
+    assert sold.events() == []
+    assert (sold.newest().auto_advance, sold.newest().attempt_count) == (False, 1)
+
+
+def test_voiding_gives_the_balance_back(sold: Shop) -> None:
+    sold.account.client.v1.invoice_items.create({"customer": sold.customer, "amount": -500, "currency": "usd"})
+    invoices = sold.account.client.v1.invoices
+    credit = invoices.create({"customer": sold.customer, "pending_invoice_items_behavior": "include"})
+    assert invoices.finalize_invoice(credit.id).ending_balance == -500
+    sold.fail()
+    sold.subscribe(sold.base)
+    first = sold.newest()
+    assert (first.starting_balance, first.amount_due, first.ending_balance) == (-500, 2400, 0)
+    invoices.void_invoice(first.id)
+    sold.subscribe(sold.base)
+    assert sold.newest().starting_balance == -500
+
+
+def test_a_pre_aggregated_meter_bills_the_last_event_of_an_hour_in_its_period(sold: Shop) -> None:
+    hourly = sold.account.meter("hourly", event_time_window="hour")
+    price = sold.price(recurring={"interval": "month", "usage_type": "metered", "meter": hourly}, unit_amount=1)
+    sold.move_to(NOON + 1800)
+    made = sold.subscribe(price)
+    end = bounds(made)[0][1]
+    sold.move_to(end)
+    for moment, value in ((end - HOUR, "1"), (end - HOUR + 1, "2"), (end - 1, "4"), (end, "8")):
+        sold.account.send(sold.customer, value, "hourly", timestamp=moment)
+    # The hour that the edge cuts counts where its last event lies: in the next period.
+    assert amounts(sold.newest()) == [2]
 
 
 def test_an_action_may_be_required(sold: Shop) -> None:
@@ -457,4 +497,5 @@ def test_invoices_are_expanded(sold: Shop) -> None:
 def test_wrong_controls_are_refused(stripe_account: Account, name: str, body: dict[str, str]) -> None:
     with pytest.raises(requests.HTTPError) as refused:
         stripe_account.control(name, body)
+    assert refused.value.response is not None
     assert refused.value.response.status_code == 400

@@ -300,10 +300,28 @@ def test_a_pause_bills_usage_and_lets_no_period_pass(sold: Shop) -> None:
     before = len(sold.invoices())
     sold.move_to(at("2027-02-10 00:00"))
     assert len(sold.invoices()) == before
+    sold.account.send(sold.customer, "5000")
+    sold.account.advance(60)
     resumed = sold.account.client.v1.subscriptions.resume(made.id)
-    assert (resumed.status, bounds(resumed)[0]) == ("active", (at("2027-02-10 00:00"), at("2027-03-10 00:00")))
+    assert (resumed.status, bounds(resumed)[0]) == ("active", (at("2027-02-10 00:01"), at("2027-03-10 00:01")))
     assert sorted(amounts(sold.newest())) == [-1450, 400, 2900]
     assert "customer.subscription.resumed" in sold.events()
+    sold.move_to(at("2027-03-10 00:01"))
+    assert sorted(amounts(sold.newest())) == [0, 2900]
+
+
+def test_resuming_on_the_old_anchor_bills_the_rest_of_its_period(sold: Shop) -> None:
+    made = sold.subscribe(billing_cycle_anchor=at("2026-12-01 00:00"), proration_behavior="none")
+    sold.move_to(at("2026-12-02 00:00"))
+    bill_for: Any = {"unused_time_from": {"type": "none"}}
+    sold.account.client.v1.subscriptions.pause(made.id, {"bill_for": bill_for})
+    sold.move_to(at("2026-12-16 12:00"))
+    sold.account.send(sold.customer, "5000", timestamp=at("2026-12-16 11:59"))
+    resumed = sold.account.client.v1.subscriptions.resume(made.id, {"billing_cycle_anchor": {"type": "unchanged"}})
+    assert bounds(resumed)[0] == (at("2026-12-01 00:00"), at("2027-01-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [0, 1450]
+    sold.move_to(at("2027-01-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [0, 2900]
 
 
 def test_lists_leave_out_the_canceled(sold: Shop) -> None:
