@@ -112,6 +112,7 @@ def create(
         for pending in double.invoices.pending(customer, invoice.subscription, currency):
             pending.invoice = invoice.id
             invoice.lines.append(pending.line)
+    refresh(double, invoice)
     double.invoices.add(invoice)
     if subscription is not None:
         subscription.latest_invoice = invoice.id

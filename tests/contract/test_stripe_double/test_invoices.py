@@ -155,6 +155,31 @@ def test_packages_and_fractions_are_billed_exactly(sold: Shop) -> None:
     assert found == [(3000, 150, Decimal("150.5")), (8, 150, Decimal("150.5"))]
 
 
+def test_each_tier_can_be_a_line_of_its_own_rounded_by_itself(sold: Shop) -> None:
+    sold.account.control("settings", {"tier_lines": True})
+    halves = sold.price(
+        recurring={"interval": "month", "usage_type": "metered", "meter": sold.meter},
+        billing_scheme="tiered",
+        tiers_mode="graduated",
+        tiers=[
+            {"up_to": 1, "unit_amount_decimal": "0.5"},
+            {"up_to": 2, "unit_amount_decimal": "0.5"},
+            {"up_to": "inf", "unit_amount": 9},
+        ],
+    )
+    made = sold.subscribe(halves)
+    end = bounds(made)[0][1]
+    sold.account.send(sold.customer, "1")
+    assert amounts(sold.account.client.v1.invoices.create_preview({"subscription": made.id})) == [1]
+    sold.move_to(end)
+    draft = [(line.id, line.amount, line.quantity) for line in sold.newest().lines.data]
+    sold.account.send(sold.customer, "2", timestamp=end - 1)
+    full = [(line.id, line.amount, line.quantity) for line in sold.newest().lines.data]
+    assert ([entry[1:] for entry in full], full[:1]) == ([(1, 1), (1, 1), (9, 1)], draft)
+    sold.move_to(end + HOUR)
+    assert ([line.id for line in sold.newest().lines.data], sold.newest().total) == ([entry[0] for entry in full], 11)
+
+
 def test_a_deadline_holds_the_draft_and_it_still_finalizes_by_itself(sold: Shop) -> None:
     _, end = closed(sold)
     invoices = sold.account.client.v1.invoices
