@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from typing import TYPE_CHECKING
 
 from local.stripe_double import invoicing, subscription_life
@@ -43,10 +43,10 @@ def _step(double: Double, thing_id: str, at: int) -> bool:
     return True
 
 
-def keep_settling(double: Double, every_seconds: float = 1.0) -> None:
-    """Settle for ever, so that events go out on time also while nobody asks for anything."""
-    while True:
-        time.sleep(every_seconds)
+def keep_settling(double: Double, stop: threading.Event | None = None, every_seconds: float = 1.0) -> None:
+    """Settle until told to stop, so that events go out on time also while nobody asks for anything."""
+    stop = stop or threading.Event()
+    while not stop.wait(every_seconds):
         try:
             with double.lock:
                 settle(double)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from decimal import Decimal
 from typing import Any, cast
 
@@ -9,6 +11,7 @@ import pytest
 import requests
 import stripe
 
+from local.stripe_double.settle import keep_settling
 from local.stripe_double.testing import NOON, Account
 from tests.contract.test_stripe_double.billing import DAY, HOUR, Shop, amounts, at, bounds, shop
 from tests.contract.test_stripe_double.shapes import unknown_and_missing
@@ -120,6 +123,23 @@ def test_usage_that_arrives_after_the_due_time_is_late_even_if_no_one_looked(sol
     sold.account.advance(HOUR)
     sold.account.send(sold.customer, "100", timestamp=end - 1)
     assert amounts(sold.newest()) == [1000]
+
+
+def test_time_is_kept_up_with_while_nobody_asks(sold: Shop) -> None:
+    sold.subscribe()
+    sold.events()
+    stop = threading.Event()
+    keeper = threading.Thread(target=keep_settling, args=(sold.account.double, stop, 0.01), daemon=True)
+    keeper.start()
+    try:
+        sold.account.advance(31 * DAY)
+        deadline = time.monotonic() + 10
+        while len(sold.account.double.events) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "invoice.paid" in sold.events()
+    finally:
+        stop.set()
+        keeper.join(10)
 
 
 def test_cancelled_events_and_negative_totals(sold: Shop) -> None:

@@ -168,9 +168,11 @@ def test_a_second_change_credits_what_the_first_one_charged(sold: Shop) -> None:
     )
     update(item, {"quantity": 1, "proration_behavior": "always_invoice"})
     assert (amounts(sold.newest()), sold.newest().amount_due) == ([-4350, 1450], 0)
+    assert sold.account.client.v1.customers.retrieve(sold.customer).balance == -2900
     sold.move_to(at("2027-01-01 01:00"))
     # The credit is the customer's balance, and the next invoice uses it up.
     assert (sold.newest().total, sold.newest().starting_balance, sold.newest().amount_due) == (2900, -2900, 0)
+    assert sold.account.client.v1.customers.retrieve(sold.customer).balance == 0
 
 
 def test_without_proration_nothing_is_billed_until_the_next_period(sold: Shop) -> None:
@@ -283,6 +285,35 @@ def test_cancelling_at_the_period_end_bills_the_last_usage(sold: Shop) -> None:
     sold.account.send(sold.customer, "10", timestamp=end - 1)
     sold.move_to(end + HOUR)
     assert (amounts(sold.newest()), sold.newest().status) == ([2040], "paid")
+
+
+def test_cancelling_at_a_moment_bills_usage_until_then(sold: Shop) -> None:
+    made = sold.subscribe(sold.usage)
+    update = sold.account.client.v1.subscriptions.update
+    assert update(made.id, {"cancel_at": NOON + 5 * DAY}).cancel_at == NOON + 5 * DAY
+    assert update(made.id, {"cancel_at": ""}).cancel_at is None
+    update(made.id, {"cancel_at": NOON + 5 * DAY})
+    for moment, value in ((NOON + 5 * DAY - 1, "1001"), (NOON + 5 * DAY, "9000")):
+        sold.account.advance(moment - sold.account.now)
+        sold.account.send(sold.customer, value)
+    sold.account.advance(2 * HOUR)
+    assert sold.look(made.id).ended_at == NOON + 5 * DAY
+    assert (amounts(sold.newest()), sold.newest().status) == ([4], "paid")
+
+
+def test_a_backdated_subscription_bills_elapsed_time_and_usage(sold: Shop) -> None:
+    sold.move_to(at("2026-12-10 00:00"))
+    sold.account.send(sold.customer, "1100")
+    sold.account.send(sold.customer, "100", timestamp=at("2026-11-30 23:59"))
+    sold.move_to(at("2027-01-10 00:00"))
+    made = sold.subscribe(backdate_start_date=at("2026-12-01 00:00"))
+    assert (made.start_date, bounds(made)[0]) == (
+        at("2026-12-01 00:00"),
+        (at("2027-01-01 00:00"), at("2027-02-01 00:00")),
+    )
+    assert amounts(sold.newest()) == [2900, 2900]
+    sold.move_to(at("2027-02-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [400, 2900]
 
 
 def test_a_pause_bills_usage_and_lets_no_period_pass(sold: Shop) -> None:
