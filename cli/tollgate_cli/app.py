@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, batches, catalog, keys, plans
+from tollgate_cli import accounts, batches, catalog, keys, plans, stripe
 
 app = typer.Typer(
     name="tollgate",
@@ -22,3 +22,4 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(plans.app, name="plans")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(batches.app, name="batches")
+app.add_typer(stripe.app, name="stripe")

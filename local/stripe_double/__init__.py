@@ -19,6 +19,14 @@ invoicing |
 | invoice items | create, retrieve, delete, list | invoice_items |
 | credit notes | create, retrieve, list, lines | credit_notes |
 | v2 core events | list, retrieve: meter error reports | core_events, error_reports |
+| events (v1) | list, retrieve; every change of an object emits one | events |
+| webhook endpoints (v1) | create, list, retrieve, update, delete | webhook_endpoints |
+| event destinations (v2) | create, list, retrieve, update, delete, enable, disable | event_destinations |
+| checkout sessions, on Stripe's page | create, retrieve, list, expire, line items | checkout_sessions |
+| payment intents, charges | retrieve, list | charges |
+| refunds | create, retrieve, list | refunds |
+| disputes | retrieve, list | disputes |
+| delivery to them | signed POSTs, retried for three days | deliveries, courier |
 | anything else | 404 with `code: "not_emulated"`, naming method and path | router |
 
 Around every call: `auth`, `idempotency` (saved answers), `faults` (injected trouble), `params` (unknown and missing

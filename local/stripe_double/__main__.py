@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 
+from local.stripe_double.courier import carrying
 from local.stripe_double.meter_events import LATE_CHECKS
 from local.stripe_double.server import HOST, bind, build
 from local.stripe_double.settle import keep_settling
@@ -46,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     threading.Thread(target=keep_settling, args=(double,), name="settle", daemon=True).start()
     print(f"stripe double ready http://{HOST}:{listener.getsockname()[1]}", flush=True)
-    build(double).run([listener])
+    with carrying(double):
+        build(double).run([listener])
     return 0
 
 

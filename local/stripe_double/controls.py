@@ -1,4 +1,4 @@
-"""The double's own controls under `/_double/`: no key, no part of Stripe's API; the local stack and tests use them.
+r"""The double's own controls under `/_double/`: no key, no part of Stripe's API; the local stack and tests use them.
 
 | call | answer |
 | --- | --- |
@@ -8,12 +8,19 @@
 | `POST /_double/settings` `{lag_seconds?, latency_seconds?, late_checks?, tier_lines?}` | the settings in force |
 | `GET /_double/meter_events?identifier=&customer=&event_name=` | `{data: [...]}`, see `meter_events.listing` |
 | `GET /_double/requests?path=&method=` | `{count, by_status, recent}` |
+| `POST /_double/endpoints` `{url, secret, payload, enabled_events?}` | `{id}`; see `delivery_controls.register` |
+| `POST /_double/delivery` `{paused?, order?, seed?, rules?}` | what holds now; see `deliveries.Deliveries.set` |
+| `GET /_double/deliveries?event=&endpoint=&type=&state=` | `{data: [...]}`, oldest first |
+| `POST /_double/deliveries/send` `{ids}` | `{sent}`; these now, in this order, also when paused; twice: again |
+| `POST /_double/checkout/{id}/complete` `{email?, name?}` | the session; see `checkout_sessions.complete` |
+| `POST /_double/disputes` `{charge\|payment_intent, amount?, reason?}` | the dispute; see `disputes.opened` |
+| `POST /_double/disputes/{id}/close` `{status: won\|lost}` | the dispute; see `disputes.closed` |
 | `POST /_double/payments` `{customer?, outcome?, after_retries?}` | a customer's payments `succeed`, `fail` or
 `require_action` from now on; what becomes of a subscription after the last retry: `canceled`, `unpaid`, `past_due` |
 | `POST /_double/collect` `{invoice}` | another attempt at payment now: `{status}` of the invoice |
 | `POST /_double/give_up` `{invoice, subscription_status}` | no more attempts; the subscription is `canceled`, `unpaid`
 or stays `past_due` |
-| `POST /_double/reset` | forgets everything but clock and settings |
+| `POST /_double/reset` | forgets everything but clock, settings and the endpoints made here |
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.stripe_double import invoicing
+from local.stripe_double import checkout_sessions, delivery_controls, disputes, invoicing
 from local.stripe_double.clock import SECOND_MS
 from local.stripe_double.faults import BadFault
 from local.stripe_double.invoice_objects import Invoice
@@ -163,6 +170,13 @@ def routes(double: Double) -> list[Route]:
         ("POST", "collect", collect),
         ("POST", "give_up", give_up),
         ("POST", "reset", reset),
+        ("POST", "endpoints", delivery_controls.register),
+        ("POST", "delivery", delivery_controls.delivery),
+        ("GET", "deliveries", delivery_controls.deliveries),
+        ("POST", "deliveries/send", delivery_controls.send),
+        ("POST", "checkout/{id}/complete", checkout_sessions.complete),
+        ("POST", "disputes", disputes.opened),
+        ("POST", "disputes/{id}/close", disputes.closed),
     ]
     return [
         Route(f"/_double/{name}", _endpoint(double, control), methods=[method], name=name)
@@ -174,6 +188,7 @@ def _endpoint(double: Double, control: Control) -> Callable[[Request], Awaitable
     async def endpoint(request: Request) -> Response:
         try:
             given = dict(request.query_params) if request.method != "POST" else _body(await request.body())
+            given |= request.path_params
             with double.lock:
                 settle(double)
                 answer, status = control(double, given), 200

@@ -144,6 +144,7 @@ def create(double: Double, call: Call) -> JsonObject:
     customer = Customer(new_id("cus"), double.clock.now_ms())
     customer.apply(call.params)
     double.customers.add(customer)
+    emit(double, "customer.created", customer.view())
     return customer.view()
 
 
@@ -159,8 +160,13 @@ def update(double: Double, call: Call) -> JsonObject:
     """POST /v1/customers/{id}: absent parameters stay as they are [SDK: CustomerUpdateParams]."""
     _check_email(call.params)
     customer = _live(double, call.args["id"])
+    before = customer.view()
     customer.apply(call.params)
-    return customer.view()
+    after = customer.view()
+    previous = {name: value for name, value in before.items() if after[name] != value}
+    if previous:
+        emit(double, "customer.updated", after, previous)
+    return after
 
 
 def delete(double: Double, call: Call) -> JsonObject:

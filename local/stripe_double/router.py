@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from local.stripe_double import (
+    charges,
+    checkout_sessions,
     core_events,
     credit_notes,
     customers,
+    disputes,
+    event_destinations,
     event_summaries,
+    events,
     invoice_items,
     invoices,
     meter_event_adjustments,
@@ -14,8 +19,10 @@ from local.stripe_double import (
     meters,
     prices,
     products,
+    refunds,
     subscription_items,
     subscriptions,
+    webhook_endpoints,
 )
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
@@ -27,6 +34,13 @@ RESOURCES = (
     event_summaries,
     meter_event_adjustments,
     core_events,
+    events,
+    webhook_endpoints,
+    event_destinations,
+    checkout_sessions,
+    charges,
+    refunds,
+    disputes,
     products,
     prices,
     subscriptions,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
+from local.stripe_double.charges import Charges
+from local.stripe_double.checkout_sessions import Session
 from local.stripe_double.clock import SECOND_MS, Clock, DoubleClock, system_clock
 from local.stripe_double.credit_notes import CreditNotes
 from local.stripe_double.customers import Customers
+from local.stripe_double.deliveries import Deliveries
+from local.stripe_double.endpoints import Endpoints
 from local.stripe_double.error_reports import ErrorReports
 from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
@@ -42,6 +46,7 @@ class Double:
     ) -> None:
         self.lock = threading.RLock()
         self.clock = DoubleClock(clock)
+        self.endpoints = Endpoints()
         self.configure(
             lag_seconds=lag_seconds, latency_seconds=latency_seconds, late_checks=late_checks, tier_lines=tier_lines
         )
@@ -72,7 +77,7 @@ class Double:
             self.tier_lines = tier_lines
 
     def reset(self) -> None:
-        """Forget everything but the clock, whose time never goes back, and the settings."""
+        """Forget everything but the clock, whose time never goes back, the settings and standing endpoints."""
         with self.lock:
             self.customers = Customers()
             self.meters = Meters()
@@ -87,6 +92,10 @@ class Double:
             self.schedule = Schedule()
             self.error_reports = ErrorReports()
             self.events: list[JsonObject] = []
+            self.endpoints = Endpoints(self.endpoints.standing())
+            self.deliveries = Deliveries()
+            self.checkout_sessions: dict[str, Session] = {}
+            self.charges = Charges()
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()

@@ -48,6 +48,8 @@ def test_the_secrets_names_are_the_templates(stack: Stack) -> None:
         for variable, value in stack.environment(function).items()
         if variable.endswith("_PARAMETER")
     }
+    # The webhook's are stored by `tollgate stripe connect`, which makes them at Stripe: a stack deploys without.
+    told -= {"parameter/webhook-secrets"}
     assert told == {name.replace(f"/tollgate/{STACK}/", "parameter/") for name in stack_secrets.names(STACK)}
 
 
