@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from decimal import Decimal
 from typing import Any, cast
@@ -11,7 +10,7 @@ import pytest
 import requests
 import stripe
 
-from local.stripe_double.settle import keep_settling
+from local.stripe_double.courier import carrying
 from local.stripe_double.testing import NOON, Account
 from tests.contract.test_stripe_double.billing import DAY, HOUR, Shop, amounts, at, bounds, shop
 from tests.contract.test_stripe_double.shapes import unknown_and_missing
@@ -128,18 +127,12 @@ def test_usage_that_arrives_after_the_due_time_is_late_even_if_no_one_looked(sol
 def test_time_is_kept_up_with_while_nobody_asks(sold: Shop) -> None:
     sold.subscribe()
     sold.events()
-    stop = threading.Event()
-    keeper = threading.Thread(target=keep_settling, args=(sold.account.double, stop, 0.01), daemon=True)
-    keeper.start()
-    try:
+    with carrying(sold.account.double):
         sold.account.advance(31 * DAY)
         deadline = time.monotonic() + 10
         while len(sold.account.double.events) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert "invoice.paid" in sold.events()
-    finally:
-        stop.set()
-        keeper.join(10)
 
 
 def test_cancelled_events_and_negative_totals(sold: Shop) -> None:
