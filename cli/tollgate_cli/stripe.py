@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from tollgate_cli import stripe_sync
+
 app = typer.Typer(help="Set up Stripe from the catalogue: meters, products, prices, customers.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
     """Commands read the key from STRIPE_SECRET_KEY, else from the stack; a key of the other mode is refused."""
+
+
+app.command()(stripe_sync.sync)

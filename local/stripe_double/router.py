@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    checkout_sessions,
+    core_events,
+    customers,
+    disputes,
+    event_destinations,
+    event_summaries,
+    events,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    payments,
+    prices,
+    products,
+    refunds,
+    webhook_endpoints,
+)
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
 
-RESOURCES = (customers, meters, meter_events, event_summaries, meter_event_adjustments, core_events)
+RESOURCES = (
+    customers,
+    meters,
+    meter_events,
+    event_summaries,
+    meter_event_adjustments,
+    core_events,
+    events,
+    webhook_endpoints,
+    event_destinations,
+    checkout_sessions,
+    payments,
+    refunds,
+    disputes,
+    products,
+    prices,
+)
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 
 OPERATIONS: tuple[Operation, ...] = tuple(operation for resource in RESOURCES for operation in resource.OPERATIONS)

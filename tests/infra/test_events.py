@@ -15,8 +15,9 @@ from tests.infra.test_template import FUNCTIONS, routes, schedules
 from tests.infra.translated import ROOT, Stack, name_of
 from tollgate.billing.batch import SEALED, Batch
 from tollgate.billing.queue_store import deduplication_id, key_of
-from tollgate.http import gate_routes, manage_routes
+from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.account_requests import AccountIn
+from tollgate.http.billing_requests import CheckoutIn
 from tollgate.http.requests import ReservationIn, parse
 from tollgate.http.routing import Request, Response, Router, json_body, request_of
 from tollgate.usage.markers import SHARDS
@@ -39,14 +40,17 @@ def test_a_scheduled_sample_is_one_of_its_rules_inputs(stack: Stack, name: str, 
     assert sample(name) in [event for _, event in schedules(stack, function)]
 
 
-@pytest.mark.parametrize(("name", "function"), [("gate", "GateFunction"), ("manage", "ManageFunction")])
+@pytest.mark.parametrize(
+    ("name", "function"), [("billing", "BillingFunction"), ("gate", "GateFunction"), ("manage", "ManageFunction")]
+)
 def test_an_api_sample_takes_a_route_to_its_function(stack: Stack, name: str, function: str) -> None:
     event = sample(name)
     assert routes(stack)[event["routeKey"]] == (function, event["version"])
     http = event["requestContext"]["http"]
     assert event["requestContext"]["routeKey"] == event["routeKey"]
     assert event["rawPath"] == http["path"]
-    assert event["routeKey"] in ("$default", f"{http['method']} {http['path']}")
+    spelled = http["path"].replace("/acme/", "/{id}/")
+    assert event["routeKey"] in ("$default", f"{http['method']} {http['path']}", f"{http['method']} {spelled}")
     assert int(event["headers"]["content-length"]) == len(event["body"].encode())
     assert all(header == header.lower() for header in event["headers"])
 
@@ -83,6 +87,13 @@ def test_the_manage_sample_is_a_request_that_manage_understands() -> None:
     route, params = Router(manage_routes.ROUTES).find(request.method, request.path)
     assert (route.handle, params) == (manage_routes.put, {"id": "acme"})
     assert parse(AccountIn, json_body(request)).plan == "pro"
+
+
+def test_the_billing_sample_is_a_request_that_billing_understands() -> None:
+    request = request_of(sample("billing"))
+    route, params = Router(billing_routes.ROUTES).find(request.method, request.path)
+    assert (route.handle, params) == (billing_routes.post_checkout, {"id": "acme"})
+    assert parse(CheckoutIn, json_body(request)).plan == "pro"
 
 
 def gate_handler_of(request: Request) -> Callable[..., Response]:

@@ -16,6 +16,7 @@ from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 
 FUNCTIONS = [
+    "BillingFunction",
     "FlushFunction",
     "GateFunction",
     "ManageFunction",
@@ -24,7 +25,7 @@ FUNCTIONS = [
     "StripeWebhookFunction",
     "SweepFunction",
 ]
-CALL_STRIPE = {"FlushFunction", "StripeEventsFunction"}
+CALL_STRIPE = {"BillingFunction", "FlushFunction", "StripeEventsFunction"}
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "GatesTable": {"": ("pk:S:HASH",)},
     "EventsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
@@ -41,6 +42,7 @@ GATE_ROUTES = {
     "POST /v1/usage",
     "POST /v1/estimates",
 }
+BILLING_ROUTES = {"POST /v1/accounts/{id}/checkout", "POST /v1/accounts/{id}/subscription"}
 SDK_RETRIES_SECONDS = 12
 """The longest one SDK call goes on: 4 attempts of 1 s to connect and 2 s to read. A gate killed at its timeout may have
 one in flight."""
@@ -235,6 +237,7 @@ def routes(stack: Stack) -> dict[str, tuple[str, str]]:
 
 def test_the_gate_has_its_routes_and_everything_else_goes_to_manage(stack: Stack) -> None:
     expected = dict.fromkeys(GATE_ROUTES, ("GateFunction", "2.0"))
+    expected |= dict.fromkeys(BILLING_ROUTES, ("BillingFunction", "2.0"))
     expected["$default"] = ("ManageFunction", "2.0")
     assert routes(stack) == expected
 
@@ -244,7 +247,7 @@ def test_the_api_is_throttled_and_answers_before_api_gateway_gives_up(stack: Sta
     assert stage["StageName"] == "$default"
     assert stage["AutoDeploy"] is True
     assert set(stage["DefaultRouteSettings"]) == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
-    for function in ("GateFunction", "ManageFunction"):
+    for function in ("BillingFunction", "GateFunction", "ManageFunction"):
         assert stack.functions[function]["Timeout"] < 30, "HTTP APIs cut an answer off at 30 s"
 
 
@@ -303,6 +306,7 @@ OWN_ALARMS = {
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
+    "BillingDefectsAlarm": ("UnexpectedErrors", "BillingFunction"),
 }
 
 
@@ -332,7 +336,7 @@ def test_a_single_parked_batch_repaired_gate_or_defect_raises_its_alarm(stack: S
     assert (alarm["Statistic"], alarm["Threshold"], alarm["EvaluationPeriods"]) == ("Sum", 1, 1)
 
 
-@pytest.mark.parametrize("function", ["Gate", "Manage"])
+@pytest.mark.parametrize("function", ["Billing", "Gate", "Manage"])
 def test_a_defect_is_counted_from_the_line_that_the_dispatcher_logs(
     stack: Stack, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ def test_all_else_is_a_404_that_names_it(stripe_account: Account, method: str, p
 
 def test_the_sdk_reads_a_call_that_is_not_emulated(stripe_account: Account) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
-        stripe_account.client.v1.products.create({"name": "Pro"})
+        stripe_account.client.v1.coupons.create({"percent_off": 10})
     assert (refused.value.http_status, refused.value.code) == (404, "not_emulated")
 
 

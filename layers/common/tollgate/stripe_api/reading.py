@@ -48,12 +48,19 @@ def pause(tried: int) -> None:
 class Connection:
     """A Stripe client that is made when it is first needed, and made anew after a 401, as the key may be rotated.
 
-    `connect` makes one. `wait` is called with the number of tries before each repetition.
+    `connect` makes one. `wait` is called with the number of tries before each repetition, `before` before every
+    request: it may hold it back to keep a rate.
     """
 
-    def __init__(self, connect: Callable[[], stripe.StripeClient], wait: Callable[[int], None] = pause) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], stripe.StripeClient],
+        wait: Callable[[int], None] = pause,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connect = connect
         self._wait = wait
+        self._before = before
         self._client: stripe.StripeClient | None = None
 
     def once(self, request: Callable[[stripe.StripeClient], T]) -> T:
@@ -61,6 +68,7 @@ class Connection:
         if self._client is None:
             self._client = self._connect()
         client = self._client
+        self._before()
         try:
             return called(lambda: request(client))
         except StripeUnavailable as trouble:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tollgate import wiring
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.clock import system_clock
+from tollgate.customers.attempt_store import AttemptTable
+from tollgate.customers.needed import CustomerDeps, provide
 from tollgate.settings import StripeEventsSettings
+from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.events import StripeEvents
 from tollgate.stripe_api.payments import Payments
 from tollgate.stripe_api.reading import Connection
@@ -28,10 +32,22 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
     outbox = OutboxTable(settings.billing_table, system_clock)
     states = StateTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     batches = BatchTable(settings.billing_table)
+    customers = CustomerDeps(
+        accounts=accounts,
+        stripe=StripeCustomers(connection),
+        attempts=AttemptTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
+        mapped=lambda rules: None,  # batches that waited for the customer come due, and seal releases them
+        stack=settings.stack,
+    )
+
+    def make_customer(message: Mapping[str, Any]) -> str:
+        return provide(customers, str(message["account"])).how
+
     return EventDeps(
         inbox=InboxDeps(InboxTable(settings.billing_table), outbox, system_clock),
         follow=FollowDeps(accounts, states, Subscriptions(connection), outbox, settings.stack),
         packs=PackDeps(accounts, Payments(connection), outbox, settings.stack),
         meters=MeterErrorDeps(batches, StripeEvents(connection), outbox, system_clock),
         live=settings.live,
+        tasks={"customer": make_customer},
     )
