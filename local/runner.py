@@ -28,8 +28,8 @@ from local.payload import Router
 from local.provision import client, provision
 from local.queues import QueuePoller
 from local.schedules import Scheduler
-from local.settings import HOST, LOCAL_API_KEY, REGION, Settings, StartupError, read_settings
-from local.stack import RunningStack
+from local.settings import HOST, LOCAL_API_KEY, LOCAL_WEBHOOK_SECRET, REGION, Settings, StartupError, read_settings
+from local.stack import RunningStack, post
 from local.template import Function, Stack, read_template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,7 @@ _LIMITS = {"gate": 4}
 _DEFAULT_LIMIT = 2
 # Functions that a person's first request waits for.
 _WARM = ("gate", "manage")
+WEBHOOK = "stripe_webhook"
 _GRACEFUL_SECONDS = 1
 
 
@@ -199,6 +200,8 @@ class Runner:
         console(f"starting functions: {', '.join(sorted(self._pools))}")
         await asyncio.gather(self._seed(template), *(self._warm(name) for name in _WARM if name in self._pools))
         await self._serve(listener, template, clock)
+        if double is not None and WEBHOOK in template.functions:
+            await self._connect_webhook()
         console(f"tollgate ready {settings.api_url}")
 
     async def _start_doubles(self) -> tuple[Child, Child | None]:
@@ -219,6 +222,19 @@ class Runner:
         arguments += ["--lag-seconds", str(settings.stripe_lag_seconds)]
         await double.start(arguments, settings.root, environment)
         return aws, double
+
+    async def _connect_webhook(self) -> None:
+        """Have the double deliver to the webhook's function: snapshots and thin events, with one secret."""
+        settings = self._settings
+        for payload in ("snapshot", "thin"):
+            body = {
+                "url": f"{settings.api_url}{FUNCTION_URLS}{WEBHOOK}",
+                "secret": LOCAL_WEBHOOK_SECRET,
+                "payload": payload,
+            }
+            status, answer = await asyncio.to_thread(post, f"{settings.stripe_url}/_double/endpoints", body)
+            if status != 200:
+                raise StartupError(f"The Stripe double takes no webhook endpoint: {answer}")
 
     async def _warm(self, name: str) -> None:
         outcome = await self._pools[name].warm()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,9 +43,10 @@ def mode_of(key: str) -> str | None:
     return match[2] if match else None
 
 
-def stripe_of(target: Target) -> StripeTarget:
+def stripe_of(target: Target, before: Callable[[], None] = lambda: None) -> StripeTarget:
     """Stripe as a stack uses it. STRIPE_SECRET_KEY in the environment comes before the stack's own key, which may be a
-    restricted one that may not do what an operator does. Ends the command (exit code 2) for a key of the other mode."""
+    restricted one that may not do what an operator does. `before` is called before each request. Ends the command (exit
+    code 2) for a key of the other mode."""
     key = os.environ.get("STRIPE_SECRET_KEY", "")
     found_in = "STRIPE_SECRET_KEY"
     if not key:
@@ -64,7 +66,7 @@ def stripe_of(target: Target) -> StripeTarget:
     def connect() -> stripe.StripeClient:
         return client(key, base)
 
-    return StripeTarget(Connection(connect), mode, base or f"Stripe, {mode} mode", base)
+    return StripeTarget(Connection(connect, before=before), mode, base or f"Stripe, {mode} mode", base)
 
 
 def _api_base(target: Target, key: str) -> str | None:

@@ -33,6 +33,7 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "AccountsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
     "ConfigTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
 }
+BILLING_ROUTES = {"POST /v1/accounts/{id}/checkout", "POST /v1/accounts/{id}/subscription"}
 GATE_ROUTES = {
     "POST /v1/reservations",
     "GET /v1/reservations/{id}",
@@ -42,7 +43,6 @@ GATE_ROUTES = {
     "POST /v1/usage",
     "POST /v1/estimates",
 }
-BILLING_ROUTES = {"POST /v1/accounts/{id}/checkout", "POST /v1/accounts/{id}/subscription"}
 SDK_RETRIES_SECONDS = 12
 """The longest one SDK call goes on: 4 attempts of 1 s to connect and 2 s to read. A gate killed at its timeout may have
 one in flight."""

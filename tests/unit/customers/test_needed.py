@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -109,47 +110,39 @@ def test_a_saved_500_is_not_asked_for_again(at: World) -> None:
     assert provide(at.deps, name).how == "made"
 
 
-def test_tries_at_once_make_one(at: World) -> None:
-    name = at.account("at-once")
-    got: list[str] = []
-    deps = [replace(at.deps) for _ in range(4)]
+class Interrupted:
+    """A port, one call of which is preceded by another try from its beginning to its end."""
 
-    def run(one: int) -> None:
-        for _ in range(20):
-            try:
-                got.append(provide(deps[one], name).customer)
-                return
-            except StripeUnavailable:  # 409: the key is in use
-                continue
+    def __init__(self, port: object, call: str, other: Callable[[], object]) -> None:
+        self._port, self._call, self._other = port, call, other
 
-    threads = [threading.Thread(target=run, args=(one,)) for one in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(got) == 4
-    assert {*got} == {at.stored(name)}
-    assert len(at.at_stripe(name)) == 1
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._port, name)
+        if name != self._call:
+            return method
+
+        def called(*arguments: object) -> object:
+            self._call = ""
+            self._other()
+            return method(*arguments)
+
+        return called
 
 
-def test_a_try_that_begins_as_another_ends_makes_no_second(at: World) -> None:
-    """It read the account before the other stored the customer, and its number is past the other's."""
-    name = at.account("overtaken")
-    mortal, life = at.mortal(None)
-    begin = mortal.attempts.begin
+@pytest.mark.parametrize("call", ["begin", "search", "create", "describe", "end"])
+def test_another_try_in_the_middle_makes_no_second(at: World, call: str) -> None:
+    """Before `begin` it is overtaken: it read the account before the other stored the customer, and its number is
+    past the other's."""
+    name = at.account(f"middle-{call}", email="m@example.com")
+    others: list[str] = []
 
-    class Overtaken:
-        def __getattr__(self, method: str) -> object:
-            return getattr(at.deps.attempts, method)
+    def other() -> None:
+        others.append(provide(at.deps, name).customer)
 
-        def begin(self, account: str, now: int) -> object:
-            if not life.calls:
-                life.calls.append("other")
-                provide(at.deps, account)
-            return begin(account, now)
-
-    late = replace(at.deps, attempts=Overtaken())  # type: ignore[arg-type]
-    assert provide(late, name).how == "had"
+    stripe: Any = Interrupted(at.deps.stripe, call, other)
+    attempts: Any = Interrupted(at.deps.attempts, call, other)
+    provided = provide(replace(at.deps, stripe=stripe, attempts=attempts), name)
+    assert others == [provided.customer] == [at.stored(name)]
     assert len(at.at_stripe(name)) == 1
 
 
