@@ -52,7 +52,7 @@ def account(stack: StackProcess, name: str) -> dict[str, Any]:
 
 def idle(stack: StackProcess) -> bool:
     row = stack.queues()["StripeEventsQueue"]
-    return row["waiting"] == row["in_flight"] == 0
+    return bool(row["waiting"] == row["in_flight"] == 0)
 
 
 def test_a_deleted_customer_is_delivered_to_the_account_once(stack: StackProcess) -> None:
@@ -71,7 +71,7 @@ def test_a_deleted_customer_is_delivered_to_the_account_once(stack: StackProcess
     assert httpx.post(f"{stack.base_url}/_local/url/gate", content=b"{}", trust_env=False).status_code == 404
     large = {**deleted, "more": "x" * 250_000}
     assert deliver(stack, large) == 413
-    assert idle(stack)
+    wait_until(lambda: idle(stack))
     assert account(stack, "hooked")["stripe_customer_id"] == customer
 
     stripe.v1.customers.delete(customer)
