@@ -22,6 +22,7 @@ from local.stripe_double.forms import Form, decode, decode_json, pairs
 from local.stripe_double.ids import new_id
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.request_log import LoggedRequest
+from local.stripe_double.settle import settle
 from local.stripe_double.state import Double
 from local.stripe_double.wire import API_VERSION, Answer
 
@@ -182,6 +183,7 @@ class StripeApi:
     def _run(self, operation: Operation, call: Call) -> Answer:
         try:
             with self._double.lock:
+                settle(self._double)
                 answer = operation.handler(self._double, call)
                 return Answer.of(expand(self._double, answer, call.params.get("expand", ())))
         except ApiError as error:

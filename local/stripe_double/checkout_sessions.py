@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from local.stripe_double.charges import pay
 from local.stripe_double.checkout_params import CREATE, EXPIRE, LIST, LIST_LINE_ITEMS, RETRIEVE
 from local.stripe_double.errors import ApiError, invalid, missing_resource
 from local.stripe_double.events import emit
@@ -19,7 +20,6 @@ from local.stripe_double.internal import call as internal
 from local.stripe_double.lists import page, within
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.params import DecimalText
-from local.stripe_double.payments import pay
 from local.stripe_double.wire import JsonObject, plain
 
 if TYPE_CHECKING:

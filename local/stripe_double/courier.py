@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from local.stripe_double import checkout_sessions
 from local.stripe_double.deliveries import Attempt, Delivery
 from local.stripe_double.endpoints import Endpoint
+from local.stripe_double.settle import settle
 
 if TYPE_CHECKING:
     from local.stripe_double.state import Double
@@ -69,9 +70,10 @@ class _Courier:
                 _logger.exception("delivering failed")
 
     def _let_time_pass(self) -> None:
-        """What comes with time, not with a call: reports, and sessions that expire."""
+        """What comes with time, not with a call: invoices, reports, sessions that expire."""
         double = self._double
         with double.lock:
+            settle(double)
             checkout_sessions.settle(double)
             now_ms = double.clock.now_ms()
             for report in double.error_reports.published(now_ms):

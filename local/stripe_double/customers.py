@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from local.stripe_double import invoicing
 from local.stripe_double.errors import invalid, missing_resource
 from local.stripe_double.events import emit
 from local.stripe_double.ids import new_id
@@ -169,10 +170,16 @@ def update(double: Double, call: Call) -> JsonObject:
 
 
 def delete(double: Double, call: Call) -> JsonObject:
-    """DELETE /v1/customers/{id}: permanent; meter events that name it are no longer counted [docs]."""
+    """DELETE /v1/customers/{id}: permanent; ends its subscriptions at once, and meter events that name it are no longer
+    counted [docs].
+    """
     customer = _live(double, call.args["id"])
-    emit(double, "customer.deleted", customer.view())
+    shown = customer.view()
     customer.deleted = True
+    for subscription in list(double.subscriptions.newest_first()):
+        if subscription.customer == customer.id and subscription.ended_at is None:
+            invoicing.end(double, subscription, "cancellation_requested")
+    emit(double, "customer.deleted", shown)
     return customer.view()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from local.stripe_double.charges import charge_of, listed
 from local.stripe_double.errors import ApiError, missing_resource
 from local.stripe_double.events import emit
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import CREATED, PAGING
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.params import Param, Params, SecondsOrRange, Text
-from local.stripe_double.payments import charge_of, listed
 from local.stripe_double.wire import JsonObject
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ LIST = Params(
 
 def retrieve(double: Double, call: Call) -> JsonObject:
     """GET /v1/disputes/{id} [SDK]."""
-    if call.args["id"] not in double.payments.disputes:
+    if call.args["id"] not in double.charges.disputes:
         raise missing_resource("dispute", call.args["id"])
-    return double.payments.disputes[call.args["id"]]
+    return double.charges.disputes[call.args["id"]]
 
 
 def list_all(double: Double, call: Call) -> JsonObject:
     """GET /v1/disputes: newest first [SDK]."""
-    return listed(double.payments.disputes, call, "dispute", ("charge", "payment_intent"))
+    return listed(double.charges.disputes, call, "dispute", ("charge", "payment_intent"))
 
 
 def opened(double: Double, body: JsonObject) -> JsonObject:
@@ -68,7 +68,7 @@ def opened(double: Double, body: JsonObject) -> JsonObject:
         "reason": str(body.get("reason", "general")),
         "status": "needs_response",
     }
-    double.payments.disputes[dispute["id"]] = dispute
+    double.charges.disputes[dispute["id"]] = dispute
     charge["disputed"] = True
     emit(double, "charge.dispute.created", dispute)
     emit(double, "charge.dispute.funds_withdrawn", dispute)
@@ -77,7 +77,7 @@ def opened(double: Double, body: JsonObject) -> JsonObject:
 
 def closed(double: Double, body: JsonObject) -> JsonObject:
     """A control: `{id, status: won|lost}`. A won dispute's money comes back. Raises ValueError."""
-    dispute = double.payments.disputes.get(str(body.get("id")))
+    dispute = double.charges.disputes.get(str(body.get("id")))
     status = body.get("status")
     if dispute is None or set(body) != {"id", "status"} or status not in ("won", "lost"):
         raise ValueError("closing takes {id, status: won|lost} of a known dispute")

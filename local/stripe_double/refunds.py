@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from local.stripe_double.charges import charge_of, listed
 from local.stripe_double.errors import ApiError, invalid, missing_resource
 from local.stripe_double.events import emit
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import CREATED, PAGING
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.params import OneOf, Param, Params, SecondsOrRange, Text, TextMap, Whole
-from local.stripe_double.payments import charge_of, listed
 from local.stripe_double.wire import JsonObject
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def create(double: Double, call: Call) -> JsonObject:
         "status": "succeeded",
         "transfer_reversal": None,
     }
-    double.payments.refunds[refund["id"]] = refund
+    double.charges.refunds[refund["id"]] = refund
     before = {"amount_refunded": charge["amount_refunded"], "refunded": charge["refunded"]}
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
@@ -95,14 +95,14 @@ def create(double: Double, call: Call) -> JsonObject:
 
 def retrieve(double: Double, call: Call) -> JsonObject:
     """GET /v1/refunds/{id} [SDK]."""
-    if call.args["id"] not in double.payments.refunds:
+    if call.args["id"] not in double.charges.refunds:
         raise missing_resource("refund", call.args["id"])
-    return double.payments.refunds[call.args["id"]]
+    return double.charges.refunds[call.args["id"]]
 
 
 def list_all(double: Double, call: Call) -> JsonObject:
     """GET /v1/refunds: newest first [SDK]."""
-    return listed(double.payments.refunds, call, "refund", ("charge", "payment_intent"))
+    return listed(double.charges.refunds, call, "refund", ("charge", "payment_intent"))
 
 
 OPERATIONS = (

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from local.stripe_double import (
+    charges,
     checkout_sessions,
     core_events,
+    credit_notes,
     customers,
     disputes,
     event_destinations,
     event_summaries,
     events,
+    invoice_items,
+    invoices,
     meter_event_adjustments,
     meter_events,
     meters,
-    payments,
     prices,
     products,
     refunds,
+    subscription_items,
+    subscriptions,
     webhook_endpoints,
 )
 from local.stripe_double.errors import not_emulated
@@ -33,11 +38,16 @@ RESOURCES = (
     webhook_endpoints,
     event_destinations,
     checkout_sessions,
-    payments,
+    charges,
     refunds,
     disputes,
     products,
     prices,
+    subscriptions,
+    subscription_items,
+    invoices,
+    invoice_items,
+    credit_notes,
 )
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
+from local.stripe_double.charges import Charges
 from local.stripe_double.checkout_sessions import Session
 from local.stripe_double.clock import SECOND_MS, Clock, DoubleClock, system_clock
+from local.stripe_double.credit_notes import CreditNotes
 from local.stripe_double.customers import Customers
 from local.stripe_double.deliveries import Deliveries
 from local.stripe_double.endpoints import Endpoints
 from local.stripe_double.error_reports import ErrorReports
 from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
+from local.stripe_double.invoice_objects import Invoices
 from local.stripe_double.meter_events import LATE_CHECKS, MeterEvents
 from local.stripe_double.meters import Meters
 from local.stripe_double.payments import Payments
 from local.stripe_double.prices import Prices
 from local.stripe_double.products import Products
 from local.stripe_double.request_log import RequestLog
+from local.stripe_double.schedule import Schedule
+from local.stripe_double.subscription_objects import Subscriptions
 from local.stripe_double.wire import JsonObject
 
 
@@ -73,12 +78,18 @@ class Double:
             self.meter_events = MeterEvents()
             self.products = Products()
             self.prices = Prices()
+            self.subscriptions = Subscriptions()
+            self.invoices = Invoices()
+            self.credit_notes = CreditNotes()
+            self.payments = Payments()
+            self.balances: dict[str, int] = {}
+            self.schedule = Schedule()
             self.error_reports = ErrorReports()
             self.events: list[JsonObject] = []
             self.endpoints = Endpoints(self.endpoints.standing())
             self.deliveries = Deliveries()
             self.checkout_sessions: dict[str, Session] = {}
-            self.payments = Payments()
+            self.charges = Charges()
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()

@@ -13,6 +13,11 @@ import stripe.params.billing as billing
 import stripe.params.checkout as sdk_checkout
 import stripe.params.v2.core as core
 from stripe import RequestOptions
+from stripe.params import _invoice_item_create_params as invoice_item_create
+from stripe.params import _subscription_create_params as subscription_create
+from stripe.params import _subscription_pause_params as subscription_pause
+from stripe.params import _subscription_update_params as subscription_update
+from stripe.params._credit_note_create_params import CreditNoteCreateParamsLine
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
 from stripe.params._customer_list_params import CustomerListParamsCreated
 from stripe.params._event_list_params import EventListParamsCreated as EventListParamsCreatedV1
@@ -31,6 +36,7 @@ from stripe.params.v2.core._event_destination_update_params import EventDestinat
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
 from local.stripe_double import (
+    charges,
     checkout_params,
     core_events,
     customers,
@@ -38,13 +44,14 @@ from local.stripe_double import (
     event_destinations,
     event_summaries,
     events,
+    invoice_params,
     meter_event_adjustments,
     meter_events,
     meters,
-    payments,
     price_params,
     products,
     refunds,
+    subscription_params,
     webhook_endpoints,
 )
 from local.stripe_double.lists import CREATED
@@ -78,6 +85,37 @@ CALLS = [
     (price_params.UPDATE, sdk.PriceUpdateParams),
     (price_params.RETRIEVE, sdk.PriceRetrieveParams),
     (price_params.LIST, sdk.PriceListParams),
+    (subscription_params.CREATE, sdk.SubscriptionCreateParams),
+    (subscription_params.UPDATE, sdk.SubscriptionUpdateParams),
+    (subscription_params.RETRIEVE, sdk.SubscriptionRetrieveParams),
+    (subscription_params.LIST, sdk.SubscriptionListParams),
+    (subscription_params.CANCEL, sdk.SubscriptionCancelParams),
+    (subscription_params.PAUSE, sdk.SubscriptionPauseParams),
+    (subscription_params.RESUME, sdk.SubscriptionResumeParams),
+    (subscription_params.ITEM_CREATE, sdk.SubscriptionItemCreateParams),
+    (subscription_params.ITEM_UPDATE, sdk.SubscriptionItemUpdateParams),
+    (subscription_params.ITEM_DELETE, sdk.SubscriptionItemDeleteParams),
+    (subscription_params.ITEM_RETRIEVE, sdk.SubscriptionItemRetrieveParams),
+    (subscription_params.ITEM_LIST, sdk.SubscriptionItemListParams),
+    (invoice_params.CREATE, sdk.InvoiceCreateParams),
+    (invoice_params.UPDATE, sdk.InvoiceUpdateParams),
+    (invoice_params.RETRIEVE, sdk.InvoiceRetrieveParams),
+    (invoice_params.DELETE, sdk.InvoiceDeleteParams),
+    (invoice_params.LIST, sdk.InvoiceListParams),
+    (invoice_params.LINES, sdk.InvoiceLineItemListParams),
+    (invoice_params.FINALIZE, sdk.InvoiceFinalizeInvoiceParams),
+    (invoice_params.PAY, sdk.InvoicePayParams),
+    (invoice_params.VOID, sdk.InvoiceVoidInvoiceParams),
+    (invoice_params.VOID, sdk.InvoiceMarkUncollectibleParams),
+    (invoice_params.PREVIEW, sdk.InvoiceCreatePreviewParams),
+    (invoice_params.ITEM_CREATE, sdk.InvoiceItemCreateParams),
+    (invoice_params.ITEM_RETRIEVE, sdk.InvoiceItemRetrieveParams),
+    (invoice_params.ITEM_DELETE, sdk.InvoiceItemDeleteParams),
+    (invoice_params.ITEM_LIST, sdk.InvoiceItemListParams),
+    (invoice_params.CREDIT_CREATE, sdk.CreditNoteCreateParams),
+    (invoice_params.CREDIT_RETRIEVE, sdk.CreditNoteRetrieveParams),
+    (invoice_params.CREDIT_LIST, sdk.CreditNoteListParams),
+    (invoice_params.LINES, sdk.CreditNoteLineItemListParams),
     (core_events.RETRIEVE, core.EventRetrieveParams),
     (events.LIST, sdk.EventListParams),
     (events.RETRIEVE, sdk.EventRetrieveParams),
@@ -98,10 +136,10 @@ CALLS = [
     (checkout_params.EXPIRE, sdk_checkout.SessionExpireParams),
     (checkout_params.LIST, sdk_checkout.SessionListParams),
     (checkout_params.LIST_LINE_ITEMS, sdk_checkout.SessionListLineItemsParams),
-    (payments.RETRIEVE_INTENT, sdk.PaymentIntentRetrieveParams),
-    (payments.LIST_INTENTS, sdk.PaymentIntentListParams),
-    (payments.RETRIEVE_CHARGE, sdk.ChargeRetrieveParams),
-    (payments.LIST_CHARGES, sdk.ChargeListParams),
+    (charges.RETRIEVE_INTENT, sdk.PaymentIntentRetrieveParams),
+    (charges.LIST_INTENTS, sdk.PaymentIntentListParams),
+    (charges.RETRIEVE_CHARGE, sdk.ChargeRetrieveParams),
+    (charges.LIST_CHARGES, sdk.ChargeListParams),
     (refunds.CREATE, sdk.RefundCreateParams),
     (refunds.RETRIEVE, sdk.RefundRetrieveParams),
     (refunds.LIST, sdk.RefundListParams),
@@ -131,6 +169,21 @@ NESTED = [
     (price_params.RECURRING, PriceCreateParamsRecurring),
     (price_params.PRODUCT_DATA, PriceCreateParamsProductData),
     (price_params.LIST_RECURRING, PriceListParamsRecurring),
+    (subscription_params.ITEM, subscription_create.SubscriptionCreateParamsItem),
+    (subscription_params.CHANGED_ITEM, subscription_update.SubscriptionUpdateParamsItem),
+    (subscription_params.ANCHOR_CONFIG, subscription_create.SubscriptionCreateParamsBillingCycleAnchorConfig),
+    (subscription_params.BILLING_MODE, subscription_create.SubscriptionCreateParamsBillingMode),
+    (subscription_params.ANCHOR_TYPE, subscription_update.SubscriptionUpdateParamsBillingCycleAnchor),
+    (subscription_params.TRIAL_SETTINGS, subscription_create.SubscriptionCreateParamsTrialSettings),
+    (subscription_params.END_BEHAVIOR, subscription_create.SubscriptionCreateParamsTrialSettingsEndBehavior),
+    (subscription_params.CANCELLATION_DETAILS, subscription_update.SubscriptionUpdateParamsCancellationDetails),
+    (subscription_params.PAUSE_COLLECTION, subscription_update.SubscriptionUpdateParamsPauseCollection),
+    (subscription_params.BILL_FOR, subscription_pause.SubscriptionPauseParamsBillFor),
+    (subscription_params.USAGE_THROUGH, subscription_pause.SubscriptionPauseParamsBillForOutstandingUsageThrough),
+    (subscription_params.UNUSED_FROM, subscription_pause.SubscriptionPauseParamsBillForUnusedTimeFrom),
+    (invoice_params.PERIOD, invoice_item_create.InvoiceItemCreateParamsPeriod),
+    (invoice_params.PRICING, invoice_item_create.InvoiceItemCreateParamsPricing),
+    (invoice_params.CREDIT_LINE, CreditNoteCreateParamsLine),
 ]
 OPTIONS = set(RequestOptions.__annotations__)
 

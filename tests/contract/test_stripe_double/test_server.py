@@ -65,8 +65,8 @@ def test_another_api_version_is_refused(stripe_account: Account) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/invoices"),
-        ("POST", "/v1/subscriptions"),
+        ("GET", "/v1/coupons"),
+        ("POST", "/v1/quotes"),
         ("PUT", "/v1/customers"),
         ("DELETE", "/v1/billing/meters/mtr_1"),
         ("GET", "/v1/billing/meter_events"),
