@@ -66,12 +66,17 @@ class Target:
 
 @contextmanager
 def connected(stack: str | None, profile: str | None, region: str | None) -> Iterator[Target]:
-    """The target of a command, with the process's AWS environment set for it. What goes wrong inside ends the command
-    with a sentence that says what to do (exit code 1)."""
+    """The target of a command, with the process's AWS environment set for it; as `explained`."""
+    with explained(stack):
+        yield _local() if stack is None else _deployed(stack, profile, region)
+
+
+@contextmanager
+def explained(stack: str | None) -> Iterator[None]:
+    """What goes wrong inside ends the command with a sentence that says what to do (exit code 1)."""
     local = stack is None
     try:
-        target = _local() if stack is None else _deployed(stack, profile, region)
-        yield target
+        yield
     except TollgateError as error:
         fail(error.detail)
     except (EndpointConnectionError, ConnectTimeoutError) as error:
@@ -84,7 +89,7 @@ def connected(stack: str | None, profile: str | None, region: str | None) -> Ite
     except ProfileNotFound as error:
         fail(f"{error}. `aws configure list-profiles` shows what there is.")
     except ClientError as error:
-        fail(_explained(error, stack))
+        fail(_sentence(error, stack))
     except BotoCoreError as error:
         fail(f"AWS did not answer: {error}")
 
@@ -139,7 +144,7 @@ def _point_sdk(environment: Mapping[str, str | None]) -> None:
     dynamo.client.cache_clear()
 
 
-def _explained(error: ClientError, stack: str | None) -> str:
+def _sentence(error: ClientError, stack: str | None) -> str:
     code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
     if code == "ResourceNotFoundException":
         hint = "Is it a Tollgate stack that started to its end?" if stack is None else f"Deploy {stack} again."
