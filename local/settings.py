@@ -13,6 +13,7 @@ HOST = "127.0.0.1"
 STACK_NAME = "tollgate-local"
 LOCAL_API_KEY = "tg_test_local"
 DEFAULT_STRIPE_KEY = "sk_test_local"
+LOCAL_WEBHOOK_SECRET = "whsec_local"
 DEFAULT_PORT = 8787
 
 # What a sub-process may inherit: enough to find an interpreter and a temporary folder, no one's credentials.

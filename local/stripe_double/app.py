@@ -18,7 +18,7 @@ from local.stripe_double import auth, controls, faults, router
 from local.stripe_double.connections import Connections
 from local.stripe_double.errors import ApiError, invalid, rate_limited, server_error
 from local.stripe_double.expansion import expand
-from local.stripe_double.forms import decode, pairs
+from local.stripe_double.forms import Form, decode, decode_json, pairs
 from local.stripe_double.ids import new_id
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.request_log import LoggedRequest
@@ -139,9 +139,7 @@ class StripeApi:
         try:
             auth.check(asked.headers)
             operation, args = router.find(asked.method, asked.path)
-            if asked.method == "POST" and "json" in asked.headers.get("content-type", ""):
-                raise invalid("Invalid request (check that your POST body is application/x-www-form-urlencoded).")
-            params = operation.params.read(decode(asked.text))
+            params = operation.params.read(_form(asked))
             call = Call(args, params, asked.path, asked.idempotency_key)
             return await self._once(asked, operation, call)
         except ApiError as error:
@@ -192,6 +190,18 @@ class StripeApi:
             # Whatever a mistake of the double's own is, a client must see Stripe's 500, and its maker the traceback.
             _logger.exception("%s %s failed", operation.method, call.path)
             return server_error().answer()
+
+
+def _form(asked: Asked) -> Form:
+    """The v1 API takes forms, the v2 API JSON; queries are forms in both [docs: API v2]."""
+    json_sent = asked.method == "POST" and "json" in asked.headers.get("content-type", "")
+    if asked.method == "POST" and asked.path.startswith("/v2/"):
+        if not json_sent and asked.text:
+            raise invalid("Invalid request (check that your POST body is application/json).")
+        return decode_json(asked.text)
+    if json_sent:
+        raise invalid("Invalid request (check that your POST body is application/x-www-form-urlencoded).")
+    return decode(asked.text)
 
 
 def _response(asked: Asked, answer: Answer) -> Response:

@@ -1,4 +1,4 @@
-"""The double's own controls under `/_double/`: no key, no part of Stripe's API; the local stack and tests use them.
+r"""The double's own controls under `/_double/`: no key, no part of Stripe's API; the local stack and tests use them.
 
 | call | answer |
 | --- | --- |
@@ -8,7 +8,14 @@
 | `POST /_double/settings` `{lag_seconds?, latency_seconds?, late_checks?}` | the settings in force |
 | `GET /_double/meter_events?identifier=&customer=&event_name=` | `{data: [...]}`, see `meter_events.listing` |
 | `GET /_double/requests?path=&method=` | `{count, by_status, recent}` |
-| `POST /_double/reset` | forgets everything but clock and settings |
+| `POST /_double/endpoints` `{url, secret, payload, enabled_events?}` | `{id}`; see `delivery_controls.register` |
+| `POST /_double/delivery` `{paused?, order?, seed?, rules?}` | what holds now; see `deliveries.Deliveries.set` |
+| `GET /_double/deliveries?event=&endpoint=&type=&state=` | `{data: [...]}`, oldest first |
+| `POST /_double/deliveries/send` `{ids}` | `{sent}`; these now, in this order, also when paused; twice: again |
+| `POST /_double/checkout/{id}/complete` `{email?, name?}` | the session; see `checkout_sessions.complete` |
+| `POST /_double/disputes` `{charge\|payment_intent, amount?, reason?}` | the dispute; see `disputes.opened` |
+| `POST /_double/disputes/{id}/close` `{status: won\|lost}` | the dispute; see `disputes.closed` |
+| `POST /_double/reset` | forgets everything but clock, settings and the endpoints made here |
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from local.stripe_double import checkout_sessions, delivery_controls, disputes
 from local.stripe_double.clock import SECOND_MS
 from local.stripe_double.faults import BadFault
 from local.stripe_double.meter_events import listing
@@ -108,6 +116,13 @@ def routes(double: Double) -> list[Route]:
         ("GET", "meter_events", meter_events),
         ("GET", "requests", requests),
         ("POST", "reset", reset),
+        ("POST", "endpoints", delivery_controls.register),
+        ("POST", "delivery", delivery_controls.delivery),
+        ("GET", "deliveries", delivery_controls.deliveries),
+        ("POST", "deliveries/send", delivery_controls.send),
+        ("POST", "checkout/{id}/complete", checkout_sessions.complete),
+        ("POST", "disputes", disputes.opened),
+        ("POST", "disputes/{id}/close", disputes.closed),
     ]
     return [
         Route(f"/_double/{name}", _endpoint(double, control), methods=[method], name=name)
@@ -119,6 +134,7 @@ def _endpoint(double: Double, control: Control) -> Callable[[Request], Awaitable
     async def endpoint(request: Request) -> Response:
         try:
             given = dict(request.query_params) if request.method != "POST" else _body(await request.body())
+            given |= request.path_params
             with double.lock:
                 answer, status = control(double, given), 200
         except (BadControl, BadFault, ValueError) as error:

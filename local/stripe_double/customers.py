@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local.stripe_double.errors import invalid, missing_resource
+from local.stripe_double.events import emit
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import CREATED, PAGING, page, within
 from local.stripe_double.metadata import METADATA, merged
@@ -142,6 +143,7 @@ def create(double: Double, call: Call) -> JsonObject:
     customer = Customer(new_id("cus"), double.clock.now_ms())
     customer.apply(call.params)
     double.customers.add(customer)
+    emit(double, "customer.created", customer.view())
     return customer.view()
 
 
@@ -157,13 +159,19 @@ def update(double: Double, call: Call) -> JsonObject:
     """POST /v1/customers/{id}: absent parameters stay as they are [SDK: CustomerUpdateParams]."""
     _check_email(call.params)
     customer = _live(double, call.args["id"])
+    before = customer.view()
     customer.apply(call.params)
-    return customer.view()
+    after = customer.view()
+    previous = {name: value for name, value in before.items() if after[name] != value}
+    if previous:
+        emit(double, "customer.updated", after, previous)
+    return after
 
 
 def delete(double: Double, call: Call) -> JsonObject:
     """DELETE /v1/customers/{id}: permanent; meter events that name it are no longer counted [docs]."""
     customer = _live(double, call.args["id"])
+    emit(double, "customer.deleted", customer.view())
     customer.deleted = True
     return customer.view()
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from local.stripe_double import (
+    checkout_sessions,
     core_events,
     customers,
+    disputes,
+    event_destinations,
     event_summaries,
+    events,
     meter_event_adjustments,
     meter_events,
     meters,
+    payments,
     prices,
     products,
+    refunds,
+    webhook_endpoints,
 )
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
@@ -22,6 +29,13 @@ RESOURCES = (
     event_summaries,
     meter_event_adjustments,
     core_events,
+    events,
+    webhook_endpoints,
+    event_destinations,
+    checkout_sessions,
+    payments,
+    refunds,
+    disputes,
     products,
     prices,
 )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
+from local.stripe_double.checkout_sessions import Session
 from local.stripe_double.clock import SECOND_MS, Clock, DoubleClock, system_clock
 from local.stripe_double.customers import Customers
+from local.stripe_double.deliveries import Deliveries
+from local.stripe_double.endpoints import Endpoints
 from local.stripe_double.error_reports import ErrorReports
 from local.stripe_double.faults import Faults
 from local.stripe_double.idempotency import SavedAnswers
 from local.stripe_double.meter_events import LATE_CHECKS, MeterEvents
 from local.stripe_double.meters import Meters
+from local.stripe_double.payments import Payments
 from local.stripe_double.prices import Prices
 from local.stripe_double.products import Products
 from local.stripe_double.request_log import RequestLog
@@ -36,6 +40,7 @@ class Double:
     ) -> None:
         self.lock = threading.RLock()
         self.clock = DoubleClock(clock)
+        self.endpoints = Endpoints()
         self.configure(lag_seconds=lag_seconds, latency_seconds=latency_seconds, late_checks=late_checks)
         self.reset()
 
@@ -61,7 +66,7 @@ class Double:
             self.late_checks = late_checks
 
     def reset(self) -> None:
-        """Forget everything but the clock, whose time never goes back, and the settings."""
+        """Forget everything but the clock, whose time never goes back, the settings and standing endpoints."""
         with self.lock:
             self.customers = Customers()
             self.meters = Meters()
@@ -70,6 +75,10 @@ class Double:
             self.prices = Prices()
             self.error_reports = ErrorReports()
             self.events: list[JsonObject] = []
+            self.endpoints = Endpoints(self.endpoints.standing())
+            self.deliveries = Deliveries()
+            self.checkout_sessions: dict[str, Session] = {}
+            self.payments = Payments()
             self.saved_answers = SavedAnswers()
             self.faults = Faults()
             self.requests = RequestLog()

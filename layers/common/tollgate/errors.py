@@ -63,8 +63,25 @@ class NoSuchRoute(NotFound):
         super().__init__(f"No route {method} {path}; see /v1/openapi.json for what exists.")
 
 
+class BadSignature(TollgateError):
+    """`reason`: malformed, wrong, stale or early; for our log. The sender is not told which."""
+
+    code, status, title = "bad_signature", 400, "Bad signature"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The Stripe-Signature header does not fit this body and this moment.")
+        self.reason = reason
+
+
 class MethodNotAllowed(TollgateError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class NoSuchPack(NotFound):
+    code = "pack_not_found"
+
+    def __init__(self, pack: str, plan: str, version: str) -> None:
+        super().__init__(f"Plan `{plan}` version {version or '?'} sells no pack `{pack}`.")
 
 
 class UnknownReservation(NotFound):
@@ -230,11 +247,8 @@ class UnknownPlan(Invalid):
 class IdempotencyKeyRequired(Invalid):
     code = "idempotency_key_required"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Send an `Idempotency-Key`: credits must not be given twice.",
-            (FieldError("idempotency_key", "missing"),),
-        )
+    def __init__(self, why: str = "credits must not be given twice") -> None:
+        super().__init__(f"Send an `Idempotency-Key`: {why}.", (FieldError("idempotency_key", "missing"),))
 
 
 class UnknownGrant(Invalid):
@@ -278,6 +292,67 @@ class Busy(TollgateError):
     ) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class PlanNotForSale(Invalid):
+    code = "plan_not_for_sale"
+
+    def __init__(self, plan: str, why: str) -> None:
+        super().__init__(f"The plan `{plan}` cannot be sold here: {why}.", (FieldError("plan", "plan_not_for_sale"),))
+
+
+class UnknownPack(Invalid):
+    code = "unknown_pack"
+
+    def __init__(self, pack: str, plan: str) -> None:
+        super().__init__(
+            f"The plan `{plan}` sells no pack `{pack}`; GET /v1/plans lists its packs.",
+            (FieldError("pack", "unknown_pack"),),
+        )
+
+
+class UnknownSubscription(Invalid):
+    code = "unknown_subscription"
+
+    def __init__(self, subscription: str) -> None:
+        super().__init__(
+            f"The account's Stripe customer has no subscription `{subscription}` that goes on.",
+            (FieldError("subscription", "unknown_subscription"),),
+        )
+
+
+class PriceNotSynced(Conflict):
+    code = "price_not_synced"
+
+    def __init__(self, plan: str, part: str) -> None:
+        super().__init__(f"Stripe has no price for `{part}` of the plan `{plan}`: run `tollgate stripe sync --apply`.")
+
+
+class CustomerDeleted(Conflict):
+    code = "customer_deleted"
+
+    def __init__(self, account: str, customer: str) -> None:
+        super().__init__(
+            f"Stripe customer `{customer}` of `{account}` was deleted; clear it with PUT /v1/accounts/{account} "
+            "(`stripe_customer_id: null`), and the next sale makes another."
+        )
+
+
+class AlreadySubscribed(Conflict):
+    code = "already_subscribed"
+
+    def __init__(self, account: str, subscription: str) -> None:
+        super().__init__(
+            f"`{account}` has the subscription `{subscription}`; change that one at Stripe, cancel it, or name it as "
+            "`subscription` to put the plan's prices for usage onto it."
+        )
+
+
+class SubscriptionNotFlat(Conflict):
+    code = "subscription_not_flat"
+
+    def __init__(self, subscription: str, why: str) -> None:
+        super().__init__(f"Nothing can be added to `{subscription}`: {why}.")
 
 
 class StripeRefused(Conflict):

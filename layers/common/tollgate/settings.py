@@ -52,6 +52,49 @@ class FlushSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StripeEventsSettings:
+    """stripe_events' environment, beside what `wiring` reads of it."""
+
+    billing_table: str
+    stack: str
+    live: bool
+    stripe_secret_parameter: str
+    stripe_api_base: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> StripeEventsSettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            live=text(env, "TOLLGATE_MODE") == "live",
+            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
+            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BillingSettings:
+    """The billing function's environment, beside what `wiring` reads of it. `stripe_api_base` is set by the local stack
+    only."""
+
+    accounts_table: str
+    stack: str
+    stripe_secret_parameter: str
+    stripe_api_base: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> BillingSettings:
+        """Raises BadSetting."""
+        return cls(
+            accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
+            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+        )
+
+
 def switch(env: Mapping[str, str], name: str) -> bool:
     """A variable that is `true` or `false`; absent: false. Raises BadSetting: a typing error must not start to send."""
     value = env.get(name, "false")

@@ -21,6 +21,16 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/v1/accounts/bad/credits",
         {"meter": "ai_credits", "units": "5", "source_id": "pi_1", "idempotency_key": "credits-1"},
     ),
+    "createCheckout": (
+        "POST",
+        "/v1/accounts/bad/checkout",
+        {"plan": "seats", "success_url": "https://app.test/ok", "cancel_url": "https://app.test/no"},
+    ),
+    "createSubscription": (
+        "POST",
+        "/v1/accounts/bad/subscription",
+        {"plan": "seats", "idempotency_key": "subscribe-1"},
+    ),
     "putLevel": ("PUT", "/v1/accounts/bad/levels/storage", {"level": 0, "member": "u-1"}),
     "putAccount": ("PUT", "/v1/accounts/bad", {"name": "Bad"}),
     "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),

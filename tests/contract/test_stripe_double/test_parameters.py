@@ -10,10 +10,12 @@ import requests
 import stripe
 import stripe.params as sdk
 import stripe.params.billing as billing
+import stripe.params.checkout as sdk_checkout
 import stripe.params.v2.core as core
 from stripe import RequestOptions
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
 from stripe.params._customer_list_params import CustomerListParamsCreated
+from stripe.params._event_list_params import EventListParamsCreated as EventListParamsCreatedV1
 from stripe.params._price_create_params import (
     PriceCreateParamsProductData,
     PriceCreateParamsRecurring,
@@ -23,17 +25,27 @@ from stripe.params._price_create_params import (
 from stripe.params._price_list_params import PriceListParamsRecurring
 from stripe.params.billing import _meter_create_params as meter_create
 from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
+from stripe.params.checkout import _session_create_params as session_create
+from stripe.params.v2.core._event_destination_create_params import EventDestinationCreateParamsWebhookEndpoint
+from stripe.params.v2.core._event_destination_update_params import EventDestinationUpdateParamsWebhookEndpoint
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
 from local.stripe_double import (
+    checkout_params,
     core_events,
     customers,
+    disputes,
+    event_destinations,
     event_summaries,
+    events,
     meter_event_adjustments,
     meter_events,
     meters,
+    payments,
     price_params,
     products,
+    refunds,
+    webhook_endpoints,
 )
 from local.stripe_double.lists import CREATED
 from local.stripe_double.params import Nested, NestedList, Params, SecondsOrRange
@@ -67,6 +79,34 @@ CALLS = [
     (price_params.RETRIEVE, sdk.PriceRetrieveParams),
     (price_params.LIST, sdk.PriceListParams),
     (core_events.RETRIEVE, core.EventRetrieveParams),
+    (events.LIST, sdk.EventListParams),
+    (events.RETRIEVE, sdk.EventRetrieveParams),
+    (webhook_endpoints.CREATE, sdk.WebhookEndpointCreateParams),
+    (webhook_endpoints.UPDATE, sdk.WebhookEndpointUpdateParams),
+    (webhook_endpoints.RETRIEVE, sdk.WebhookEndpointRetrieveParams),
+    (webhook_endpoints.LIST, sdk.WebhookEndpointListParams),
+    (webhook_endpoints.DELETE, sdk.WebhookEndpointDeleteParams),
+    (event_destinations.CREATE, core.EventDestinationCreateParams),
+    (event_destinations.UPDATE, core.EventDestinationUpdateParams),
+    (event_destinations.RETRIEVE, core.EventDestinationRetrieveParams),
+    (event_destinations.LIST, core.EventDestinationListParams),
+    (event_destinations.SWITCH, core.EventDestinationDeleteParams),
+    (event_destinations.SWITCH, core.EventDestinationEnableParams),
+    (event_destinations.SWITCH, core.EventDestinationDisableParams),
+    (checkout_params.CREATE, sdk_checkout.SessionCreateParams),
+    (checkout_params.RETRIEVE, sdk_checkout.SessionRetrieveParams),
+    (checkout_params.EXPIRE, sdk_checkout.SessionExpireParams),
+    (checkout_params.LIST, sdk_checkout.SessionListParams),
+    (checkout_params.LIST_LINE_ITEMS, sdk_checkout.SessionListLineItemsParams),
+    (payments.RETRIEVE_INTENT, sdk.PaymentIntentRetrieveParams),
+    (payments.LIST_INTENTS, sdk.PaymentIntentListParams),
+    (payments.RETRIEVE_CHARGE, sdk.ChargeRetrieveParams),
+    (payments.LIST_CHARGES, sdk.ChargeListParams),
+    (refunds.CREATE, sdk.RefundCreateParams),
+    (refunds.RETRIEVE, sdk.RefundRetrieveParams),
+    (refunds.LIST, sdk.RefundListParams),
+    (disputes.RETRIEVE, sdk.DisputeRetrieveParams),
+    (disputes.LIST, sdk.DisputeListParams),
 ]
 NESTED = [
     (meters.CUSTOMER_MAPPING, meter_create.MeterCreateParamsCustomerMapping),
@@ -76,6 +116,16 @@ NESTED = [
     (customers.ADDRESS, CustomerCreateParamsAddress),
     (core_events.CREATED, EventListParamsCreated),
     (CREATED, CustomerListParamsCreated),
+    (CREATED, EventListParamsCreatedV1),
+    (event_destinations.WEBHOOK, EventDestinationCreateParamsWebhookEndpoint),
+    (event_destinations.WEBHOOK, EventDestinationUpdateParamsWebhookEndpoint),
+    (checkout_params.LINE_ITEM, session_create.SessionCreateParamsLineItem),
+    (checkout_params.PRICE_DATA, session_create.SessionCreateParamsLineItemPriceData),
+    (checkout_params.PRODUCT_DATA, session_create.SessionCreateParamsLineItemPriceDataProductData),
+    (checkout_params.RECURRING, session_create.SessionCreateParamsLineItemPriceDataRecurring),
+    (checkout_params.SUBSCRIPTION_DATA, session_create.SessionCreateParamsSubscriptionData),
+    (checkout_params.ANCHOR, session_create.SessionCreateParamsSubscriptionDataBillingCycleAnchorConfig),
+    (checkout_params.PAYMENT_INTENT_DATA, session_create.SessionCreateParamsPaymentIntentData),
     (price_params.TIER, PriceCreateParamsTier),
     (price_params.TRANSFORM_QUANTITY, PriceCreateParamsTransformQuantity),
     (price_params.RECURRING, PriceCreateParamsRecurring),
@@ -88,8 +138,8 @@ OPTIONS = set(RequestOptions.__annotations__)
 @pytest.mark.parametrize(("params", "typed"), [*CALLS, *NESTED], ids=lambda value: getattr(value, "__name__", ""))
 def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> None:
     known = set(typed.__required_keys__ | typed.__optional_keys__) - OPTIONS
-    # The SDK sends `page` to this call by following `next_page_url`, never by name.
-    followed = {"page"} if params is core_events.LIST else set()
+    # The SDK sends `page` to these calls by following `next_page_url`, never by name.
+    followed = {"page"} if params in (core_events.LIST, event_destinations.LIST) else set()
     assert (set(params.accepted) | params.not_emulated) - followed == known
     assert not set(params.accepted) & params.not_emulated
     required = {name for name, param in params.accepted.items() if param.required}

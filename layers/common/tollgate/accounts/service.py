@@ -149,6 +149,47 @@ def change_plan(
     return change(deps, account, moved, by)
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """What Stripe's subscription means for a rules row.
+
+    `anchor`: its billing_cycle_anchor in epoch seconds, None where none is told. `falls_to`: the plan version that the
+    account is moved to at a later second, once the grace of a failed payment ends. `told_before`: such seconds that
+    were told before and hold no more.
+    """
+
+    plan: str
+    version: int
+    anchor: int | None = None
+    falls_to: NextPlan | None = None
+    told_before: tuple[int, ...] = ()
+
+
+def follow(deps: AccountDeps, account: str, told: Callable[[], Follow | None], by: str) -> Rules:
+    """Bring an account to what its subscription means; counters stay as they are.
+
+    `told` is asked after each read of the rules row, which is then written under the revision read: whoever was told
+    something older loses the write and asks again. None: there is nothing to follow. Raises UnknownPlan,
+    UnknownAccount, CurrencyMismatch, Busy.
+    """
+    now = deps.gate.clock() // 1000
+
+    def moved(row: AccountRow) -> AccountRow:
+        said = told()
+        if said is None:
+            return row
+        if (row.plan, row.plan_version) != (said.plan, said.version):
+            row = _moved_now(deps, row, deps.catalog.version(said.plan, said.version), now)
+        if said.anchor is not None:
+            row = anchored(row, said.anchor, now)
+        if said.falls_to is not None:
+            return replace(row, next_plan=said.falls_to)
+        ours = row.next_plan is not None and row.next_plan.at in said.told_before
+        return replace(row, next_plan=None) if ours else row
+
+    return change(deps, account, moved, by)
+
+
 def freeze(deps: AccountDeps, account: str, reason: str, by: str | None = None) -> Rules:
     """Refuse every new reservation from the very next one on; commits and usage are still recorded."""
     since = deps.gate.clock() // 1000

@@ -60,6 +60,12 @@ class AccountTable:
         found = answer.get("Item")
         return row_of(found) if found else None
 
+    def holder(self, customer: str) -> str | None:
+        """The account that has a Stripe customer (consistent read)."""
+        key = {"pk": dynamo.s(f"customer#{customer}"), "sk": dynamo.s("customer")}
+        found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return str(found["account"]["S"]) if found else None
+
     def create(self, row: AccountRow, entry: Entry | None = None) -> bool:
         """Put a new account, its list row, audit entry and customer row in one transaction; False where it exists.
         Raises CustomerInUse."""

@@ -1,8 +1,10 @@
 """Batch rows in the billing table, and the index of those that have to be looked at again.
 
 Batch row: `pk` `batch#<account>`, `sk` `<meter>#<period start>#<window start>#<supplement>.<part>` (`.r<revision>`
-after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`. Every
-write replaces the row and asserts its `version`.
+after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`. A
+flushed one stays in that index, in partitions of its own (`sent#<shard>#<quarter of an hour>`), by the second at which
+it was written down as sent: Stripe reports later what it did not count, and names a time. Every write replaces the row
+and asserts its `version`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.billing.batch import Batch, BatchKey, due_shard, partition
+from tollgate.billing.batch import FLUSHED, Batch, BatchKey, due_shard, partition
+from tollgate.usage.markers import SHARDS, shard_of
 
 _INTEGERS = frozenset(
     {
@@ -38,6 +41,7 @@ _INTEGERS = frozenset(
         "version",
     }
 )
+_QUARTER_S = 900
 _FIELDS = tuple(field.name for field in fields(Batch))
 
 
@@ -79,6 +83,22 @@ class BatchTable:
         ):
             yield Due(BatchKey(raw["pk"]["S"], raw["sk"]["S"]), int(raw["due_at"]["N"]))
 
+    def sent_between(self, first: int, last: int) -> Iterator[BatchKey]:
+        """Keys of the batches that were written down as sent in epoch seconds first to last. The index may lag."""
+        for quarter in range(first // _QUARTER_S, last // _QUARTER_S + 1):
+            for shard in range(SHARDS):
+                for raw in dynamo.query(
+                    self._table,
+                    IndexName="due",
+                    KeyConditionExpression="due_shard = :shard AND due_at BETWEEN :first AND :last",
+                    ExpressionAttributeValues={
+                        ":shard": dynamo.s(_sent_shard(shard, quarter)),
+                        ":first": dynamo.n(first),
+                        ":last": dynamo.n(last),
+                    },
+                ):
+                    yield BatchKey(raw["pk"]["S"], raw["sk"]["S"])
+
     def of_account(self, account: str, state: str | None = None) -> Iterator[Batch]:
         """An account's batches (in one state), by meter and time; consistent."""
         request: dict[str, Any] = {
@@ -118,6 +138,9 @@ def batch_item(batch: Batch) -> dynamo.Item:
     """A batch as its row; what is None or False is left out."""
     values = {name: getattr(batch, name) for name in _FIELDS}
     values |= {"pk": batch.key.pk, "sk": batch.key.sk, "due_shard": batch.due_shard, "untold": batch.untold or None}
+    if batch.state == FLUSHED:
+        shard = _sent_shard(shard_of(batch.account), batch.state_at // _QUARTER_S)
+        values |= {"due_shard": shard, "due_at": batch.state_at}
     return dynamo.item(values)
 
 
@@ -125,7 +148,13 @@ def batch_of(raw: dynamo.Item) -> Batch:
     row = dynamo.unitem(raw)
     known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
     known |= {name: int(known[name]) for name in _INTEGERS if name in known}
+    if known["state"] == FLUSHED:
+        known.pop("due_at", None)  # its place among the sent ones: nothing is left to do
     return Batch(**known)
+
+
+def _sent_shard(shard: int, quarter: int) -> str:
+    return f"sent#{shard:02d}#{quarter}"
 
 
 def _key(key: BatchKey) -> dynamo.Item:

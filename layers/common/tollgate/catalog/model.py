@@ -259,6 +259,10 @@ class Catalog:
     meters: Mapping[str, Meter]
     plans: Mapping[str, Plan]
     rate_changes: tuple[RateChange, ...] = ()
+    fallback_plan: str | None = None
+    """Where an account goes whose subscription ended or stayed unpaid; None: to the default plan."""
+    grace_days: int = 7
+    """How long an account stays on its plan once a payment failed."""
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:

@@ -20,7 +20,7 @@ from tollgate.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from tollgate.http import gate_routes, manage_routes, schemas
+from tollgate.http import billing_routes, gate_routes, manage_routes, schemas
 from tollgate.http.dispatch import problem
 from tollgate.http.openapi_operations import OPERATIONS, Operation
 from tollgate.http.requests import EventIn, Id, Key, Moment
@@ -37,6 +37,7 @@ _TAGS = {
     "Reservations": "At request time: may this call run?",
     "Usage": "What was used, and where an account stands.",
     "Accounts": "Who is billed, on which plan.",
+    "Billing": "What is sold at Stripe.",
     "Keys": "API keys and their scopes.",
     "Catalogue": "What can be bought.",
     "Service": "The API itself.",
@@ -51,7 +52,7 @@ _INTRODUCTION = (
 def document() -> dict[str, Any]:
     """The document as a JSON value. Raises KeyError for a route that `openapi_operations` does not describe."""
     paths: dict[str, dict[str, Any]] = {}
-    routes = (*gate_routes.ROUTES, *manage_routes.ROUTES)
+    routes = (*gate_routes.ROUTES, *manage_routes.ROUTES, *billing_routes.ROUTES)
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, OPERATIONS[route.name])
     return {

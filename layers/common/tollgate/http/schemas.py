@@ -380,6 +380,38 @@ class Grant(Answer):
     created_at: Time
 
 
+class CheckoutPage(Answer):
+    """Where the customer pays, until `expires_at`."""
+
+    url: str
+    session_id: str
+    expires_at: Time
+
+
+class PeriodOrNone(Answer):
+    start: Time | None
+    end: Time | None
+
+
+class Proration(Answer):
+    """`means`: the behavior in a sentence."""
+
+    behavior: Literal["create_prorations", "none"]
+    means: str
+
+
+class SubscriptionState(Answer):
+    """A subscription at Stripe. `added`: the parts of the plan that this request brought: `base`, `seats`,
+    `meter:<id>`."""
+
+    subscription_id: str
+    status: str
+    plan: PlanName
+    period: PeriodOrNone
+    added: list[str]
+    proration: Proration
+
+
 class Clawback(Answer):
     """Credits taken back. `short`: what had been used already."""
 
