@@ -7,6 +7,8 @@ import re
 import secrets
 from typing import Any, Final, Literal
 
+from tollgate.webhooks.keyring import NoSecrets, secrets_in
+from tollgate_cli.stripe_connect import secrets_parameter
 from tollgate_cli.stripe_target import key_parameter, mode_of
 
 Which = Literal["signing", "stripe", "webhook"]
@@ -24,7 +26,7 @@ def names(stack: str) -> dict[Which, str]:
     return {
         "signing": f"/tollgate/{stack}/signing-secret",
         "stripe": key_parameter(stack),
-        "webhook": f"/tollgate/{stack}/webhook-secrets",
+        "webhook": secrets_parameter(stack),
     }
 
 
@@ -50,7 +52,7 @@ def problems(ssm: Any, stack: str, mode: str) -> list[str]:
             found.append(f"{name} is a {there[0]}; it must be a SecureString")
         elif which == "stripe" and mode_of(there[1]) != mode:
             found.append(f"{name} holds no {mode} mode key of Stripe (sk_{mode}_… or rk_{mode}_…)")
-        elif which == "webhook" and not all(WEBHOOK.match(one) for one in _listed(there[1])):
+        elif which == "webhook" and not _readable(there[1]):
             found.append(f"{name} holds something that is no webhook secret (whsec_…)")
     return found
 
@@ -74,7 +76,7 @@ def put_stripe(ssm: Any, stack: str, key: str, mode: str) -> None:
 def webhook_secrets(ssm: Any, stack: str) -> list[str]:
     """Those that deliveries may be signed with, newest first."""
     there = read(ssm, names(stack)["webhook"])
-    return [] if there is None else _listed(there[1])
+    return [] if there is None or not _readable(there[1]) else list(secrets_in(there[1]))
 
 
 def add_webhook(ssm: Any, stack: str, *added: str) -> list[str]:
@@ -107,7 +109,9 @@ def _put(ssm: Any, name: str, value: str) -> None:
     ssm.put_parameter(Name=name, Type="SecureString", Value=value, Overwrite=True)
 
 
-def _listed(text: str) -> list[str]:
-    """A JSON list, or values with commas between."""
-    values = json.loads(text) if text.lstrip().startswith("[") else text.split(",")
-    return [str(value).strip() for value in values if str(value).strip()]
+def _readable(text: str) -> bool:
+    try:
+        secrets_in(text)
+    except NoSecrets:
+        return False
+    return True

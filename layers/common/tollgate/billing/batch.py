@@ -6,9 +6,9 @@ Its row is the truth about it; a queued message is only a hint to look at the ro
     sealed -> shadowed
 
 `sealed` waits to be sent (again, from `retry_at` on). `sending` was sent and its answer is not recorded: while the
-lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer. `shadowed` would
-have been sent, but the stack only watches (shadow mode). The other four and `shadowed` are final; `rejected`, `expired`
-and `unconfirmed` are parked, with a reason and an alert, until a person or a proof repairs them.
+lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer.
+`shadowed` would have been sent, but the stack only watches (shadow mode). The other four and `shadowed` are final;
+`rejected`, `expired` and `unconfirmed` are parked, with a reason and an alert, until a person or a proof repairs them.
 """
 
 from __future__ import annotations
