@@ -62,6 +62,8 @@ class Target:
     mode: str
     local: bool
     where: str
+    api: str = ""
+    """Where its HTTP API answers."""
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def _local() -> Target:
         }
     )
     env = {variable: f"{LOCAL_STACK}-{table}" for variable, table in TABLES.items()}
-    return Target(LOCAL_STACK, env, "test", True, endpoint)
+    return Target(LOCAL_STACK, env, "test", True, endpoint, f"http://127.0.0.1:{text}")
 
 
 def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
@@ -130,7 +132,7 @@ def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
     found = {"AWS_DEFAULT_REGION": session.region_name, "AWS_REGION": session.region_name}
     _point_sdk({**found, "AWS_PROFILE": profile} if profile else found)
     env = {variable: outputs[f"{table}Name"] for variable, table in TABLES.items()}
-    return Target(stack, env, mode, False, session.region_name)
+    return Target(stack, env, mode, False, session.region_name, outputs.get("ApiUrl", ""))
 
 
 def _point_sdk(environment: Mapping[str, str | None]) -> None:
