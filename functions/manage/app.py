@@ -17,6 +17,7 @@ from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Router
+from tollgate.reconcile.report_store import ReportTable
 from tollgate.usage.idempotency_store import IdempotencyTable
 
 logger = Logger()
@@ -50,6 +51,7 @@ api = Api(
         openapi=document_text,
         customer_mapped=release,
         members=wiring.member_table(os.environ),
+        runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
     ),
     logger,
     dynamo.unavailable,

@@ -31,7 +31,9 @@ def test_each_function_has_one_sample(stack: Stack) -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "function"), [("seal", "SealFunction"), ("sweep", "SweepFunction")])
+@pytest.mark.parametrize(
+    ("name", "function"), [("reconcile", "ReconcileFunction"), ("seal", "SealFunction"), ("sweep", "SweepFunction")]
+)
 def test_a_scheduled_sample_is_one_of_its_rules_inputs(stack: Stack, name: str, function: str) -> None:
     assert sample(name) in [event for _, event in schedules(stack, function)]
 
@@ -49,7 +51,11 @@ def test_an_api_sample_takes_a_route_to_its_function(stack: Stack, name: str, fu
 
 
 def test_the_flush_sample_comes_from_the_flush_queue(stack: Stack) -> None:
-    (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    (mapping,) = (
+        one
+        for one in stack.of_type("AWS::Lambda::EventSourceMapping").values()
+        if name_of(one["FunctionName"]) == "FlushFunction"
+    )
     queue = stack.of_type("AWS::SQS::Queue")[name_of(mapping["EventSourceArn"])]
     suffix = queue["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", "")
     for record in sample("flush")["Records"]:

@@ -42,13 +42,16 @@ def test_no_two_functions_share_a_role_and_only_lambda_may_take_it(stack: Stack)
         assert statement["Principal"] == {"Service": ["lambda.amazonaws.com"]}
 
 
-def test_only_flush_reads_the_stripe_secret_and_only_the_gate_the_signing_secret(stack: Stack) -> None:
+def test_only_what_calls_stripe_reads_its_secret_and_only_the_gate_the_signing_secret(stack: Stack) -> None:
     readers: dict[str, set[str]] = {}
     for function in stack.functions:
         for resource, actions in stack.allowed(function).items():
             if any(action.startswith(("ssm:", "secretsmanager:", "kms:")) for action in actions):
                 readers.setdefault(resource, set()).add(function)
-    assert readers == {"parameter/stripe-secret-key": {"FlushFunction"}, "parameter/signing-secret": {"GateFunction"}}
+    assert readers == {
+        "parameter/stripe-secret-key": {"FlushFunction", "ReconcileFunction"},
+        "parameter/signing-secret": {"GateFunction"},
+    }
 
 
 @pytest.mark.parametrize("function", sorted(MATRIX))

@@ -15,7 +15,7 @@ from tollgate.accounts.key_store import ApiKey
 from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 
-FUNCTIONS = ["FlushFunction", "GateFunction", "ManageFunction", "SealFunction", "SweepFunction"]
+FUNCTIONS = ["FlushFunction", "GateFunction", "ManageFunction", "ReconcileFunction", "SealFunction", "SweepFunction"]
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "GatesTable": {"": ("pk:S:HASH",)},
     "EventsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
@@ -57,8 +57,8 @@ def test_a_function_runs_our_runtime_and_keeps_its_logs_for_a_set_time(stack: St
     assert len(set(groups)) == len(FUNCTIONS)
 
 
-def test_only_flush_carries_the_stripe_layer(stack: Stack) -> None:
-    assert {f for f in stack.functions if "StripeLayer" in stack.layers(f)} == {"FlushFunction"}
+def test_only_what_calls_stripe_carries_its_layer(stack: Stack) -> None:
+    assert {f for f in stack.functions if "StripeLayer" in stack.layers(f)} == {"FlushFunction", "ReconcileFunction"}
     assert all("CommonLayer" in stack.layers(f) for f in stack.functions)
 
 
@@ -146,7 +146,11 @@ def test_a_message_stays_hidden_for_six_times_its_consumers_timeout(stack: Stack
 
 def test_flush_polls_no_more_than_it_may_run(stack: Stack) -> None:
     """Polls past the reserved concurrency are throttled, and each of those counts towards the dead letter queue."""
-    (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    (mapping,) = (
+        one
+        for one in stack.of_type("AWS::Lambda::EventSourceMapping").values()
+        if name_of(one["FunctionName"]) == "FlushFunction"
+    )
     reserved = stack.functions["FlushFunction"]["ReservedConcurrentExecutions"]
     assert mapping["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "FlushConcurrency"}
     assert reserved == {"Fn::If": ["ReservesConcurrency", {"Ref": "FlushConcurrency"}, {"Ref": "AWS::NoValue"}]}
@@ -176,6 +180,13 @@ def test_sweep_runs_every_quarter_of_an_hour_and_ends_before_the_next(stack: Sta
     assert schedules(stack, "SweepFunction") == [("rate(15 minutes)", {})]
     assert stack.functions["SweepFunction"]["Timeout"] < 15 * 60
     assert stack.functions["SealFunction"]["Timeout"] < 60
+
+
+def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stack: Stack) -> None:
+    assert sorted(schedules(stack, "ReconcileFunction")) == [
+        ("rate(1 day)", {}),
+        ("rate(7 days)", {"task": "weekly"}),
+    ]
 
 
 def test_every_rule_may_call_its_function(stack: Stack) -> None:
@@ -276,6 +287,7 @@ OWN_ALARMS = {
     "SealParkedBatchesAlarm": ("BatchesParked", "SealFunction"),
     "FlushParkedBatchesAlarm": ("BatchesParked", "FlushFunction"),
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
+    "DivergenceAlarm": ("DivergentPairs", "ReconcileFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
 }
@@ -339,7 +351,7 @@ class NoKeys:
         raise AssertionError("nobody is asked for a key")
 
 
-LASTING = {"BatchesParked", "RepairedGates"}
+LASTING = {"BatchesParked", "DivergentPairs", "RepairedGates"}
 """What does not end by itself: a mail that the alarm is over would be a lie."""
 
 

@@ -45,6 +45,7 @@ READS = {
     "getControls": ("GET", "/v1/accounts/bad/controls"),
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
+    "listReconciliations": ("GET", "/v1/reconciliations"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }
 PUBLIC = {"listPlans", "getHealth", "getOpenapi"}

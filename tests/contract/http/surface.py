@@ -22,6 +22,7 @@ from tollgate.http import gate_routes, manage_routes
 from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
+from tollgate.reconcile.report_store import ReportTable
 from tollgate.usage.idempotency_store import IdempotencyTable
 
 ENV = {
@@ -95,6 +96,7 @@ class Surface:
             openapi=document_text,
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
+            runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
         )
         log = Logger(service="test")
         self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)

@@ -111,7 +111,7 @@ def test_a_mistake_is_one_clear_message(
 def test_the_projects_own_template_can_be_read(toy_settings: Settings, tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     shutil.copy(ROOT / "template.yaml", template)
-    for name in ("gate", "manage", "seal", "flush", "sweep"):
+    for name in ("gate", "manage", "seal", "flush", "sweep", "reconcile"):
         folder = tmp_path / "functions" / name
         folder.mkdir(parents=True)
         (folder / "app.py").touch()
@@ -124,9 +124,9 @@ def test_the_projects_own_template_can_be_read(toy_settings: Settings, tmp_path:
         "AccountsTable",
         "ConfigTable",
     }
-    # Only flush may learn where Stripe's key is.
+    # Only these may learn where Stripe's key is.
     with_key = {n for n, f in stack.functions.items() if "TOLLGATE_STRIPE_SECRET_PARAMETER" in f.environment}
-    assert with_key == {"flush"}
+    assert with_key == {"flush", "reconcile"}
     assert sorted(shard for s in stack.schedules if s.function == "seal" for shard in s.event["shards"]) == list(
         range(16)
     )

@@ -16,8 +16,12 @@ from tollgate import dynamo
 from tollgate.billing.batch import Batch
 from tollgate.billing.stripe_sink import StripeSink
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, reconcile_account
+from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
+from tollgate.reconcile.report import Run
+from tollgate.reconcile.report_store import ReportTable
+from tollgate.reconcile.run import Part, start_run, work
 from tollgate.stripe_api.client import client
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
@@ -49,7 +53,6 @@ class Stage:
             windows=world.seals,
             markers=world.markers,
             batches=world.batches,
-            queue=world.queue,
             totals=StripeTotals(Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend),
             pairs=PairTable(BILLING),
             outbox=world.outbox,
@@ -85,6 +88,20 @@ class Stage:
         event = self.stripe.double.meter_events.latest(batch.identifier or "")
         assert event is not None
         event.cancelled_ms = 0
+
+    def nightly(self, monthly: int = 8_000) -> Run:
+        """A whole run, as the schedule and the queue do it."""
+        reports = ReportTable(BILLING)
+        budget = ReadBudget(reports, monthly, self.world.clock)
+        connection = Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None)
+        deps = self.deps(totals=StripeTotals(connection, budget.spend))
+        sent: list[Part] = []
+        run, _, _ = start_run(deps, reports, sent.extend)
+        for part in sent:
+            work(deps, reports, budget, Part.of(part.body()))
+        found = reports.get(run)
+        assert found is not None
+        return found
 
     # -- reconciling ---------------------------------------------------------------------------------------------------
 

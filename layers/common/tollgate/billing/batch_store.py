@@ -1,8 +1,8 @@
 """Batch rows in the billing table, and the index of those that have to be looked at again.
 
 Batch row: `pk` `batch#<account>`, `sk` `<meter>#<period start>#<window start>#<supplement>.<part>` (`.r<revision>`
-after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`. Every
-write replaces the row and asserts its `version`.
+after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`; parked
+for good it is listed there apart, until it is repaired. Every write replaces the row and asserts its `version`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.billing.batch import Batch, BatchKey, due_shard, partition
+from tollgate.billing.batch import PARKED, REPAIRABLE, Batch, BatchKey, due_shard, parked_shard, partition
+from tollgate.usage.markers import SHARDS, shard_of
 
 _INTEGERS = frozenset(
     {
@@ -79,6 +80,20 @@ class BatchTable:
         ):
             yield Due(BatchKey(raw["pk"]["S"], raw["sk"]["S"]), int(raw["due_at"]["N"]))
 
+    def parked(self) -> Iterator[Batch]:
+        """Every batch that is parked and not repaired, also those that wait for a customer; by shard, oldest first."""
+        for shard in range(SHARDS):
+            for name in (parked_shard(shard), due_shard(shard, waits_for_customer=True)):
+                for raw in dynamo.query(
+                    self._table,
+                    IndexName="due",
+                    KeyConditionExpression="due_shard = :shard",
+                    ExpressionAttributeValues={":shard": dynamo.s(name)},
+                ):
+                    batch = self.get(BatchKey(raw["pk"]["S"], raw["sk"]["S"]))
+                    if batch is not None and batch.state in PARKED and batch.repaired_by is None:
+                        yield batch
+
     def of_account(self, account: str, state: str | None = None) -> Iterator[Batch]:
         """An account's batches (in one state), by meter and time; consistent."""
         request: dict[str, Any] = {
@@ -133,6 +148,8 @@ def batch_item(batch: Batch) -> dynamo.Item:
     """A batch as its row; what is None or False is left out."""
     values = {name: getattr(batch, name) for name in _FIELDS}
     values |= {"pk": batch.key.pk, "sk": batch.key.sk, "due_shard": batch.due_shard, "untold": batch.untold or None}
+    if batch.due_at is None and batch.state in REPAIRABLE and batch.repaired_by is None:
+        values |= {"due_shard": parked_shard(shard_of(batch.account)), "due_at": batch.state_at}
     return dynamo.item(values)
 
 
@@ -140,6 +157,8 @@ def batch_of(raw: dynamo.Item) -> Batch:
     row = dynamo.unitem(raw)
     known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
     known |= {name: int(known[name]) for name in _INTEGERS if name in known}
+    if row.get("due_shard", "").endswith(".parked"):
+        del known["due_at"]  # it only lists the row
     return Batch(**known)
 
 

@@ -38,6 +38,7 @@ _TAGS = {
     "Usage": "What was used, and where an account stands.",
     "Accounts": "Who is billed, on which plan.",
     "Keys": "API keys and their scopes.",
+    "Reconciliation": "Events, batches and Stripe's totals, compared.",
     "Catalogue": "What can be bought.",
     "Service": "The API itself.",
 }

@@ -80,7 +80,7 @@ def wanted(pairs: Iterable[Pair]) -> list[Wanted]:
 
 
 def reconcile_account(
-    deps: ReconcileDeps, want: Wanted, *, person: bool = False, repair: bool = True
+    deps: ReconcileDeps, want: Wanted, *, person: bool = False, repair: bool = True, settle: bool = True
 ) -> list[PairReport]:
     """Compare, repair what may be (with `person`: also what needs a person's word), settle. Raises what the stores and
     the sink raise; what was done by then stands, and the days stay listed."""
@@ -98,7 +98,7 @@ def reconcile_account(
                 continue
             report = compare(deps, books, person=person, repair=repair)
             report = replace(report, invoices=_invoiced(deps, rules, books))
-            found.append(_settle(deps, rules, report, books, start, end))
+            found.append(_settle(deps, rules, report, books, start, end) if settle else report)
     return found
 
 
