@@ -78,10 +78,10 @@ def list_queues(stack: StackName = None, profile: Profile = None, region: Region
 def show(queue: Queue = None, stack: StackName = None, profile: Profile = None, region: Region = None) -> None:
     """Show the messages of dead letter queues, and what sending each back would do. They stay where they are."""
     with connected(stack, profile, region) as target:
-        rows = [
-            (one.name, message.id, rfc3339(message.sent_s), message.body[:200], said)
-            for one, message, said, _ in _looked_at(target, queue)
-        ]
+        rows = []
+        for one, message, said, _ in _looked_at(target, queue):
+            rows.append((one.name, message.id, rfc3339(message.sent_s), message.body[:200], said))
+            _put_back(_sqs(target), one, message)
     out().print(table(f"Messages given up on, {target.name}", ("queue", "message", "sent", "body", "redrive"), rows))
 
 
@@ -108,6 +108,7 @@ def redrive(
             rows.append((one.name, message.id, message.body[:120], said))
             sent, dropped, left = sent + (does == "send"), dropped + (does == "drop"), left + (does == "leave")
             if not apply or does == "leave":
+                _put_back(sqs, one, message)
                 continue
             if does == "send":
                 _send_back(sqs, one, message)
@@ -148,7 +149,7 @@ def _looked_at(target: Target, queue: str | None) -> Iterator[tuple[Queues, Park
     for one in known:
         if queue not in (None, one.name):
             continue
-        for message in _messages(sqs, one.dead):
+        for message in list(_messages(sqs, one.dead)):  # all, before any is put back and comes again
             said, does = _flush_says(batches, message.body) if one.name == "flush" else _readable(message.body)
             yield one, message, said, does
 
@@ -194,6 +195,11 @@ def _messages(sqs: Any, url: str) -> Iterator[Parked]:
             attributes = one.get("Attributes", {})
             sent_s = int(attributes.get("SentTimestamp", 0)) // 1000
             yield Parked(one["MessageId"], one["Body"], one["ReceiptHandle"], sent_s, attributes.get("MessageGroupId"))
+
+
+def _put_back(sqs: Any, queues: Queues, message: Parked) -> None:
+    """In sight of others again, at once."""
+    sqs.change_message_visibility(QueueUrl=queues.dead, ReceiptHandle=message.handle, VisibilityTimeout=0)
 
 
 def _send_back(sqs: Any, queues: Queues, message: Parked) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tollgate import wiring
+from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.grid import Grid
@@ -58,8 +61,9 @@ def reconcile(
     or an account could not be compared."""
     with connected(stack, profile, region) as target:
         store = ReportTable(target.env["TOLLGATE_BILLING_TABLE"])
-        budget = ReadBudget(store, reads, system_clock)
-        deps = deps_of(target, budget)
+        clock = clock_of(target)
+        budget = ReadBudget(store, reads, clock)
+        deps = deps_of(target, budget, clock)
         now_ms = deps.clock()
         wants = [_all_days(account, now_ms // 1000, days)] if account else wanted(changed_pairs(deps, now_ms // 1000))
         run = run_id(now_ms, "on_demand")
@@ -84,14 +88,27 @@ def reconcile(
         fail("Not everything is explained." if not worked.failures else "Not everything was compared.")
 
 
-def deps_of(target: Target, budget: ReadBudget, clock: Clock = system_clock) -> ReconcileDeps:
+def clock_of(target: Target) -> Clock:
+    """A stack's time; a local one's may have been moved."""
+    if not target.local or target.api is None:
+        return system_clock
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{target.api}/_local/clock", timeout=5) as answer:
+            ahead = int(json.loads(answer.read())["offset_seconds"]) * 1000
+    except OSError:
+        return system_clock  # its tables answer, or the command ends with what is wrong
+    return lambda: system_clock() + ahead
+
+
+def deps_of(target: Target, budget: ReadBudget, clock: Clock) -> ReconcileDeps:
     """What a comparison uses, on a stack's tables and with its Stripe key."""
     billing = target.env["TOLLGATE_BILLING_TABLE"]
     windows = SealTable(billing)
     grid = windows.known_grid() or Grid.of(300)  # as the stack's own seal has it
     seconds = grid.reigns[-1][1]
     return ReconcileDeps(
-        rules=wiring.rules_table(target.env),
+        rules=RulesTable(AccountTable(target.env["TOLLGATE_ACCOUNTS_TABLE"]), wiring.catalog_table(target.env), clock),
         events=wiring.event_table(target.env),
         windows=windows,
         markers=MarkerTable(billing, seconds),

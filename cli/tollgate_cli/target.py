@@ -66,6 +66,8 @@ class Target:
     """A deployed stack's outputs."""
     sqs: str | None = None
     """Where a local stack's queues are."""
+    api: str | None = None
+    """Where a local stack serves."""
 
 
 @contextmanager
@@ -113,7 +115,8 @@ def _local() -> Target:
         }
     )
     env = {variable: f"{LOCAL_STACK}-{table}" for variable, table in TABLES.items()}
-    return Target(LOCAL_STACK, env, "test", True, endpoint, sqs=f"http://127.0.0.1:{int(text) + 2}")
+    there = f"http://127.0.0.1:{int(text)}"
+    return Target(LOCAL_STACK, env, "test", True, endpoint, sqs=f"http://127.0.0.1:{int(text) + 2}", api=there)
 
 
 def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
