@@ -52,7 +52,7 @@ def section(pairs: int) -> Section:
     for part in messages:
         work(stand_in.deps, stand_in, budget, part)
     ended = time.perf_counter()
-    rows = [
+    rows: list[tuple[str, int | Decimal]] = [
         ("pairs", pairs),
         ("messages", len(messages)),
         ("reads at Stripe", stand_in.reads),
@@ -95,6 +95,7 @@ class StandIn:
             totals=self,
             pairs=self,
             outbox=self,
+            loose=self,
             clock=self.clock,
             stack="bench",
             seal_seconds=300,
@@ -156,6 +157,9 @@ class StandIn:
 
     def cancel(self, event_name: str, identifier: str) -> bool:
         raise AssertionError("nothing is to be cancelled")
+
+    def match(self, event_name: str, minute: int, account: str, units: Decimal, now: int) -> str | None:
+        raise AssertionError("nothing is loose")
 
     # -- reports, alerts, reads ----------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from tollgate.clock import Clock, rfc3339, system_clock
 from tollgate.quantities import plain
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, wanted
 from tollgate.reconcile.budget import ReadBudget
+from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
 from tollgate.reconcile.report_store import ReportTable
@@ -115,6 +116,7 @@ def deps_of(target: Target, budget: ReadBudget, clock: Clock) -> ReconcileDeps:
         batches=BatchTable(billing),
         totals=StripeTotals(stripe_of(target).connection, budget.spend),
         pairs=PairTable(billing),
+        loose=LooseTable(billing),
         outbox=OutboxTable(billing, clock),
         clock=clock,
         stack=target.name,

@@ -20,6 +20,7 @@ from tollgate.billing.parked import tell_weekly
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
 from tollgate.reconcile.budget import ReadBudget
+from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
 from tollgate.reconcile.queue_store import PartQueue
@@ -58,6 +59,7 @@ def parts() -> tuple[ReconcileDeps, ReportTable, ReadBudget, PartQueue]:
         batches=BatchTable(settings.billing_table),
         totals=StripeTotals(Connection(connect), budget.spend),
         pairs=PairTable(settings.billing_table),
+        loose=LooseTable(settings.billing_table),
         outbox=OutboxTable(settings.billing_table, system_clock),
         clock=system_clock,
         stack=settings.stack,

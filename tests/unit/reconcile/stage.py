@@ -17,6 +17,7 @@ from tollgate.billing.batch import Batch
 from tollgate.billing.stripe_sink import StripeSink
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, reconcile_account
 from tollgate.reconcile.budget import ReadBudget
+from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
 from tollgate.reconcile.report import Run
@@ -55,6 +56,7 @@ class Stage:
             batches=world.batches,
             totals=StripeTotals(Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend),
             pairs=PairTable(BILLING),
+            loose=LooseTable(BILLING),
             outbox=world.outbox,
             clock=world.clock,
             stack="tollgate-test",
@@ -105,11 +107,18 @@ class Stage:
 
     # -- reconciling ---------------------------------------------------------------------------------------------------
 
-    def reconcile(self, *, person: bool = False, repair: bool = True, deps: ReconcileDeps | None = None) -> PairReport:
-        """All days up to now of `acme` and its first meter."""
+    def reconcile(
+        self,
+        *,
+        person: bool = False,
+        repair: bool = True,
+        deps: ReconcileDeps | None = None,
+        account: str = "acme",
+    ) -> PairReport:
+        """All days up to now of an account and its first meter."""
         first = NOON // DAY_S * DAY_S
         days = {day: {"ai_credits"} for day in range(first, self.world.now + 1, DAY_S)}
-        (report,) = reconcile_account(deps or self.deps(), Wanted("acme", days), person=person, repair=repair)
+        (report,) = reconcile_account(deps or self.deps(), Wanted(account, days), person=person, repair=repair)
         return report
 
     def heal(self, rounds: int = 4, *, person: bool = False) -> PairReport:

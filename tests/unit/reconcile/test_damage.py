@@ -195,6 +195,25 @@ def test_usage_sent_for_another_customer_is_moved_by_a_person(stage: Stage) -> N
     assert stage.counted(stage.other) == 0
 
 
+def test_an_event_that_went_to_another_customer_is_known_from_both_ends(stage: Stage) -> None:
+    stage.world.rules.add("other", customer=stage.other)
+    stage.world.record("9", account="other")
+    stage.usage("3", "4")
+    (lost,) = [one for one in stage.batches() if one.units == 4]
+    stage.lose(lost)
+    stage.send("4", lost.timestamp, customer=stage.other)
+    stage.later(2 * HOUR)
+    found = [seen(stage.reconcile(account=name, repair=False), "kind", "units") for name in ("acme", "other", "acme")]
+    assert found == [[("unsent", -4)], [("wrong_customer", 4)], [("wrong_customer", -4)]]
+    for _ in range(11):
+        for name in ("acme", "other"):
+            stage.reconcile(account=name, person=True)
+        stage.later(2 * HOUR)
+    assert not stage.reconcile(account="other").findings
+    healed(stage, "7")
+    assert stage.counted(stage.other) == 9
+
+
 def test_a_row_that_was_never_marked_is_sealed(stage: Stage) -> None:
     stage.usage("3")
     stage.usage("4", mark=False)

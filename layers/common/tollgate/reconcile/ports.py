@@ -80,6 +80,12 @@ class Pairs(Protocol):
     def settle(self, pair: Pair, events: int) -> bool: ...
 
 
+class LooseEnds(Protocol):
+    def match(self, event_name: str, minute: int, account: str, units: Decimal, now: int) -> str | None:
+        """Note that an account has `units` too many (or too few, below 0) in a minute of the sink; the account that
+        has as many too few (or too many) there, where one was noted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReconcileDeps:
     """Everything that a comparison uses, made once per process."""
@@ -91,6 +97,7 @@ class ReconcileDeps:
     batches: Batches
     totals: Totals
     pairs: Pairs
+    loose: LooseEnds
     outbox: Outbox
     clock: Clock
     stack: str
