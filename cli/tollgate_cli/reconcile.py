@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.grid import Grid
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import Clock, rfc3339, system_clock
+from tollgate.gate.sweep import audit_account
 from tollgate.quantities import plain
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, wanted
 from tollgate.reconcile.budget import ReadBudget
@@ -82,6 +84,12 @@ def reconcile(
                 each=lambda _: bar.advance(task),
                 wants=wants,
             )
+        if account and not worked.failures:
+            gate = replace(wiring.gate_deps(target.env, rules_of(target, clock)), clock=clock)
+            equal = audit_account(gate, account, repair=apply)
+            note(
+                f"Counters of the gate {'equal' if equal else 'did not equal' if apply else 'do not equal'} the events."
+            )
         for failure in worked.failures:
             note(f"{failure.__notes__[0] if hasattr(failure, '__notes__') else 'An account'}: {failure}")
     _show(target, worked.reports, budget.total, apply=apply)
@@ -102,6 +110,10 @@ def clock_of(target: Target) -> Clock:
     return lambda: system_clock() + ahead
 
 
+def rules_of(target: Target, clock: Clock) -> RulesTable:
+    return RulesTable(AccountTable(target.env["TOLLGATE_ACCOUNTS_TABLE"]), wiring.catalog_table(target.env), clock)
+
+
 def deps_of(target: Target, budget: ReadBudget, clock: Clock) -> ReconcileDeps:
     """What a comparison uses, on a stack's tables and with its Stripe key."""
     billing = target.env["TOLLGATE_BILLING_TABLE"]
@@ -109,7 +121,7 @@ def deps_of(target: Target, budget: ReadBudget, clock: Clock) -> ReconcileDeps:
     grid = windows.known_grid() or Grid.of(300)  # as the stack's own seal has it
     seconds = grid.reigns[-1][1]
     return ReconcileDeps(
-        rules=RulesTable(AccountTable(target.env["TOLLGATE_ACCOUNTS_TABLE"]), wiring.catalog_table(target.env), clock),
+        rules=rules_of(target, clock),
         events=wiring.event_table(target.env),
         windows=windows,
         markers=MarkerTable(billing, seconds),

@@ -69,12 +69,13 @@ def test_reconcile_finds_a_stray_event_and_takes_it_back(stack: StackProcess) ->
         "6",
         "56",
     ]
+    assert "Counters of the gate equal the events" in tollgate(stack, "reconcile", "--account", name, shown="stderr")
     assert "correct: done" in tollgate(stack, "reconcile", "--account", name, "--apply")
     settle(stack)
     stack.advance(4000)
     assert " equal " in tollgate(stack, "reconcile", "--account", name)
     runs = stack.api("GET", "/v1/reconciliations").json()["data"]
-    assert {"class": "foreign_event", "count": 1} in runs[1]["differences"]
+    assert {"class": "foreign_event", "count": 1} in runs[2]["differences"]
     assert stack.run("reconcile")["parts"] == 0
 
 

@@ -231,6 +231,19 @@ def test_rows_of_an_open_window_are_in_flight(stage: Stage) -> None:
     assert seen(report, "kind", "repair") == [("in_flight", "wait")]
 
 
+def test_a_batch_whose_answer_was_lost_is_in_flight_and_no_foreign_event(stage: Stage) -> None:
+    stage.usage("3", "4")
+    sent = stage.batches()[1]
+    stage.later(1200)
+    stage.world.force(
+        sent, state="sending", sent_at=stage.world.now, doubt_since=stage.world.now, due_at=stage.world.now
+    )
+    report = stage.reconcile(person=True)
+    assert seen(report, "kind", "units", "applied") == [("in_flight", -4, False), ("in_flight", 4, False)]
+    assert report.unexplained == 0
+    healed(stage, "7")
+
+
 def test_what_stripe_does_not_show_yet_is_lag(stage: Stage) -> None:
     stage.usage("3")
     stage.stripe.double.lag_ms = 40 * 60_000
