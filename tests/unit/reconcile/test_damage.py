@@ -148,8 +148,10 @@ def test_both_of_a_repaired_pair_counted_is_a_duplicate_and_cancelled(stage: Sta
     assert event is not None
     event.cancelled_ms = None
     stage.later(2 * HOUR)
+    stage.stripe.double.lag_ms = 20 * 60_000
     report = stage.reconcile()
     assert seen(report, "kind", "repair", "applied") == [("duplicate", "cancel", True)]
+    assert seen(stage.reconcile(person=True), "kind", "repair") == [("duplicate", "wait")]  # it shows later
     healed(stage, "7")
 
 
