@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import boto3
@@ -62,6 +62,10 @@ class Target:
     mode: str
     local: bool
     where: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """A deployed stack's outputs."""
+    sqs: str | None = None
+    """Where a local stack's queues are."""
     api: str = ""
     """Where its HTTP API answers."""
 
@@ -116,7 +120,8 @@ def _local() -> Target:
         }
     )
     env = {variable: f"{LOCAL_STACK}-{table}" for variable, table in TABLES.items()}
-    return Target(LOCAL_STACK, env, "test", True, endpoint, f"http://127.0.0.1:{text}")
+    there = f"http://127.0.0.1:{int(text)}"
+    return Target(LOCAL_STACK, env, "test", True, endpoint, sqs=f"http://127.0.0.1:{int(text) + 2}", api=there)
 
 
 def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
@@ -132,7 +137,7 @@ def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
     found = {"AWS_DEFAULT_REGION": session.region_name, "AWS_REGION": session.region_name}
     _point_sdk({**found, "AWS_PROFILE": profile} if profile else found)
     env = {variable: outputs[f"{table}Name"] for variable, table in TABLES.items()}
-    return Target(stack, env, mode, False, session.region_name, outputs.get("ApiUrl", ""))
+    return Target(stack, env, mode, False, session.region_name, outputs, api=outputs.get("ApiUrl", ""))
 
 
 def _point_sdk(environment: Mapping[str, str | None]) -> None:

@@ -17,6 +17,7 @@ from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Router
+from tollgate.reconcile.report_store import ReportTable
 from tollgate.settings import text
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.webhooks.queue_store import CUSTOMER_TASK, StripeEventsQueue
@@ -64,6 +65,7 @@ api = Api(
         customer_mapped=release,
         members=wiring.member_table(os.environ),
         customer_missing=missing,
+        runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
     ),
     logger,
     dynamo.unavailable,

@@ -20,12 +20,13 @@ FUNCTIONS = [
     "FlushFunction",
     "GateFunction",
     "ManageFunction",
+    "ReconcileFunction",
     "SealFunction",
     "StripeEventsFunction",
     "StripeWebhookFunction",
     "SweepFunction",
 ]
-CALL_STRIPE = {"BillingFunction", "FlushFunction", "StripeEventsFunction"}
+CALL_STRIPE = {"BillingFunction", "FlushFunction", "ReconcileFunction", "StripeEventsFunction"}
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "GatesTable": {"": ("pk:S:HASH",)},
     "EventsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
@@ -198,6 +199,13 @@ def test_sweep_runs_every_quarter_of_an_hour_and_ends_before_the_next(stack: Sta
     assert stack.functions["SealFunction"]["Timeout"] < 60
 
 
+def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stack: Stack) -> None:
+    assert sorted(schedules(stack, "ReconcileFunction")) == [
+        ("rate(1 day)", {}),
+        ("rate(7 days)", {"task": "weekly"}),
+    ]
+
+
 def test_every_rule_may_call_its_function(stack: Stack) -> None:
     permitted = {
         (name_of(permission["FunctionName"]), permission["SourceArn"]["Fn::GetAtt"][0])
@@ -308,6 +316,7 @@ OWN_ALARMS = {
     "FlushParkedBatchesAlarm": ("BatchesParked", "FlushFunction"),
     "StripeEventsParkedBatchesAlarm": ("BatchesParked", "StripeEventsFunction"),
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
+    "DivergenceAlarm": ("DivergentPairs", "ReconcileFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
     "BillingDefectsAlarm": ("UnexpectedErrors", "BillingFunction"),
@@ -373,7 +382,7 @@ class NoKeys:
         raise AssertionError("nobody is asked for a key")
 
 
-LASTING = {"BatchesParked", "RepairedGates"}
+LASTING = {"BatchesParked", "DivergentPairs", "RepairedGates"}
 """What does not end by itself: a mail that the alarm is over would be a lie."""
 
 

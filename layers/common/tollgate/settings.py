@@ -107,6 +107,35 @@ def switch(env: Mapping[str, str], name: str) -> bool:
     return value == "true"
 
 
+@dataclass(frozen=True, slots=True)
+class ReconcileSettings:
+    """reconcile's environment. `stripe_api_base` is set by the local stack only."""
+
+    billing_table: str
+    queue_url: str
+    stack: str
+    stripe_secret_parameter: str
+    stripe_api_base: str | None
+    stripe_reads: int
+    """GETs that reconciliation may use in a month."""
+    seal_seconds: int
+    grace_seconds: int
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> ReconcileSettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            queue_url=text(env, "TOLLGATE_RECONCILE_QUEUE_URL"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
+            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY"),
+            seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
+            grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
+        )
+
+
 def text(env: Mapping[str, str], name: str) -> str:
     """A variable that must be set. Raises BadSetting."""
     value = env.get(name, "")

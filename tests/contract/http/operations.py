@@ -56,6 +56,7 @@ READS = {
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
     "auditInvoice": ("GET", "/v1/accounts/bad/invoices/in_bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
+    "listReconciliations": ("GET", "/v1/reconciliations"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }
 PUBLIC = {"listPlans", "getHealth", "getOpenapi"}

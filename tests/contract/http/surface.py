@@ -29,6 +29,7 @@ from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
+from tollgate.reconcile.report_store import ReportTable
 from tollgate.subscriptions.asked_store import AskedTable
 from tollgate.subscriptions.checkout import SaleDeps
 from tollgate.usage.idempotency_store import IdempotencyTable
@@ -116,6 +117,7 @@ class Surface:
             openapi=document_text,
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
+            runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
         )
         self.shop = MemoryShop()
         self.sales = SaleDeps(

@@ -130,7 +130,7 @@ def test_the_projects_own_template_can_be_read(toy_settings: Settings, tmp_path:
     }
     # Only those who call Stripe may learn where its key is.
     with_key = {n for n, f in stack.functions.items() if "TOLLGATE_STRIPE_SECRET_PARAMETER" in f.environment}
-    assert with_key == {"billing", "flush", "stripe_events"}
+    assert with_key == {"billing", "flush", "reconcile", "stripe_events"}
     assert sorted(shard for s in stack.schedules if s.function == "seal" for shard in s.event["shards"]) == list(
         range(16)
     )

@@ -16,8 +16,13 @@ from tollgate import dynamo
 from tollgate.billing.batch import Batch
 from tollgate.billing.stripe_sink import StripeSink
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, reconcile_account
+from tollgate.reconcile.budget import ReadBudget
+from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
+from tollgate.reconcile.report import Run
+from tollgate.reconcile.report_store import ReportTable
+from tollgate.reconcile.run import Part, start_run, work
 from tollgate.stripe_api.client import client
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
@@ -49,9 +54,9 @@ class Stage:
             windows=world.seals,
             markers=world.markers,
             batches=world.batches,
-            queue=world.queue,
             totals=StripeTotals(Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend),
             pairs=PairTable(BILLING),
+            loose=LooseTable(BILLING),
             outbox=world.outbox,
             clock=world.clock,
             stack="tollgate-test",
@@ -86,13 +91,34 @@ class Stage:
         assert event is not None
         event.cancelled_ms = 0
 
+    def nightly(self, monthly: int = 8_000) -> Run:
+        """A whole run, as the schedule and the queue do it."""
+        reports = ReportTable(BILLING)
+        budget = ReadBudget(reports, monthly, self.world.clock)
+        connection = Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None)
+        deps = self.deps(totals=StripeTotals(connection, budget.spend))
+        sent: list[Part] = []
+        run, _, _ = start_run(deps, reports, sent.extend)
+        for part in sent:
+            work(deps, reports, budget, Part.of(part.body()))
+        found = reports.get(run)
+        assert found is not None
+        return found
+
     # -- reconciling ---------------------------------------------------------------------------------------------------
 
-    def reconcile(self, *, person: bool = False, repair: bool = True, deps: ReconcileDeps | None = None) -> PairReport:
-        """All days up to now of `acme` and its first meter."""
+    def reconcile(
+        self,
+        *,
+        person: bool = False,
+        repair: bool = True,
+        deps: ReconcileDeps | None = None,
+        account: str = "acme",
+    ) -> PairReport:
+        """All days up to now of an account and its first meter."""
         first = NOON // DAY_S * DAY_S
         days = {day: {"ai_credits"} for day in range(first, self.world.now + 1, DAY_S)}
-        (report,) = reconcile_account(deps or self.deps(), Wanted("acme", days), person=person, repair=repair)
+        (report,) = reconcile_account(deps or self.deps(), Wanted(account, days), person=person, repair=repair)
         return report
 
     def heal(self, rounds: int = 4, *, person: bool = False) -> PairReport:

@@ -148,8 +148,10 @@ def test_both_of_a_repaired_pair_counted_is_a_duplicate_and_cancelled(stage: Sta
     assert event is not None
     event.cancelled_ms = None
     stage.later(2 * HOUR)
+    stage.stripe.double.lag_ms = 20 * 60_000
     report = stage.reconcile()
     assert seen(report, "kind", "repair", "applied") == [("duplicate", "cancel", True)]
+    assert seen(stage.reconcile(person=True), "kind", "repair") == [("duplicate", "wait")]  # it shows later
     healed(stage, "7")
 
 
@@ -195,6 +197,25 @@ def test_usage_sent_for_another_customer_is_moved_by_a_person(stage: Stage) -> N
     assert stage.counted(stage.other) == 0
 
 
+def test_an_event_that_went_to_another_customer_is_known_from_both_ends(stage: Stage) -> None:
+    stage.world.rules.add("other", customer=stage.other)
+    stage.world.record("9", account="other")
+    stage.usage("3", "4")
+    (lost,) = [one for one in stage.batches() if one.units == 4]
+    stage.lose(lost)
+    stage.send("4", lost.timestamp, customer=stage.other)
+    stage.later(2 * HOUR)
+    found = [seen(stage.reconcile(account=name, repair=False), "kind", "units") for name in ("acme", "other", "acme")]
+    assert found == [[("unsent", -4)], [("wrong_customer", 4)], [("wrong_customer", -4)]]
+    for _ in range(11):
+        for name in ("acme", "other"):
+            stage.reconcile(account=name, person=True)
+        stage.later(2 * HOUR)
+    assert not stage.reconcile(account="other").findings
+    healed(stage, "7")
+    assert stage.counted(stage.other) == 9
+
+
 def test_a_row_that_was_never_marked_is_sealed(stage: Stage) -> None:
     stage.usage("3")
     stage.usage("4", mark=False)
@@ -210,6 +231,19 @@ def test_rows_of_an_open_window_are_in_flight(stage: Stage) -> None:
     stage.world.record("4", at=stage.world.now - 920)
     report = stage.reconcile()
     assert seen(report, "kind", "repair") == [("in_flight", "wait")]
+
+
+def test_a_batch_whose_answer_was_lost_is_in_flight_and_no_foreign_event(stage: Stage) -> None:
+    stage.usage("3", "4")
+    sent = stage.batches()[1]
+    stage.later(1200)
+    stage.world.force(
+        sent, state="sending", sent_at=stage.world.now, doubt_since=stage.world.now, due_at=stage.world.now
+    )
+    report = stage.reconcile(person=True)
+    assert seen(report, "kind", "units", "applied") == [("in_flight", -4, False), ("in_flight", 4, False)]
+    assert report.unexplained == 0
+    healed(stage, "7")
 
 
 def test_what_stripe_does_not_show_yet_is_lag(stage: Stage) -> None:

@@ -154,6 +154,11 @@ def due_shard(shard: int, *, waits_for_customer: bool = False) -> str:
     return f"{shard:02d}.no_customer" if waits_for_customer else f"{shard:02d}"
 
 
+def parked_shard(shard: int) -> str:
+    """Where the index `due` lists what is parked, told of, and not repaired: for people, nothing comes due there."""
+    return f"{shard:02d}.parked"
+
+
 def timestamp_of(window_start: int, period_start: int) -> int:
     """Where the sink books a window's units: its first whole minute (rounded down, as windows may be shorter than a
     minute), moved inside the period: attribution is by this time alone [Stripe: grace period]."""

@@ -3,8 +3,8 @@
 Batch row: `pk` `batch#<account>`, `sk` `<meter>#<period start>#<window start>#<supplement>.<part>` (`.r<revision>`
 after a repair). While something is left to do it carries `due_shard` and `due_at`, the keys of the index `due`. A
 flushed one stays in that index, in partitions of its own (`sent#<shard>#<quarter of an hour>`), by the second at which
-it was written down as sent: Stripe reports later what it did not count, and names a time. Every write replaces the row
-and asserts its `version`.
+it was written down as sent: Stripe reports later what it did not count, and names a time. One that is parked for good
+is listed there apart, until it is repaired. Every write replaces the row and asserts its `version`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.billing.batch import FLUSHED, Batch, BatchKey, due_shard, partition
+from tollgate.billing.batch import (
+    FLUSHED,
+    PARKED,
+    REPAIRABLE,
+    Batch,
+    BatchKey,
+    due_shard,
+    parked_shard,
+    partition,
+)
 from tollgate.usage.markers import SHARDS, shard_of
 
 _INTEGERS = frozenset(
@@ -98,6 +107,20 @@ class BatchTable:
                     },
                 ):
                     yield BatchKey(raw["pk"]["S"], raw["sk"]["S"])
+
+    def parked(self) -> Iterator[Batch]:
+        """Every batch that is parked and not repaired, also those that wait for a customer; by shard, oldest first."""
+        for shard in range(SHARDS):
+            for name in (parked_shard(shard), due_shard(shard, waits_for_customer=True)):
+                for raw in dynamo.query(
+                    self._table,
+                    IndexName="due",
+                    KeyConditionExpression="due_shard = :shard",
+                    ExpressionAttributeValues={":shard": dynamo.s(name)},
+                ):
+                    batch = self.get(BatchKey(raw["pk"]["S"], raw["sk"]["S"]))
+                    if batch is not None and batch.state in PARKED and batch.repaired_by is None:
+                        yield batch
 
     def of_account(self, account: str, state: str | None = None) -> Iterator[Batch]:
         """An account's batches (in one state), by meter and time; consistent."""
@@ -194,6 +217,8 @@ def batch_item(batch: Batch) -> dynamo.Item:
     if batch.state == FLUSHED:
         shard = _sent_shard(shard_of(batch.account), batch.state_at // _QUARTER_S)
         values |= {"due_shard": shard, "due_at": batch.state_at}
+    if batch.due_at is None and batch.state in REPAIRABLE and batch.repaired_by is None:
+        values |= {"due_shard": parked_shard(shard_of(batch.account)), "due_at": batch.state_at}
     return dynamo.item(values)
 
 
@@ -203,6 +228,8 @@ def batch_of(raw: dynamo.Item) -> Batch:
     known |= {name: int(known[name]) for name in _INTEGERS if name in known}
     if known["state"] == FLUSHED:
         known.pop("due_at", None)  # its place among the sent ones: nothing is left to do
+    if row.get("due_shard", "").endswith(".parked"):
+        del known["due_at"]  # it only lists the row
     return Batch(**known)
 
 

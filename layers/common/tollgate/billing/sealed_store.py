@@ -121,10 +121,8 @@ class SealTable:
     def grid(self, seconds: int, now: int) -> Grid:
         """The grid in force; where it does not end in windows of `seconds`, it is changed to, from a later edge on."""
         while True:
-            key = {"pk": dynamo.s("seal"), "sk": dynamo.s("grid")}
-            found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-            reigns = [(int(r["L"][0]["N"]), int(r["L"][1]["N"])) for r in found["reigns"]["L"]] if found else []
-            stored = Grid(tuple(reigns)) if reigns else None
+            found = self._grid_row()
+            stored = _grid_of(found) if found else None
             wanted = Grid.of(seconds) if stored is None else stored.with_length(seconds, now)
             if wanted == stored:
                 return wanted
@@ -133,6 +131,18 @@ class SealTable:
             if found:
                 condition, values = "reigns = :was", {":was": found["reigns"]}
             self._put_if(row, condition, values)  # whoever came first: read again what holds now
+
+    def known_grid(self) -> Grid | None:
+        """The grid in force, as it stands; None before the first seal."""
+        found = self._grid_row()
+        return _grid_of(found) if found else None
+
+    def _grid_row(self) -> dynamo.Item | None:
+        key = {"pk": dynamo.s("seal"), "sk": dynamo.s("grid")}
+        found: dynamo.Item | None = (
+            dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        )
+        return found
 
     # -- markers -------------------------------------------------------------------------------------------------------
 
@@ -173,6 +183,10 @@ class SealTable:
                 return False
             raise
         return True
+
+
+def _grid_of(row: dynamo.Item) -> Grid:
+    return Grid(tuple((int(r["L"][0]["N"]), int(r["L"][1]["N"])) for r in row["reigns"]["L"]))
 
 
 def changed_shard(shard: int) -> str:

@@ -39,6 +39,7 @@ _TAGS = {
     "Accounts": "Who is billed, on which plan.",
     "Billing": "What is sold at Stripe.",
     "Keys": "API keys and their scopes.",
+    "Reconciliation": "Events, batches and Stripe's totals, compared.",
     "Catalogue": "What can be bought.",
     "Service": "The API itself.",
 }

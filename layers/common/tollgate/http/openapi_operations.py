@@ -553,6 +553,17 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("limit", "cursor"),
         problems=(_BAD_QUERY,),
     ),
+    "listReconciliations": Operation(
+        tag="Reconciliation",
+        summary="What reconciliation found, newest run first",
+        description=(
+            "Each night, and whenever an operator asks, events, batches and Stripe's totals of everything that changed "
+            "are compared. Every difference has a class and a repair (docs/reconcile.md)."
+        ),
+        answers={200: ((schemas.ReconciliationList,), "A page.")},
+        query=("limit", "cursor"),
+        problems=(_BAD_QUERY,),
+    ),
     "revokeKey": Operation(
         tag="Keys",
         summary="Revoke a key",

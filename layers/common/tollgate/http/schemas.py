@@ -823,3 +823,71 @@ class InvoiceAudit(Answer):
     rows: Literal["events", "batches"]
     data: list[AuditedEvent] | list[AuditedBatches]
     next_cursor: Cursor
+
+
+class ReconciledDifference(Answer):
+    """One difference. `units`: what it adds to Stripe's total less the events'; `repair`: what was or can be done."""
+
+    class_: Annotated[str, Field(alias="class", examples=["unsent"])]
+    units: Decimal
+    repair: Annotated[str, Field(examples=["resend"])]
+    applied: bool
+    evidence: str
+    batch: str | None
+
+
+class ReconciledPair(Answer):
+    """A meter of an account over some days: four totals side by side. `stripe` null: not read; `invoices` null: no
+    invoice covers the days."""
+
+    account: str
+    meter: str
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time
+    events: Decimal
+    batches: Decimal
+    stripe: Decimal | None
+    invoices: Decimal | None
+    unexplained: Decimal
+    put_off: bool
+    differences: list[ReconciledDifference]
+
+
+class ReconciledClass(Answer):
+    class_: Annotated[str, Field(alias="class", examples=["unsent"])]
+    count: Annotated[int, Field(ge=0)]
+
+
+class ReconciledMeter(Answer):
+    """All pairs of a run whose total was read at Stripe. `apart`: what is neither repaired nor passes by itself."""
+
+    id: str
+    events: Decimal
+    batches: Decimal
+    stripe: Decimal
+    apart: Decimal
+
+
+class Reconciliation(Answer):
+    """One run over everything that changed. `divergent`: meters that are apart by more than 0.1 %. `reports`: up to 25
+    pairs that differ."""
+
+    id: str
+    kind: Annotated[str, Field(examples=["nightly"])]
+    started_at: Time
+    finished_at: Time | None
+    pairs: Annotated[int, Field(ge=0)]
+    settled: Annotated[int, Field(ge=0)]
+    differing: Annotated[int, Field(ge=0)]
+    put_off: Annotated[int, Field(ge=0, description="Not compared: Stripe's total could not be read.")]
+    failed: Annotated[int, Field(ge=0, description="Accounts whose comparison failed; they have their turn again.")]
+    stripe_reads: Annotated[int, Field(ge=0)]
+    differences: list[ReconciledClass]
+    meters: list[ReconciledMeter]
+    divergent: list[str]
+    reports: list[ReconciledPair]
+
+
+class ReconciliationList(Answer):
+    data: list[Reconciliation]
+    next_cursor: Cursor

@@ -80,7 +80,7 @@ def wanted(pairs: Iterable[Pair]) -> list[Wanted]:
 
 
 def reconcile_account(
-    deps: ReconcileDeps, want: Wanted, *, person: bool = False, repair: bool = True
+    deps: ReconcileDeps, want: Wanted, *, person: bool = False, repair: bool = True, settle: bool = True
 ) -> list[PairReport]:
     """Compare, repair what may be (with `person`: also what needs a person's word), settle. Raises what the stores and
     the sink raise; what was done by then stands, and the days stay listed."""
@@ -98,7 +98,7 @@ def reconcile_account(
                 continue
             report = compare(deps, books, person=person, repair=repair)
             report = replace(report, invoices=_invoiced(deps, rules, books))
-            found.append(_settle(deps, rules, report, books, start, end))
+            found.append(_settle(deps, rules, report, books, start, end) if settle else report)
     return found
 
 
@@ -127,7 +127,7 @@ def compare(deps: ReconcileDeps, books: Books, *, person: bool = False, repair: 
             if books.level:
                 found += last_value_findings(books, sink, facts)
             else:
-                found += _at_sink(books, reader, sink, facts)
+                found += [_matched(deps, books, one, now) for one in _at_sink(books, reader, sink, facts)]
                 left = _left(books, sink, found)
         except OutOfReads:
             put_off = True
@@ -165,6 +165,18 @@ def _at_sink(books: Books, reader: SinkReader, sink: Decimal, facts: Facts) -> l
             some = sink_findings(books, minute._replace(actual=reader.total(minute.start, minute.end)), facts)
         found += some
     return found
+
+
+def _matched(deps: ReconcileDeps, books: Books, finding: Finding, now: int) -> Finding:
+    """What one customer lacks and another one has too much, in the same minute, went to the wrong one."""
+    if finding.at is None or finding.repair == f.WAIT or finding.kind not in (f.FOREIGN, f.UNSENT, f.DUPLICATE):
+        return finding
+    other = deps.loose.match(books.event_name, finding.at, books.account, finding.units, now)
+    if other is None:
+        return finding
+    lacks = finding.units < ZERO
+    said = f"account {other} has these {'too many' if lacks else 'too few'}: they went to the wrong customer"
+    return replace(finding, kind=f.WRONG_CUSTOMER, evidence=said)
 
 
 def _left(books: Books, sink: Decimal, found: list[Finding]) -> Decimal:

@@ -114,7 +114,7 @@ def sink_findings(books: Books, minute: Minute, facts: Facts) -> list[Finding]:
     For a single minute; a longer stretch is one that could not be narrowed down.
     """
     inside = [one for one in books.batches if sent_in(one, minute.start, minute.end, books.customer)]
-    open_ = [one for one in doubts(books) if minute.start <= one.timestamp < minute.end and _ours(one, books)]
+    open_ = [one for one in doubts(books) if _in(one, minute) and _ours(one, books)]
     gap = EXACT.subtract(minute.actual, total(one.units for one in inside))
     # Undone already, and the sink does not show it yet: whatever it says, the rest waits.
     undone = [
@@ -122,13 +122,19 @@ def sink_findings(books: Books, minute: Minute, facts: Facts) -> list[Finding]:
         for one in books.corrections
         if one.units < ZERO
         and (one.state in (SEALED, SENDING) or (one.state == FLUSHED and facts.now - one.state_at < BELIEVE_S))
-        and minute.start <= one.timestamp < minute.end
+        and _in(one, minute)
         and _ours(one, books)
     ]
     if undone and gap == -total(one.units for one in undone):
         said = f"a correction of {plain(-gap)} is on its way"
         return [Finding(f.FOREIGN, gap, f.WAIT, said, undone[0], at=minute.start), *_all_wait(open_, facts)]
-    arrived = _subset(open_, gap)
+    waiting = [one for one in books.live if one.state in (SEALED, SENDING) and _in(one, minute) and _ours(one, books)]
+    arrived = _subset([*open_, *waiting], gap)
+    if arrived is not None and waiting and gap:
+        # One of these may have been sent meanwhile: which one it was, is known once they are through.
+        there = [one for one in arrived if one in waiting] or waiting[:1]
+        said = "the sink has it already, or will soon"
+        return [Finding(f.IN_FLIGHT, gap, f.WAIT, said, there[0]), *_all_wait(open_, facts)]
     if arrived is not None:
         return list(_settled(open_, arrived, facts))
     recent = [one for one in inside if facts.now - one.state_at < BELIEVE_S]
@@ -136,6 +142,10 @@ def sink_findings(books: Books, minute: Minute, facts: Facts) -> list[Finding]:
         return _deficit(inside, recent, open_, gap, minute, facts)
     cancelled = [one for one in inside if one.supplement < CORRECTIONS and one.units == gap]
     return [*_excess(books, cancelled, gap, minute, facts), *_undecided(open_)]
+
+
+def _in(batch: Batch, minute: Minute) -> bool:
+    return minute.start <= batch.timestamp < minute.end
 
 
 def _ours(batch: Batch, books: Books) -> bool:

@@ -43,7 +43,7 @@ WAIT: Final = "wait"
 RESEAL: Final = "reseal"
 """Mark the window again: seal freezes the rows as a supplement, and finds those that it has."""
 QUEUE: Final = "queue"
-"""Send the hint again."""
+"""Due at once: seal sends the hint again."""
 RESEND: Final = "resend"
 """Under the same identifier, while the sink certainly remembers it: what it has is a duplicate."""
 ARRIVED: Final = "note_arrival"
@@ -98,7 +98,7 @@ class Finding:
 
     @property
     def passing(self) -> bool:
-        return self.kind in PASSING or self.repair == WAIT
+        return self.applied or self.kind in PASSING or self.repair == WAIT
 
 
 def unexplained(difference: Decimal, findings: list[Finding]) -> Decimal:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import Batch, BatchKey
 from tollgate.billing.grid import Grid
-from tollgate.billing.ports import EventReader, Queue, RulesReader
+from tollgate.billing.ports import EventReader, RulesReader
 from tollgate.billing.sealed import SealedWindow
 from tollgate.clock import Clock
 from tollgate.usage.markers import Marker
@@ -20,14 +20,14 @@ class Batches(Protocol):
     def put_new(self, batch: Batch) -> Batch | None: ...
     def get(self, key: BatchKey) -> Batch | None: ...
     def replace(self, before: Batch, after: Batch) -> Batch | None: ...
-    def of_account(self, account: str, state: str | None = None) -> Iterator[Batch]: ...
+    def parked(self) -> Iterator[Batch]: ...
     def between(self, account: str, meter: str, period_start: int, start: int, end: int) -> Iterator[Batch]:
         """Batches of a meter and billing period whose window begins in [start, end); consistent."""
 
 
 class Windows(Protocol):
     def between(self, account: str, start: int, end: int) -> Iterator[SealedWindow]: ...
-    def grid(self, seconds: int, now: int) -> Grid: ...
+    def known_grid(self) -> Grid | None: ...
 
 
 class Markers(Protocol):
@@ -80,6 +80,12 @@ class Pairs(Protocol):
     def settle(self, pair: Pair, events: int) -> bool: ...
 
 
+class LooseEnds(Protocol):
+    def match(self, event_name: str, minute: int, account: str, units: Decimal, now: int) -> str | None:
+        """Note that an account has `units` too many (or too few, below 0) in a minute of the sink; the account that
+        has as many too few (or too many) there, where one was noted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReconcileDeps:
     """Everything that a comparison uses, made once per process."""
@@ -89,9 +95,9 @@ class ReconcileDeps:
     windows: Windows
     markers: Markers
     batches: Batches
-    queue: Queue
     totals: Totals
     pairs: Pairs
+    loose: LooseEnds
     outbox: Outbox
     clock: Clock
     stack: str

@@ -49,8 +49,7 @@ def apply(deps: ReconcileDeps, books: Books, finding: Finding) -> bool:
         return False
     match finding.repair:
         case f.QUEUE:
-            deps.queue.send([batch])
-            return True
+            return deps.batches.replace(batch, replace(batch, due_at=now)) is not None
         case f.RESEND:
             # As after a crash in the middle of a send: flush sends it under its identifier, and not after 20 hours.
             doubted = batch.into(SENDING, now, sent_at=batch.created_at, doubt_since=batch.created_at, due_at=now)

@@ -7,6 +7,7 @@ from typing import Final
 
 from tollgate.accounts.rules import Rules
 from tollgate.billing.batch import Batch
+from tollgate.billing.grid import Grid
 from tollgate.billing.seal import batches_of
 from tollgate.billing.sealed import SealedWindow
 from tollgate.reconcile.books import Books, Count, Slot
@@ -34,8 +35,7 @@ def books_of(deps: ReconcileDeps, rules: Rules, start: int, end: int, meters: It
 class _Reader:
     def __init__(self, deps: ReconcileDeps, rules: Rules, start: int, end: int) -> None:
         self._deps, self._rules, self._start, self._end = deps, rules, start, end
-        self._now = deps.clock() // 1000
-        self._grid = deps.windows.grid(deps.seal_seconds, self._now)
+        self._grid = deps.windows.known_grid() or Grid.of(deps.seal_seconds)
         self.found: dict[str, Books] = {}
 
     def books(self, meter: str) -> Books:
