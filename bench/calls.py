@@ -21,8 +21,14 @@ MONEY = (
     "reserve: overage under a cap",
     "refusal by the cap on spend",
     "reserve: from credits",
+    "reserve: a seat's own units",
 )
-MONEY_COMMITS = ("commit of fewer included units", "commit of less overage", "commit of fewer credits")
+MONEY_COMMITS = (
+    "commit of fewer included units",
+    "commit of less overage",
+    "commit of fewer credits",
+    "commit of fewer own units",
+)
 """In steady state: the container has seen where the account stands in its price."""
 
 
@@ -68,6 +74,7 @@ def count(stage: Stage) -> Counted:
     _account_limits(run)
     _refusals(run)
     _money(run)
+    _own_seats(run)
     _member_limits(run)
     _usage(run)
     return run.found
@@ -136,6 +143,22 @@ def _money(run: Scenarios) -> None:
     run.quiet(RESERVATIONS, asked("ws_money"), key=run.key())
     held = run.run("reserve: from credits", RESERVATIONS, asked("ws_money"), key=run.key(), expect=201)
     run.run("commit of fewer credits", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+
+
+def _own_seats(run: Scenarios) -> None:
+    """A member's own units are burned in the same write, once its first request has brought them."""
+    _warm(run, "ws_crew", "own", member="user_1")
+    run.run(
+        "reserve: a member's first of a period",
+        RESERVATIONS,
+        asked("ws_crew", member="user_2"),
+        key=run.key(),
+        expect=201,
+    )
+    held = run.run(
+        "reserve: a seat's own units", RESERVATIONS, asked("ws_crew", member="user_1"), key=run.key(), expect=201
+    )
+    run.run("commit of fewer own units", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
 
 
 def _member_limits(run: Scenarios) -> None:

@@ -13,6 +13,7 @@ from tollgate.gate.hold import Hold, unpack
 
 BUDGETS = {0: 1, 8: 1, 64: 4, 200: 12}
 """Open holds -> the most write units (design section 10)."""
+SEATED = (1, 15, 50, 100)
 LONG_QUANTITY = Decimal("1234.567891")
 LONGEST = "workspace_" + "x" * 54
 """An account id of 64 characters, the most that the contract allows."""
@@ -33,6 +34,7 @@ def section(stage: Stage) -> Section:
         [
             Listing(columns, rows),
             Listing(("where the bytes go, 200 open holds", "bytes", "entries", "bytes each"), parts),
+            _seats(stage),
         ],
         checks,
         [
@@ -55,6 +57,22 @@ def _filled(stage: Stage, account: str, holds: int) -> tuple[dict[str, Any], int
     if len(item["h"]["M"]) != holds:
         raise AssertionError(f"{len(item['h']['M'])} holds instead of {holds}")
     return item, write_units(None, item)
+
+
+def _seats(stage: Stage) -> Listing:
+    """What members with units of their own add to a gate."""
+    run, rows, plain = Scenarios(stage), [], 0
+    stage.account("ws_members", "own")
+    run.quiet(RESERVATIONS, asked("ws_members", commit=True), key=run.key())
+    plain, seated = item_size(stage.gate_item("ws_members")), 0
+    for members in SEATED:
+        for number in range(seated, members):
+            run.quiet(RESERVATIONS, asked("ws_members", commit=True, member=f"user_{number}"), key=run.key())
+        item, seated = stage.gate_item("ws_members"), members
+        rows.append(
+            (f"{members} members", item_size(item), write_units(None, item), (item_size(item) - plain) // members)
+        )
+    return Listing(("a seat's own units, no open holds", "bytes", "write units", "bytes each"), rows)
 
 
 def _largest(item: dict[str, Any]) -> dict[str, Any]:

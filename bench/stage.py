@@ -204,7 +204,9 @@ def stage() -> Iterator[Stage]:
         sqs = boto3.session.Session().client("sqs")
         queue = {"FifoQueue": "true", "VisibilityTimeout": "360"}
         url = sqs.create_queue(QueueName="flush.fifo", Attributes=queue)["QueueUrl"]
-        stack.enter_context(patch.dict(os.environ, {"TOLLGATE_FLUSH_QUEUE_URL": url}))
+        tasks = sqs.create_queue(QueueName="stripe-events")["QueueUrl"]
+        queues = {"TOLLGATE_FLUSH_QUEUE_URL": url, "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": tasks}
+        stack.enter_context(patch.dict(os.environ, queues))
         ssm = boto3.session.Session().client("ssm")
         for name, value in _SECRETS.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")

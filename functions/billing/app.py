@@ -10,6 +10,9 @@ from aws_lambda_powertools import Logger
 
 from tollgate import dynamo, secrets, wiring
 from tollgate.accounts.rules import AccountRow
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.invoice_audit import AuditDeps
+from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
 from tollgate.customers.attempt_store import AttemptTable
 from tollgate.customers.needed import CustomerDeps, provide
@@ -20,6 +23,7 @@ from tollgate.settings import BillingSettings
 from tollgate.stripe_api.checkout import StripeShop
 from tollgate.stripe_api.client import client
 from tollgate.stripe_api.customers import StripeCustomers
+from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.reading import Connection
 from tollgate.subscriptions.asked_store import AskedTable
 from tollgate.subscriptions.checkout import SaleDeps
@@ -64,6 +68,15 @@ api = Api(
             customer=customer,
             asked=AskedTable(settings.accounts_table),
             clock=system_clock,
+        ),
+        audit=AuditDeps(
+            invoices=StripeInvoices(connection),
+            accounts=accounts.accounts,
+            rules=accounts.rules,
+            plans=accounts.catalog,
+            batches=BatchTable(settings.billing_table),
+            seals=SealTable(settings.billing_table),
+            events=wiring.event_table(os.environ),
         ),
         loopback=settings.stripe_api_base is not None,
     ),

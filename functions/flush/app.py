@@ -16,6 +16,7 @@ from tollgate import secrets
 from tollgate.alerts.outbox import CountedOutbox
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.customer_store import CustomerTable
 from tollgate.billing.flush import FlushDeps, flush
 from tollgate.billing.queue_store import key_of
@@ -45,6 +46,7 @@ def deps() -> FlushDeps:
         batches=BatchTable(settings.billing_table),
         sink=StripeSink(connect),
         customers=CustomerTable(settings.billing_table),
+        closes=CloseTable(settings.billing_table),
         outbox=OutboxTable(settings.billing_table, system_clock),
         clock=system_clock,
         stack=settings.stack,

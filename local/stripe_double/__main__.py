@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 
 from local.stripe_double.courier import carrying
 from local.stripe_double.meter_events import LATE_CHECKS
 from local.stripe_double.server import HOST, bind, build
-from local.stripe_double.settle import keep_settling
 from local.stripe_double.state import Double
 
 
@@ -45,7 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     # uvicorn ends cleanly on a signal and then raises it again: here that means exit code 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    threading.Thread(target=keep_settling, args=(double,), name="settle", daemon=True).start()
     print(f"stripe double ready http://{HOST}:{listener.getsockname()[1]}", flush=True)
     with carrying(double):
         build(double).run([listener])

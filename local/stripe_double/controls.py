@@ -5,7 +5,7 @@ r"""The double's own controls under `/_double/`: no key, no part of Stripe's API
 | `GET /_double/health` | `{status, api_version, now, lag_seconds}` |
 | `POST /_double/clock` `{advance_seconds}` | `{now, now_ms, offset_seconds}`; time moves by this much |
 | `POST /_double/faults` `{faults: [...]}` | `{faults: n}`; see `faults.Faults.replace` |
-| `POST /_double/settings` `{lag_seconds?, latency_seconds?, late_checks?}` | the settings in force |
+| `POST /_double/settings` `{lag_seconds?, latency_seconds?, late_checks?, tier_lines?}` | the settings in force |
 | `GET /_double/meter_events?identifier=&customer=&event_name=` | `{data: [...]}`, see `meter_events.listing` |
 | `GET /_double/requests?path=&method=` | `{count, by_status, recent}` |
 | `POST /_double/endpoints` `{url, secret, payload, enabled_events?}` | `{id}`; see `delivery_controls.register` |
@@ -81,7 +81,10 @@ def faults(double: Double, body: JsonObject) -> JsonObject:
 
 
 def settings(double: Double, body: JsonObject) -> JsonObject:
-    _only(body, {"lag_seconds", "latency_seconds", "late_checks"})
+    _only(body, {"lag_seconds", "latency_seconds", "late_checks", "tier_lines"})
+    tier_lines = body.get("tier_lines")
+    if not isinstance(tier_lines, bool | None):
+        raise BadControl("tier_lines must be true or false")
     lag, latency, late = body.get("lag_seconds"), body.get("latency_seconds"), body.get("late_checks")
     if not isinstance(lag, int | None) or not isinstance(latency, int | float | None):
         raise BadControl("lag_seconds must be a whole number, latency_seconds a number")
@@ -91,11 +94,13 @@ def settings(double: Double, body: JsonObject) -> JsonObject:
         lag_seconds=lag,
         latency_seconds=latency,
         late_checks=None if late is None else frozenset(str(code) for code in late),
+        tier_lines=tier_lines,
     )
     return {
         "lag_seconds": double.lag_ms // SECOND_MS,
         "latency_seconds": double.latency_seconds,
         "late_checks": sorted(double.late_checks),
+        "tier_lines": double.tier_lines,
     }
 
 

@@ -158,7 +158,8 @@ def create(double: Double, call: Call) -> JsonObject:
     double.credit_notes.add(note)
     invoice.credited_before += before
     invoice.credited_after += amount - before
-    double.balances[invoice.customer] = double.balances.get(invoice.customer, 0) - parts["credit_amount"]
+    balance = double.balances.get(invoice.customer, 0)
+    invoicing.set_balance(double, invoice.customer, balance - parts["credit_amount"])
     emit(double, "credit_note.created", note.view())
     if invoice.status == "open" and invoice.remaining == 0:
         invoicing.pay(double, invoice, out_of_band=True)

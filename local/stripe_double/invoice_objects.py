@@ -26,7 +26,7 @@ class Usage:
 @dataclass
 class Line:
     """One line. `amount` is whole minor units. `usage` set: quantity and amount follow the usage while the invoice is a
-    draft.
+    draft. `tier` above 0: a further tier of the line before.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Line:
     invoice_item: str | None = None
     proration: bool = False
     usage: Usage | None = None
+    tier: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
 
     def view(self, invoice: str | None) -> JsonObject:

@@ -222,6 +222,7 @@ def create_preview(double: Double, call: Call) -> JsonObject:
         for pending in double.invoices.pending(subscription.customer, subscription.id, subscription.currency)
     ]
     invoice.starting_balance = double.balances.get(invoice.customer, 0)
+    refresh(double, invoice)
     return invoice.view()
 
 

@@ -112,6 +112,7 @@ def create(
         for pending in double.invoices.pending(customer, invoice.subscription, currency):
             pending.invoice = invoice.id
             invoice.lines.append(pending.line)
+    refresh(double, invoice)
     double.invoices.add(invoice)
     if subscription is not None:
         subscription.latest_invoice = invoice.id
@@ -147,7 +148,7 @@ def finalize(double: Double, invoice: Invoice, *, pay_now: bool = True) -> None:
     balance = double.balances.get(invoice.customer, 0)
     invoice.starting_balance = balance
     invoice.ending_balance = min(0, invoice.total + balance)
-    double.balances[invoice.customer] = invoice.ending_balance
+    set_balance(double, invoice.customer, invoice.ending_balance)
     invoice.status, invoice.finalized_at, invoice.finalizes_at = "open", now, None
     invoice.number = double.invoices.next_number()
     emit(double, "invoice.finalized", invoice.view())
@@ -234,10 +235,18 @@ def void(double: Double, invoice: Invoice) -> None:
     """Open or uncollectible becomes void; its effect on the balance is taken back [docs: invoice status]."""
     if invoice.status not in ("open", "uncollectible"):
         raise ApiError(400, f"You can only pass in open or uncollectible invoices. This invoice is {invoice.status}.")
-    balance = double.balances.get(invoice.customer, 0)
-    double.balances[invoice.customer] = balance + invoice.starting_balance - (invoice.ending_balance or 0)
+    given_back = invoice.starting_balance - (invoice.ending_balance or 0)
+    set_balance(double, invoice.customer, double.balances.get(invoice.customer, 0) + given_back)
     invoice.status, invoice.voided_at, invoice.next_attempt = "void", double.clock.now(), None
     emit(double, "invoice.voided", invoice.view())
+
+
+def set_balance(double: Double, customer: str, amount: int) -> None:
+    """A customer's balance in minor units: below 0 it is a credit, used up by the next invoice."""
+    double.balances[customer] = amount
+    found = double.customers.get(customer)
+    if found is not None:
+        found.values["balance"] = amount
 
 
 def mark_uncollectible(double: Double, invoice: Invoice) -> None:

@@ -97,13 +97,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Whole:
-    """An integer in base 10, within bounds."""
+    """An integer in base 10, within bounds; `unsettable` as for Text."""
 
     minimum: int | None = None
     maximum: int | None = None
+    unsettable: bool = False
 
-    def read(self, value: object, path: str) -> int:
+    def read(self, value: object, path: str) -> int | None:
         text = _text(value, path)
+        if not text and self.unsettable:
+            return None
         if _WHOLE.fullmatch(text) is None:
             raise invalid(f"Invalid integer: {text}", path, "parameter_invalid_integer")
         number = int(text)
@@ -129,7 +132,7 @@ class WholeOrWord:
     words: tuple[str, ...]
     minimum: int = 0
 
-    def read(self, value: object, path: str) -> int | str:
+    def read(self, value: object, path: str) -> int | str | None:
         return str(value) if value in self.words else Whole(self.minimum).read(value, path)
 
 
@@ -263,8 +266,7 @@ class SecondsOrRange:
 
     params: Params
 
-    def read(self, value: object, path: str) -> dict[str, int]:
+    def read(self, value: object, path: str) -> dict[str, int | None]:
         if isinstance(value, str):
-            exact = Whole().read(value, path)
-            return {"gte": exact, "lte": exact}
+            return dict.fromkeys(("gte", "lte"), Whole().read(value, path))
         return self.params.read(value, path)

@@ -47,23 +47,28 @@ def billed(pricing: Pricing, quantity: Decimal) -> Decimal:
 def cost(pricing: Pricing, quantity: Decimal) -> Decimal:
     """The exact cost of a quantity of at least 0."""
     if pricing.mode == "graduated":
-        return _graduated(pricing.tiers, quantity)
+        total = Decimal(0)
+        for _, part in by_tier(pricing, quantity):
+            total = _EXACT.add(total, part)
+        return total
     if pricing.mode == "volume":
         tier = next(tier for tier in pricing.tiers if tier.up_to is None or quantity <= tier.up_to)
         return _EXACT.add(_EXACT.multiply(quantity, tier.unit or Decimal(0)), Decimal(tier.flat or 0))
     return _EXACT.multiply(billed(pricing, quantity), pricing.unit or Decimal(0))
 
 
-def _graduated(tiers: Sequence[Tier], quantity: Decimal) -> Decimal:
-    total, below = Decimal(0), Decimal(0)
-    for number, tier in enumerate(tiers):
+def by_tier(pricing: Pricing, quantity: Decimal) -> list[tuple[Decimal, Decimal]]:
+    """Quantity and exact cost in each tier that a graduated price's quantity reaches, its flat amount included."""
+    parts: list[tuple[Decimal, Decimal]] = []
+    below = Decimal(0)
+    for number, tier in enumerate(pricing.tiers):
         if number and quantity <= below:
             break
         upper = quantity if tier.up_to is None else min(quantity, Decimal(tier.up_to))
         in_tier = _EXACT.multiply(upper - below, tier.unit or Decimal(0))
-        total = _EXACT.add(total, _EXACT.add(in_tier, Decimal(tier.flat or 0)))
+        parts.append((upper - below, _EXACT.add(in_tier, Decimal(tier.flat or 0))))
         below = upper
-    return total
+    return parts
 
 
 def rounded(amount: Decimal) -> int:

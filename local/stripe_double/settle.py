@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from typing import TYPE_CHECKING
 
 from local.stripe_double import invoicing, subscription_life
@@ -11,12 +9,11 @@ from local.stripe_double import invoicing, subscription_life
 if TYPE_CHECKING:
     from local.stripe_double.state import Double
 
-_logger = logging.getLogger("stripe_double")
-
 
 def settle(double: Double) -> int:
     """Catch up with the clock; how many things happened. Run before every request, so that a request meets the state of
-    its moment: usage that arrives after an invoice was due to be finalized finds it finalized.
+    its moment: usage that arrives after an invoice was due to be finalized finds it finalized. While nobody asks for
+    anything the courier runs it.
     """
     now, happened = double.clock.now(), 0
     while (due := double.schedule.take(now)) is not None:
@@ -41,15 +38,3 @@ def _step(double: Double, thing_id: str, at: int) -> bool:
         invoicing.step(double, invoice)
     double.schedule.put(thing.next_due(), thing_id)
     return True
-
-
-def keep_settling(double: Double, every_seconds: float = 1.0) -> None:
-    """Settle for ever, so that events go out on time also while nobody asks for anything."""
-    while True:
-        time.sleep(every_seconds)
-        try:
-            with double.lock:
-                settle(double)
-        except Exception:
-            # The traceback is for the double's maker; the next request settles the rest.
-            _logger.exception("settling failed")

@@ -32,7 +32,7 @@ class Double:
 
     `lag_seconds`: how long after receipt an event shows in summaries. `latency_seconds`: real time that a meter event
     call takes, which is what lets two calls overlap. `late_checks`: report codes that are told later in place of a
-    400 (see `meter_events`).
+    400 (see `meter_events`). `tier_lines`: an invoice has a line for each tier (see `usage`).
     """
 
     def __init__(
@@ -42,11 +42,14 @@ class Double:
         lag_seconds: int = 0,
         latency_seconds: float = 0.005,
         late_checks: frozenset[str] = frozenset(),
+        tier_lines: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self.clock = DoubleClock(clock)
         self.endpoints = Endpoints()
-        self.configure(lag_seconds=lag_seconds, latency_seconds=latency_seconds, late_checks=late_checks)
+        self.configure(
+            lag_seconds=lag_seconds, latency_seconds=latency_seconds, late_checks=late_checks, tier_lines=tier_lines
+        )
         self.reset()
 
     def configure(
@@ -55,6 +58,7 @@ class Double:
         lag_seconds: int | None = None,
         latency_seconds: float | None = None,
         late_checks: frozenset[str] | None = None,
+        tier_lines: bool | None = None,
     ) -> None:
         """Change settings; None leaves one as it is. Raises ValueError for a value that makes no sense."""
         if lag_seconds is not None and lag_seconds < 0:
@@ -69,6 +73,8 @@ class Double:
             self.latency_seconds = latency_seconds
         if late_checks is not None:
             self.late_checks = late_checks
+        if tier_lines is not None:
+            self.tier_lines = tier_lines
 
     def reset(self) -> None:
         """Forget everything but the clock, whose time never goes back, the settings and standing endpoints."""

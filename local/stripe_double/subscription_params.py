@@ -114,7 +114,7 @@ UPDATE = Params(
     {
         **_SHARED,
         "billing_cycle_anchor": Param(Nested(ANCHOR_TYPE)),
-        "cancel_at": Param(Whole(0)),
+        "cancel_at": Param(Whole(0, unsettable=True)),
         "cancellation_details": Param(Nested(CANCELLATION_DETAILS)),
         "items": Param(NestedList(CHANGED_ITEM, 20)),
         "pause_collection": Param(Nested(PAUSE_COLLECTION, unsettable=True)),

@@ -199,7 +199,7 @@ def update(double: Double, call: Call) -> JsonObject:
     if params.get("cancel_at_period_end") is True or cancel_at is not None:
         subscription.canceled_at = now
         subscription.cancellation["reason"] = "cancellation_requested"
-    elif params.get("cancel_at_period_end") is False:
+    elif params.get("cancel_at_period_end") is False or "cancel_at" in params:
         subscription.canceled_at = None
         subscription.cancellation["reason"] = None
     subscription.cancellation.update(params.get("cancellation_details", {}))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from local.stripe_double.event_summaries import aggregate
-from local.stripe_double.invoice_objects import Invoice, Usage
+from local.stripe_double.ids import derived_id
+from local.stripe_double.invoice_objects import Invoice, Line, Usage
 from local.stripe_double.meter_events import window_seconds, winners
-from local.stripe_double.rating import cost, rounded
+from local.stripe_double.rating import by_tier, cost, rounded
 
 if TYPE_CHECKING:
     from local.stripe_double.state import Double
@@ -35,9 +37,24 @@ def quantity(double: Double, usage: Usage) -> Decimal:
 
 def refresh(double: Double, invoice: Invoice) -> None:
     """Bring a draft's metered lines up to date; a finalized invoice never changes again."""
-    if invoice.status != "draft":
-        return
-    for line in invoice.lines:
-        if line.usage is not None and line.price is not None:
-            line.quantity = quantity(double, line.usage)
-            line.amount = rounded(cost(line.price.pricing, line.quantity))
+    if invoice.status == "draft":
+        whole = [line for line in invoice.lines if not line.tier]
+        invoice.lines = [current for line in whole for current in _current(double, line)]
+
+
+def _current(double: Double, line: Line) -> list[Line]:
+    """A metered line as of now. Whether Stripe makes a line, rounded by itself, of each tier of a graduated price is
+    unknown: the setting `tier_lines` chooses.
+    """
+    if line.usage is None or line.price is None:
+        return [line]
+    pricing, used = line.price.pricing, quantity(double, line.usage)
+    if not double.tier_lines or pricing.mode != "graduated":
+        line.quantity, line.amount = used, rounded(cost(pricing, used))
+        return [line]
+    (line.quantity, first), *more = by_tier(pricing, used)
+    line.amount = rounded(first)
+    return [line] + [
+        replace(line, id=derived_id("il", line.id, tier), tier=tier, quantity=count, amount=rounded(part))
+        for tier, (count, part) in enumerate(more, 1)
+    ]

@@ -15,7 +15,7 @@ from local.stripe_double.testing import Account, account
 from tollgate.stripe_api.client import STRIPE_VERSION
 from tollgate.stripe_api.endpoints import StripeDestinations
 from tollgate.stripe_api.reading import Connection
-from tollgate.webhooks.connect import Step, apply, fingerprint, plan, wanted
+from tollgate.webhooks.connect import Destination, Step, apply, fingerprint, plan, wanted
 from tollgate.webhooks.dispatch import TYPES
 
 URL = "https://abc.lambda-url.us-east-1.on.aws/"
@@ -167,6 +167,24 @@ def test_a_crash_anywhere_is_healed_by_the_next_run(double: Account, port: Strip
             found = port.all()
             assert len(found) == 2
             assert {one.mark for one in found} <= {fingerprint(secret) for secret in stored.secrets}
+
+
+def test_another_version_cannot_be_changed_and_a_second_destination_is_removed() -> None:
+    snapshot, thin = WISHES
+    old = Destination("we_1", "snapshot", URL, snapshot.events, "2020-08-27", True, STACK, fingerprint("whsec_a"))
+    newer = old._replace(id="we_2", version=STRIPE_VERSION)
+    lost = newer._replace(id="we_0", mark=None)
+    there = Destination("ed_1", "thin", URL, thin.events, None, True, STACK, fingerprint("whsec_b"))
+    secrets = ("whsec_a", "whsec_b")
+    assert [(step.kind, step.found) for step in plan(WISHES, (old, there), STACK, secrets)] == [
+        ("replace", old),
+        ("match", there),
+    ]
+    assert [(step.kind, step.found) for step in plan(WISHES, (lost, newer, there), STACK, secrets)] == [
+        ("match", newer),
+        ("remove", lost),
+        ("match", there),
+    ]
 
 
 def test_the_steps_say_what_differs() -> None:

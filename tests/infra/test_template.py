@@ -33,7 +33,11 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "AccountsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
     "ConfigTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
 }
-BILLING_ROUTES = {"POST /v1/accounts/{id}/checkout", "POST /v1/accounts/{id}/subscription"}
+BILLING_ROUTES = {
+    "POST /v1/accounts/{id}/checkout",
+    "POST /v1/accounts/{id}/subscription",
+    "GET /v1/accounts/{id}/invoices/{invoice}/audit",
+}
 GATE_ROUTES = {
     "POST /v1/reservations",
     "GET /v1/reservations/{id}",

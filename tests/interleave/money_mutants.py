@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -23,9 +22,8 @@ from tollgate.gate import (
     record,
     recurring,
     refund,
-    taking,
 )
-from tollgate.gate.hold import WAIVED, Part
+from tollgate.gate.hold import WAIVED, Hold, Part
 from tollgate.gate.item import Gate, GateWrite, Grant, GrantMove, Money, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.ports import GateDeps
 from tollgate.usage.grant import GrantRow, Pending
@@ -100,9 +98,9 @@ def grant_not_asserted(patch: Patch) -> None:
     """Credits are burned that may be gone since they were seen."""
     original = apply._granted
 
-    def granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
+    def granted(gate: Gate, write: GateWrite) -> Mapping[int, Grant] | None:
         moves = tuple(changed(move, low=None, exactly=None) for move in write.grants)
-        return original(before, changed(write, grants=moves))
+        return original(gate, changed(write, grants=moves))
 
     patch.setattr(apply, "_granted", granted)
 
@@ -110,19 +108,19 @@ def grant_not_asserted(patch: Patch) -> None:
 def new_grant_overlooked(patch: Patch) -> None:
     """Units are waived or charged although credits came onto the gate meanwhile."""
     original = apply._granted
-    patch.setattr(apply, "_granted", lambda before, write: original(before, changed(write, grants_known=None)))
+    patch.setattr(apply, "_granted", lambda gate, write: original(gate, changed(write, grants_known=None)))
 
 
 def renewal_forgets_who_pays(patch: Patch) -> None:
     """A renewed hold no longer says how its units are paid for."""
-    original = dataclasses.replace
+    original = Hold._replace
 
-    def replace(hold: Any, **changes: Any) -> Any:
+    def replace(hold: Hold, **changes: Any) -> Hold:
         if "incarnation" in changes:
             changes["parts"] = ()
         return original(hold, **changes)
 
-    patch.setattr(taking, "replace", replace)
+    patch.setattr(Hold, "_replace", replace)
 
 
 def new_period_forgets_held(patch: Patch) -> None:

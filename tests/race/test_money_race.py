@@ -165,3 +165,43 @@ def test_credits_are_burned_once_and_never_below_zero(money_stack: StackProcess)
         assert caller.post("/v1/reservations", {**body, "quantity": str(left)})["allowed"], "what is left is granted"
     refused = caller.post("/v1/reservations", {**body, "quantity": "1"})
     assert refused["denial"]["code"] == "credits_exhausted"
+
+
+def test_each_member_burns_the_units_of_its_own_seat_and_there_are_no_more_seats(money_stack: StackProcess) -> None:
+    """32 members with 2 callers each, 20 seats: who came first has one, and pays for what that does not.
+    Nothing is given back here, so that every unit of a seat is burned."""
+    account = f"race-{uuid.uuid4().hex[:8]}"
+    money_stack.api("PUT", f"/v1/accounts/{account}", {"plan": "crew"}).raise_for_status()
+    members, seats, each = [f"m{number}" for number in range(32)], 20, Decimal(12)
+
+    def work(caller: Caller, number: int) -> None:
+        member = members[number % len(members)]
+        for turn in range(ROUNDS):
+            body = {"account": account, "member": member, "meter": "ai_credits", "quantity": "1.5"}
+            if turn % 3 == 2:
+                others = {**body, "id": f"{number}-{turn}"}, {**body, "id": f"{number}-{turn}-all", "member": None}
+                events = [{key: value for key, value in event.items() if value is not None} for event in others]
+                found = caller.post("/v1/usage", {"events": events})
+                assert [one["status"] for one in found["results"]] == ["recorded"] * 2
+                continue
+            found = caller.post("/v1/reservations", {**body, "commit": turn % 3 == 1})
+            assert found["allowed"]
+            if turn % 3 == 0:
+                caller.post(f"/v1/reservations/{found['id']}/commit", {"quantity": "2"})
+
+    together(money_stack, work)
+    used: dict[str | None, Decimal] = {}
+    funded: dict[str | None, Decimal] = {}
+    for row in rows_of(money_stack, account):
+        member = row["member"]
+        used[member] = used.get(member, ZERO) + Decimal(row["units"])
+        funded[member] = funded.get(member, ZERO) + Decimal(row["credit_funded"])
+        assert Decimal(row["waived"]) == 0
+    assert all(used[member] == Decimal(2 * ROUNDS) * 5 / 3 for member in members)
+    assert used[None] == Decimal(CALLERS * ROUNDS) / 2
+    assert funded[None] == 0
+    assert sorted(funded[member] for member in members) == [ZERO] * (len(members) - seats) + [each] * seats
+    billed = sum(used.values(), ZERO) - seats * each
+    assert Decimal(usage_of(money_stack, account)["spend"]["usage"]) == billed / 100
+    ledger = money_stack.api("GET", f"/v1/accounts/{account}/ledger?limit=1").json()["data"]
+    assert Decimal(ledger[0]["balance"]) == 0, "what was never given is not shown"

@@ -264,6 +264,14 @@ def test_seats_are_in_the_total_and_their_units_stay_free() -> None:
     assert projected(own, unused, seats=3).usage == D("12.50")  # 25 units, of nobody yet
 
 
+def test_what_a_seat_has_left_pays_for_that_seat_alone() -> None:
+    """Two seats of 50: one has used 20 and will use 40; the other used 80 and will use 160, so 110 are to be paid."""
+    state = doubling(100, credit_funded=D(70))._replace(own=((D(20), D(30)), (D(50), D(0))))
+    assert projected(plan(BOOK), state).usage == D("55.00")
+    assert projected(plan(BOOK), state._replace(own=((D(20), D(5)), (D(50), D(0))))).usage == D("62.50")
+    assert projected(plan(BOOK), doubling(100)._replace(used=Used(D(0)), own=((D(0), D(50)),))).usage == D("12.50")
+
+
 def test_a_money_cap_ends_it_but_not_what_is_spent_already() -> None:
     capped = projected(plan(BOOK, base_fee=D(29)), doubling(100), spent=50, cap=D(60))
     assert capped[1:] == (D(60), D("89.00"))

@@ -387,3 +387,17 @@ class StripeUnavailable(Busy):
     def key_refused(self) -> bool:
         """Whether the key is the trouble: wrong, rotated, or without a permission that the message names."""
         return self.http_status in (401, 403)
+
+
+class UnknownInvoice(NotFound):
+    code = "invoice_not_found"
+
+    def __init__(self, invoice: str) -> None:
+        super().__init__(f"No invoice `{invoice}` of this account.")
+
+
+class InvoiceTooLarge(TollgateError):
+    code, status, title = "invoice_too_large", 422, "Too large to be audited at once"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"More than {most} events are behind this invoice; list them with GET …/events day by day.")

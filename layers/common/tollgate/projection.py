@@ -75,13 +75,15 @@ NOTHING: Final = History()
 class MeterState(NamedTuple):
     """One meter in this period. `used`: its units so far, and which of them are not paid (`rating.bill`).
 
-    `credits`: prepaid units that are left. `most`: the most units that the period allows; None: no such limit.
+    `credits`: prepaid units that are left. `most`: the most units that the period allows; None: no such limit. `own`:
+    (used, left) of the units that each seat has for itself.
     """
 
     used: Used
     history: History = NOTHING
     credits: Decimal = ZERO
     most: Decimal | None = None
+    own: tuple[tuple[Decimal, Decimal], ...] = ()
 
 
 class Money(NamedTuple):
@@ -230,14 +232,23 @@ def _earlier(closed: tuple[Closed, ...], days: Sequence[Decimal]) -> tuple[Decim
 
 
 def _at_end(money: Money, price: Price, state: MeterState, units: Decimal, scale: int) -> Used:
-    """A meter's use at the period's end: credits pay for the units to come as long as there are any, and overage for
-    the others where it is allowed. Included units among them cost nothing, whoever pays."""
+    """A meter's use at the period's end: seats pay for their own units to come, credits for others as long as there are
+    any, and overage for the rest where it is allowed. Included units among them cost nothing, whoever pays."""
     used = state.used
     later = used._replace(units=units, by_seat=_seats_at_end(used, units, scale))
     to_come = paid_units(money.plan, price, later, money.seats) - paid_units(money.plan, price, used, money.seats)
-    funded = min(to_come, state.credits)
+    funded = min(to_come, state.credits + _own_at_end(state, units, scale))
     refused = ZERO if money.overage else to_come - funded
     return later._replace(credit_funded=used.credit_funded + funded, waived=used.waived + refused)
+
+
+def _own_at_end(state: MeterState, units: Decimal, scale: int) -> Decimal:
+    """What seats will burn of their own: each goes on in the proportion of all units, as far as it has some left."""
+    if not state.used.units:
+        return ZERO
+    with localcontext(EXACT):
+        more = units - state.used.units
+        return sum((min(left, floor_at(used * more / state.used.units, scale)) for used, left in state.own), ZERO)
 
 
 def _seats_at_end(used: Used, units: Decimal, scale: int) -> tuple[Decimal, ...]:

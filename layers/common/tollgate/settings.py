@@ -16,6 +16,7 @@ class SealSettings:
 
     billing_table: str
     flush_queue_url: str
+    stripe_events_queue_url: str
     seal_seconds: int
     grace_seconds: int
 
@@ -25,6 +26,7 @@ class SealSettings:
         return cls(
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             flush_queue_url=text(env, "TOLLGATE_FLUSH_QUEUE_URL"),
+            stripe_events_queue_url=text(env, "TOLLGATE_STRIPE_EVENTS_QUEUE_URL"),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
         )
@@ -78,6 +80,7 @@ class BillingSettings:
     only."""
 
     accounts_table: str
+    billing_table: str
     stack: str
     stripe_secret_parameter: str
     stripe_api_base: str | None
@@ -87,6 +90,7 @@ class BillingSettings:
         """Raises BadSetting."""
         return cls(
             accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
             stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
             stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
@@ -106,4 +110,12 @@ def seconds(env: Mapping[str, str], name: str) -> int:
     value = text(env, name)
     if not (value.isascii() and value.isdecimal() and int(value) >= 1):
         raise BadSetting(f"{name} must be a whole number of seconds, at least 1, not {value!r}")
+    return int(value)
+
+
+def whole(env: Mapping[str, str], name: str) -> int:
+    """A variable that must hold a whole number, perhaps 0. Raises BadSetting."""
+    value = text(env, name)
+    if not (value.isascii() and value.isdecimal()):
+        raise BadSetting(f"{name} must be a whole number, not {value!r}")
     return int(value)

@@ -54,6 +54,7 @@ READS = {
     "removeMember": ("DELETE", "/v1/accounts/bad/members/u-1"),
     "getControls": ("GET", "/v1/accounts/bad/controls"),
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
+    "auditInvoice": ("GET", "/v1/accounts/bad/invoices/in_bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }

@@ -16,10 +16,14 @@ from aws_lambda_powertools import Logger
 from jsonschema import Draft202012Validator
 
 from local import payload, template
+from tests.support.invoices import MemoryInvoices
 from tests.support.shop import MemoryShop
 from tollgate import dynamo, wiring
 from tollgate.accounts.rules import AccountRow
 from tollgate.accounts.service import AccountPatch, put_account
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.invoice_audit import AuditDeps
+from tollgate.billing.sealed_store import SealTable
 from tollgate.catalog.schema import parse_catalog
 from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
@@ -57,6 +61,7 @@ plans:
     name: Seats
     description: Limits for each member.
     base_fee: "29.00"
+    period: {interval: month, anchor: signup}
     limits:
       - {id: seat, meter: ai_credits, per: member, window: {hours: 5, starts: first_use}, max: 10}
       - {id: jobs, per: member, concurrent: 2}
@@ -125,7 +130,17 @@ class Surface:
         log = Logger(service="test")
         self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)
         self.manage = Api(Router(manage_routes.ROUTES), self._keys, self.manage_deps, log, dynamo.unavailable)
-        billing_deps = billing_routes.BillingApiDeps(self.sales, loopback=False)
+        self.invoices = MemoryInvoices()
+        self.audit = AuditDeps(
+            invoices=self.invoices,
+            accounts=self.manage_deps.accounts.accounts,
+            rules=self.manage_deps.accounts.rules,
+            plans=self.manage_deps.accounts.catalog,
+            batches=BatchTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            seals=SealTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            events=self.manage_deps.events,
+        )
+        billing_deps = billing_routes.BillingApiDeps(self.sales, self.audit, loopback=False)
         self.billing = Api(Router(billing_routes.ROUTES), self._keys, billing_deps, log, dynamo.unavailable)
         self._routes = payload.Router(
             [template.Route(route.method, route.path, "gate") for route in gate_routes.ROUTES]
@@ -173,7 +188,7 @@ class Surface:
             self._operation(method, target),
             read.status,
             {name.decode(): text.decode() for name, text in read.headers},
-            json.loads(read.body) if read.body else None,
+            _parsed(read) if read.body else None,
         )
         self._check(shown)
         return shown
@@ -226,6 +241,11 @@ class Surface:
             assert answer.body["status"] == answer.status
             assert answer.body["request_id"] == "req-1"
             assert answer.code in content["examples"], f"{answer.operation} may not answer {answer.code}"
+
+
+def _parsed(answer: payload.HttpAnswer) -> Any:
+    is_csv = dict(answer.headers).get(b"content-type", b"").startswith(b"text/csv")
+    return answer.body.decode() if is_csv else json.loads(answer.body)
 
 
 def validate(schema: dict[str, Any], value: Any) -> None:

@@ -38,6 +38,15 @@ plans:
     limits:
       - {id: seat, meter: images, per: member, window: day, max: 5}
       - {id: jobs, per: member, concurrent: 3}
+  crew:
+    name: Crew
+    seats: {unit_price: "20.00", minimum: 1, pooled: false, meter: seats}
+    prices: [{meter: images, scheme: per_unit, unit_price: "1", included_per_seat: 5}]
+  squad:
+    name: Squad
+    seats: {unit_price: "20.00", minimum: 1, pooled: false}
+    prices: [{meter: images, scheme: per_unit, unit_price: "1", included_per_seat: 5}]
+    limits: [{id: seat, meter: images, per: member, window: day, max: 8}]
 """
 _NAMES = itertools.count()
 
@@ -358,3 +367,83 @@ def test_members_of_a_plan_that_began_to_count_them(stored: Surface) -> None:
     assert spend(stored, account, "ann", 1)
     (shown,) = members(stored, account)["data"]
     assert shown["meters"][0]["used"] == "2", "counted from its events"
+
+
+def test_a_member_that_moves_to_another_account_leaves_what_it_used_and_begins_there(stored: Surface) -> None:
+    """Its counters are of the account that a call names: nothing moves, so nothing is counted twice or refilled."""
+    old, there = new(stored, "team"), new(stored, "team")
+    assert spend(stored, old, "ann", 3)
+    held = stored.call("POST", "/v1/reservations", _images(old, 1, member="ann")).body["id"]
+    before = stored.call("GET", f"/v1/accounts/{old}/events").body
+
+    assert spend(stored, there, "ann", 4), "its counters begin there"
+    assert members(stored, there)["data"][0]["meters"] == [{"id": "images", "used": "4", "held": "0"}]
+    assert stored.call("GET", f"/v1/accounts/{old}/events").body == before, "what it used stays where it was used"
+    assert stored.call("POST", f"/v1/reservations/{held}/commit").status == 200
+    ended = next(meter for meter in usage(stored, old)["meters"] if meter["id"] == "images")
+    assert ended["used"] == "4", "an open reservation ends where it was made"
+
+    for account, left in ((old, 1), (there, 1), (old, 0), (there, 0)):  # to and fro within the window of 5 a day
+        assert not spend(stored, account, "ann", left + 1)
+        assert not left or spend(stored, account, "ann", left)
+    assert remove(stored, old, "ann").status == 200
+    listed = {account: members(stored, account)["data"][0] for account in (old, there)}
+    assert [listed[old]["removed_at"] is None, listed[there]["removed_at"] is None] == [False, True]
+    assert [one["meters"][0]["used"] for one in listed.values()] == ["5", "5"]
+
+
+# -- units that each seat has for itself -------------------------------------------------------------------------------
+
+
+def funded(surface: Surface, account: str, quantity: int, member: str | None = None) -> str:
+    """Who pays for so many images, by the row of them."""
+    more = {} if member is None else {"member": member}
+    answer = surface.call("POST", "/v1/reservations", _images(account, quantity, commit=True, **more))
+    assert answer.body["allowed"], answer
+    row = surface.call("GET", f"/v1/accounts/{account}/events?limit=1").body["data"][0]
+    return f"{row['credit_funded']} of {row['units']}"
+
+
+def own(surface: Surface, account: str, member: str | None) -> list[Any]:
+    """(units that can be burned, [(id, whose) of their grants])."""
+    query = "" if member is None else f"?member={member}"
+    credits = surface.call("GET", f"/v1/accounts/{account}/usage{query}").body["credits"]
+    return [(one["available"], [(grant["id"], grant["member"]) for grant in one["grants"]]) for one in credits]
+
+
+def test_each_seat_has_units_of_its_own(stored: Surface) -> None:
+    account = new(stored, "crew")
+    assert own(stored, account, "ann") == [("5", [(None, "ann")])], "they come with its first request"
+    assert funded(stored, account, 4, "ann") == "4 of 4"
+    assert own(stored, account, "ann") == [("1", [("grant_0", "ann")])]
+    assert own(stored, account, "bob") == [], "there is one seat, and looking has taken none"
+    assert own(stored, account, None) == []
+    assert funded(stored, account, 2, "bob") == "0 of 2"
+    asked = {**_images(account, 3), "member": "ann"}
+    estimate = stored.call("POST", "/v1/estimates", asked).body
+    assert (estimate["cost"], estimate["funding"]) == ("2", {"included": "0", "credits": "1", "overage": "2"})
+
+    assert stored.call("PUT", f"/v1/accounts/{account}/levels/seats", {"level": 2}).status == 200
+    assert funded(stored, account, 6, "bob") == "5 of 6", "a seat that comes brings its units at once"
+    assert funded(stored, account, 1) == "0 of 1"
+    shown = usage(stored, account)
+    images = next(meter for meter in shown["meters"] if meter["id"] == "images")
+    assert (images["used"], images["credit_funded"], images["overage"]) == ("13", "9", "4")
+    assert shown["spend"]["usage"] == "4"
+    entries = stored.call("GET", f"/v1/accounts/{account}/ledger").body["data"]
+    assert [(one["type"], one["units"], one["member"]) for one in reversed(entries)] == [
+        ("grant", "5", "ann"),
+        ("grant", "5", "bob"),
+        ("burn", "-4", "ann"),
+        ("burn", "-5", "bob"),
+    ]
+    assert entries[0]["balance"] == "1"
+
+
+def test_a_removed_member_keeps_its_seat_until_the_period_ends(stored: Surface) -> None:
+    account = new(stored, "squad")
+    assert funded(stored, account, 1, "ann") == "1 of 1"
+    assert remove(stored, account, "ann").status == 200
+    assert funded(stored, account, 1, "bob") == "0 of 1"
+    assert funded(stored, account, 6, "ann") == "4 of 6"
+    assert not spend(stored, account, "ann", 2), "the limit counts what the seat pays for, too"

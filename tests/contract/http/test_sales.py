@@ -163,7 +163,7 @@ def test_addresses_must_be_https(surface: Surface, shop: MemoryShop, account: st
 
 
 def test_the_local_stack_takes_addresses_of_this_machine(surface: Surface) -> None:
-    deps = billing_routes.BillingApiDeps(surface.sales, loopback=True)
+    deps = billing_routes.BillingApiDeps(surface.sales, surface.audit, loopback=True)
     for url in ("http://127.0.0.1:8787/ok", "http://localhost/ok", "http://[::1]:80/", "https://app.test/"):
         assert billing_routes._url(deps, url, "success_url") == url
     for url in ("http://app.test/", "http://127.0.0.1.app.test/", "ftp://localhost/"):
@@ -323,7 +323,9 @@ def test_a_repetition_asks_for_the_anchor_of_the_first_try(surface: Surface, sho
     """Stripe refuses other parameters under the same key, and a minute later the minute is another."""
     shop.lost = 1
     began = surface.sales.clock()
-    api = billing_routes.BillingApiDeps(replace(surface.sales, clock=lambda: began + 61_000), loopback=False)
+    api = billing_routes.BillingApiDeps(
+        replace(surface.sales, clock=lambda: began + 61_000), surface.audit, loopback=False
+    )
     assert refused(checkout(surface, account, plan="seats", idempotency_key="buy")) == (503, "stripe_unavailable")
     later = surface.billing._deps
     surface.billing._deps = api

@@ -38,6 +38,7 @@ NEEDS_MORE_THAN_A_CALL = {
     ("listPlans", "304"),  # test_plans.py
     ("createReservation", "404"),  # only where the catalogue says auto_create_accounts: false
     ("createEstimate", "404"),  # the same
+    ("putLevel", "404"),  # the same
     # API Gateway's own.
     *((name, "429") for name in (*BODIES, *READS)),
 }
@@ -56,6 +57,7 @@ SEMANTIC = {
     "past",
     "price",
     "range",
+    "reserved",
     "time",
     "too_large",
     "too_many",
@@ -113,6 +115,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("ItemIn", "UsedItemIn", "EventIn"):
         schemas[name]["properties"]["meter"] = {"enum": meters}
     schemas["ReservationIn"]["properties"]["meter"] = {"enum": [*meters, None]}
+    document["components"]["parameters"]["LevelMeter"]["schema"] = {"enum": ["storage", "ai_credits", "no_such_meter"]}
     schemas["PlanIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["timezone"] = {"enum": ["UTC", "Asia/Kathmandu", "Mars/Olympus", None]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 import requests
 import stripe
 
+from local.stripe_double.courier import carrying
 from local.stripe_double.testing import NOON, Account
 from tests.contract.test_stripe_double.billing import DAY, HOUR, Shop, amounts, at, bounds, shop
 from tests.contract.test_stripe_double.shapes import unknown_and_missing
@@ -122,6 +124,17 @@ def test_usage_that_arrives_after_the_due_time_is_late_even_if_no_one_looked(sol
     assert amounts(sold.newest()) == [1000]
 
 
+def test_time_is_kept_up_with_while_nobody_asks(sold: Shop) -> None:
+    sold.subscribe()
+    sold.events()
+    with carrying(sold.account.double):
+        sold.account.advance(31 * DAY)
+        deadline = time.monotonic() + 10
+        while len(sold.account.double.events) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "invoice.paid" in sold.events()
+
+
 def test_cancelled_events_and_negative_totals(sold: Shop) -> None:
     made = sold.subscribe(sold.usage)
     sold.account.send(sold.customer, "5000", identifier="wrong")
@@ -153,6 +166,31 @@ def test_packages_and_fractions_are_billed_exactly(sold: Shop) -> None:
     sold.move_to(bounds(made)[0][1])
     found = [(line.amount, line.quantity, line.quantity_decimal) for line in sold.newest().lines.data]
     assert found == [(3000, 150, Decimal("150.5")), (8, 150, Decimal("150.5"))]
+
+
+def test_each_tier_can_be_a_line_of_its_own_rounded_by_itself(sold: Shop) -> None:
+    sold.account.control("settings", {"tier_lines": True})
+    halves = sold.price(
+        recurring={"interval": "month", "usage_type": "metered", "meter": sold.meter},
+        billing_scheme="tiered",
+        tiers_mode="graduated",
+        tiers=[
+            {"up_to": 1, "unit_amount_decimal": "0.5"},
+            {"up_to": 2, "unit_amount_decimal": "0.5"},
+            {"up_to": "inf", "unit_amount": 9},
+        ],
+    )
+    made = sold.subscribe(halves)
+    end = bounds(made)[0][1]
+    sold.account.send(sold.customer, "1")
+    assert amounts(sold.account.client.v1.invoices.create_preview({"subscription": made.id})) == [1]
+    sold.move_to(end)
+    draft = [(line.id, line.amount, line.quantity) for line in sold.newest().lines.data]
+    sold.account.send(sold.customer, "2", timestamp=end - 1)
+    full = [(line.id, line.amount, line.quantity) for line in sold.newest().lines.data]
+    assert ([entry[1:] for entry in full], full[:1]) == ([(1, 1), (1, 1), (9, 1)], draft)
+    sold.move_to(end + HOUR)
+    assert ([line.id for line in sold.newest().lines.data], sold.newest().total) == ([entry[0] for entry in full], 11)
 
 
 def test_a_deadline_holds_the_draft_and_it_still_finalizes_by_itself(sold: Shop) -> None:
@@ -221,6 +259,8 @@ def test_a_failed_payment_is_retried_and_the_subscription_past_due(sold: Shop) -
     assert sold.newest().attempt_count == 2
     sold.fail("succeed")
     sold.events()
+    sold.move_to(end + HOUR + 8 * DAY - 1)
+    assert sold.events() == []
     sold.move_to(end + HOUR + 8 * DAY)
     assert sold.events() == ["invoice.paid", "invoice.payment_succeeded", "customer.subscription.updated"]
     assert (sold.look(made.id).status, sold.newest().attempt_count) == ("active", 3)
@@ -258,6 +298,44 @@ def test_an_unpaid_subscription_makes_drafts_that_stay(sold: Shop) -> None:
     sold.fail("succeed")
     sold.account.control("collect", {"invoice": unpaid.id})
     assert sold.look(made.id).status == "active"
+
+
+def test_a_canceled_subscriptions_open_invoice_is_left_alone(sold: Shop) -> None:
+    made, end = closed(sold)
+    sold.fail()
+    sold.move_to(end + HOUR)
+    sold.account.client.v1.subscriptions.cancel(made.id)
+    sold.events()
+    sold.move_to(end + 20 * DAY)
+    assert sold.events() == []
+    assert (sold.newest().auto_advance, sold.newest().attempt_count) == (False, 1)
+
+
+def test_voiding_gives_the_balance_back(sold: Shop) -> None:
+    sold.account.client.v1.invoice_items.create({"customer": sold.customer, "amount": -500, "currency": "usd"})
+    invoices = sold.account.client.v1.invoices
+    credit = invoices.create({"customer": sold.customer, "pending_invoice_items_behavior": "include"})
+    assert invoices.finalize_invoice(credit.id).ending_balance == -500
+    sold.fail()
+    sold.subscribe(sold.base)
+    first = sold.newest()
+    assert (first.starting_balance, first.amount_due, first.ending_balance) == (-500, 2400, 0)
+    invoices.void_invoice(first.id)
+    sold.subscribe(sold.base)
+    assert sold.newest().starting_balance == -500
+
+
+def test_a_pre_aggregated_meter_bills_the_last_event_of_an_hour_in_its_period(sold: Shop) -> None:
+    hourly = sold.account.meter("hourly", event_time_window="hour")
+    price = sold.price(recurring={"interval": "month", "usage_type": "metered", "meter": hourly}, unit_amount=1)
+    sold.move_to(NOON + 1800)
+    made = sold.subscribe(price)
+    end = bounds(made)[0][1]
+    sold.move_to(end)
+    for moment, value in ((end - HOUR, "1"), (end - HOUR + 1, "2"), (end - 1, "4"), (end, "8")):
+        sold.account.send(sold.customer, value, "hourly", timestamp=moment)
+    # The hour that the edge cuts counts where its last event lies: in the next period.
+    assert amounts(sold.newest()) == [2]
 
 
 def test_an_action_may_be_required(sold: Shop) -> None:
@@ -457,4 +535,5 @@ def test_invoices_are_expanded(sold: Shop) -> None:
 def test_wrong_controls_are_refused(stripe_account: Account, name: str, body: dict[str, str]) -> None:
     with pytest.raises(requests.HTTPError) as refused:
         stripe_account.control(name, body)
+    assert refused.value.response is not None
     assert refused.value.response.status_code == 400

@@ -51,7 +51,9 @@ def test_packages(round_up: bool, quantity: int, cents: int) -> None:
     assert rounded(cost(pricing, Decimal(quantity))) == cents
 
 
-@pytest.mark.parametrize(("unit", "quantity", "cents"), [("0.05", 30, 2), ("0.05", 29, 1), ("0.000000000001", 1, 0)])
+@pytest.mark.parametrize(
+    ("unit", "quantity", "cents"), [("0.05", 30, 2), ("0.05", 29, 1), ("0.05", 50, 3), ("0.000000000001", 1, 0)]
+)
 def test_a_line_is_rounded_half_up_after_multiplication(unit: str, quantity: int, cents: int) -> None:
     assert rounded(cost(Pricing(Decimal(unit)), Decimal(quantity))) == cents
 

@@ -168,9 +168,11 @@ def test_a_second_change_credits_what_the_first_one_charged(sold: Shop) -> None:
     )
     update(item, {"quantity": 1, "proration_behavior": "always_invoice"})
     assert (amounts(sold.newest()), sold.newest().amount_due) == ([-4350, 1450], 0)
+    assert sold.account.client.v1.customers.retrieve(sold.customer).balance == -2900
     sold.move_to(at("2027-01-01 01:00"))
     # The credit is the customer's balance, and the next invoice uses it up.
     assert (sold.newest().total, sold.newest().starting_balance, sold.newest().amount_due) == (2900, -2900, 0)
+    assert sold.account.client.v1.customers.retrieve(sold.customer).balance == 0
 
 
 def test_without_proration_nothing_is_billed_until_the_next_period(sold: Shop) -> None:
@@ -285,6 +287,35 @@ def test_cancelling_at_the_period_end_bills_the_last_usage(sold: Shop) -> None:
     assert (amounts(sold.newest()), sold.newest().status) == ([2040], "paid")
 
 
+def test_cancelling_at_a_moment_bills_usage_until_then(sold: Shop) -> None:
+    made = sold.subscribe(sold.usage)
+    update = sold.account.client.v1.subscriptions.update
+    assert update(made.id, {"cancel_at": NOON + 5 * DAY}).cancel_at == NOON + 5 * DAY
+    assert update(made.id, {"cancel_at": ""}).cancel_at is None
+    update(made.id, {"cancel_at": NOON + 5 * DAY})
+    for moment, value in ((NOON + 5 * DAY - 1, "1001"), (NOON + 5 * DAY, "9000")):
+        sold.account.advance(moment - sold.account.now)
+        sold.account.send(sold.customer, value)
+    sold.account.advance(2 * HOUR)
+    assert sold.look(made.id).ended_at == NOON + 5 * DAY
+    assert (amounts(sold.newest()), sold.newest().status) == ([4], "paid")
+
+
+def test_a_backdated_subscription_bills_elapsed_time_and_usage(sold: Shop) -> None:
+    sold.move_to(at("2026-12-10 00:00"))
+    sold.account.send(sold.customer, "1100")
+    sold.account.send(sold.customer, "100", timestamp=at("2026-11-30 23:59"))
+    sold.move_to(at("2027-01-10 00:00"))
+    made = sold.subscribe(backdate_start_date=at("2026-12-01 00:00"))
+    assert (made.start_date, bounds(made)[0]) == (
+        at("2026-12-01 00:00"),
+        (at("2027-01-01 00:00"), at("2027-02-01 00:00")),
+    )
+    assert amounts(sold.newest()) == [2900, 2900]
+    sold.move_to(at("2027-02-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [400, 2900]
+
+
 def test_a_pause_bills_usage_and_lets_no_period_pass(sold: Shop) -> None:
     made = sold.subscribe(billing_cycle_anchor=at("2026-12-01 00:00"), proration_behavior="none")
     sold.move_to(at("2026-12-16 12:00"))
@@ -300,10 +331,28 @@ def test_a_pause_bills_usage_and_lets_no_period_pass(sold: Shop) -> None:
     before = len(sold.invoices())
     sold.move_to(at("2027-02-10 00:00"))
     assert len(sold.invoices()) == before
+    sold.account.send(sold.customer, "5000")
+    sold.account.advance(60)
     resumed = sold.account.client.v1.subscriptions.resume(made.id)
-    assert (resumed.status, bounds(resumed)[0]) == ("active", (at("2027-02-10 00:00"), at("2027-03-10 00:00")))
+    assert (resumed.status, bounds(resumed)[0]) == ("active", (at("2027-02-10 00:01"), at("2027-03-10 00:01")))
     assert sorted(amounts(sold.newest())) == [-1450, 400, 2900]
     assert "customer.subscription.resumed" in sold.events()
+    sold.move_to(at("2027-03-10 00:01"))
+    assert sorted(amounts(sold.newest())) == [0, 2900]
+
+
+def test_resuming_on_the_old_anchor_bills_the_rest_of_its_period(sold: Shop) -> None:
+    made = sold.subscribe(billing_cycle_anchor=at("2026-12-01 00:00"), proration_behavior="none")
+    sold.move_to(at("2026-12-02 00:00"))
+    bill_for: Any = {"unused_time_from": {"type": "none"}}
+    sold.account.client.v1.subscriptions.pause(made.id, {"bill_for": bill_for})
+    sold.move_to(at("2026-12-16 12:00"))
+    sold.account.send(sold.customer, "5000", timestamp=at("2026-12-16 11:59"))
+    resumed = sold.account.client.v1.subscriptions.resume(made.id, {"billing_cycle_anchor": {"type": "unchanged"}})
+    assert bounds(resumed)[0] == (at("2026-12-01 00:00"), at("2027-01-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [0, 1450]
+    sold.move_to(at("2027-01-01 00:00"))
+    assert sorted(amounts(sold.newest())) == [0, 2900]
 
 
 def test_lists_leave_out_the_canceled(sold: Shop) -> None:

@@ -49,6 +49,7 @@ class Deployed:
         self.sqs = boto3.client("sqs", region_name="us-east-1")
         attributes = {"FifoQueue": "true", "DeduplicationScope": "messageGroup"}
         self.url = self.sqs.create_queue(QueueName="flush.fifo", Attributes=attributes)["QueueUrl"]
+        self.tasks_url = self.sqs.create_queue(QueueName="stripe-events")["QueueUrl"]
         parameter = {"Name": "/test/stripe", "Value": "sk_test_secret", "Type": "SecureString"}
         boto3.client("ssm", region_name="us-east-1").put_parameter(**parameter)
         environment = {
@@ -58,6 +59,7 @@ class Deployed:
             "TOLLGATE_ACCOUNTS_TABLE": ACCOUNTS,
             "TOLLGATE_CONFIG_TABLE": CONFIG,
             "TOLLGATE_FLUSH_QUEUE_URL": self.url,
+            "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": self.tasks_url,
             "TOLLGATE_SEAL_SECONDS": "300",
             "TOLLGATE_SEAL_GRACE_SECONDS": "60",
             "TOLLGATE_STRIPE_SECRET_PARAMETER": "/test/stripe",

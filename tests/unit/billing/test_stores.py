@@ -124,6 +124,7 @@ def test_settings_are_read_and_checked() -> None:
     seal = {
         "TOLLGATE_BILLING_TABLE": "b",
         "TOLLGATE_FLUSH_QUEUE_URL": "q",
+        "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": "e",
         "TOLLGATE_SEAL_SECONDS": "300",
         "TOLLGATE_SEAL_GRACE_SECONDS": "60",
     }

@@ -102,13 +102,13 @@ def test_the_kind_of_a_meter_packs_and_limits_of_money_and_of_all() -> None:
       - {id: money, per: member, amount: "20.00"}
       - {id: ip, meter: ai_credits, per: "dimension:ip", window: day, max: 7}
       - {id: premium,"""
-    level = ("\nplans:\n", "  storage: {kind: level, unit: GB}\n\nplans:\n")
+    level = ("\nplans:\n", "  seats: {kind: level, unit: seat}\n\nplans:\n")
     changed = found("pro", ("limits:\n      - {id: premium,", more), level)
     texts = {change.path: change.after for change in changed if change.before is None}
     assert texts["packs[small].price"] == '"9"'
     assert texts["limits[money].amount"] == '"20"'
     assert (texts["shared_limits[ip].dimension"], texts["shared_limits[ip].max"]) == ('"ip"', '"7"')
-    assert texts["meters[storage].kind"] == '"level"'
+    assert texts["meters[seats].kind"] == '"level"'
 
 
 def test_a_plan_that_is_new_or_gone() -> None:

@@ -123,7 +123,7 @@ def test_the_designed_sample_loads() -> None:
 def test_the_committed_catalogue_loads_and_freezes() -> None:
     catalog = load_catalog(CATALOG)
     assert list(catalog.plans) == ["free", "pro", "team"]
-    assert set(catalog.meters) == {"ai_credits", "llm_tokens"}
+    assert set(catalog.meters) == {"ai_credits", "llm_tokens", "storage"}
     assert [limit.id for limit in catalog.plans["free"].limits] == ["daily", "jobs"]
     assert [limit.id for limit in catalog.plans["pro"].limits] == ["premium", "burst"]
     for plan in catalog.plans.values():
@@ -586,6 +586,16 @@ def test_nothing_is_said_where_everything_is_enforced() -> None:
         """
     )
     assert notices(parse_catalog(text)) == []
+
+
+def test_units_of_single_seats_are_given() -> None:
+    text = catalogue(
+        """
+        seats: {unit_price: "9", pooled: false}
+        prices: [{meter: m, scheme: per_unit, unit_price: "1", included_per_seat: 5}]
+        """
+    )
+    assert [notice.partition(":")[0] for notice in notices(parse_catalog(text))] == ["plans.p.seats"]
 
 
 # --- JSON Schema -----------------------------------------------------------------------------------------------------

@@ -417,6 +417,20 @@ def test_another_interval_gives_only_the_difference() -> None:
     assert isinstance(client.reserve(20), Granted)
 
 
+def test_what_another_interval_gave_is_made_up_once_it_has_ended() -> None:
+    client = client_of(plan_with(monthly(20)))
+    client.commit(client.granted(5))
+    move(client, plan_with(GrantRule("ai_credits", Decimal(120), "year"), version=2))
+    assert isinstance(client.reserve(116), Denied)
+    client.world.now_ms = at(2026, 12, 2)
+    slow = client.world.deps(skew_ms=-2 * DAY_MS)  # to it the month has not ended
+    give_due(slow, client.world.rules("acme"), client.world.gates["acme"])
+    assert isinstance(client.reserve(121), Denied)
+    assert isinstance(client.reserve(120), Granted)
+    assert [row.units for row in client.world.grants["acme"]] == [20, 100, 20]
+    client.check()
+
+
 def test_due_credits_pay_for_what_an_open_hold_grows_by() -> None:
     for grow in ("extend", "commit", "late"):
         client = client_of(priced(PER_UNIT, grants=(monthly(100),)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -17,7 +18,8 @@ from tollgate.gate.apply_rules import apply_rules
 from tollgate.gate.hold import PAID, unpack
 from tollgate.gate.item import GateWrite, Grant
 from tollgate.gate.record import Recorded, Reported, record
-from tollgate.gate.reserve import Denied, Granted
+from tollgate.gate.reserve import Asked, Denied, Granted, reserve
+from tollgate.gate.sweep import Swept, sweep_gate
 from tollgate.ids import fingerprint, key_hash
 from tollgate.quantities import ZERO
 from tollgate.rating.bill import Used, bill
@@ -355,6 +357,63 @@ def test_a_members_money_limit_that_comes_later_knows_what_was_used() -> None:
     client.release(held)
     assert isinstance(client.reserve(5, member="ann"), Granted)
     client.check()
+
+
+TOKEN_PRICE = Price("tokens", "per_unit", unit_price=Decimal("0.01"))
+
+
+def test_a_members_money_begins_from_all_its_counters_also_one_that_the_call_does_not_need() -> None:
+    client = client_of(priced(PER_UNIT, limits=(SEAT,), unlimited=True))
+    client.commit(client.granted(30, meter="tokens", member="ann"))
+    move(client, priced(PER_UNIT, TOKEN_PRICE, limits=(SEAT,), unlimited=True, version=2))
+    client.commit(client.granted(1, member="ann"))
+    client.check()
+    refused = client.reserve(35, member="ann")  # 0.30 + 0.02 + 0.70 of 1.00
+    assert isinstance(refused, Denied)
+    assert refused.remaining == 34
+
+
+@pytest.mark.parametrize("end", ["release", "sweep"])
+def test_a_hold_older_than_a_members_price_ends_without_a_trace(end: str) -> None:
+    limits = (SEAT, limit("daily", 1000, per="member", meters=("ai_credits", "tokens")))
+    client = client_of(priced(PER_UNIT, limits=limits, unlimited=True))
+    both = [("ai_credits", 1), ("tokens", 30)]  # of which the member's gate counts one
+    asked = Asked(
+        "acme",
+        "ann",
+        key_hash("reservation", "both"),
+        None,
+        fingerprint(b"both"),
+        60,
+        lambda rules: [rules.item(meter, Decimal(units), {}) for meter, units in both],
+    )
+    held = reserve(client.deps, asked)
+    assert isinstance(held, Granted)
+    move(client, priced(TOKEN_PRICE, limits=limits, unlimited=True, version=2))
+    if end == "release":
+        client.release(held)
+    client.world.now_ms += 400_000
+    for gate in list(client.world.gates.values()):
+        swept = Swept()
+        sweep_gate(client.deps, gate, swept, audit=True)
+        assert swept.repaired == []
+    assert isinstance(client.reserve(100, meter="tokens", member="ann"), Granted)
+    client.check()
+
+
+def test_a_clock_that_is_behind_begins_no_money_of_a_member_in_the_period_before() -> None:
+    client = client_of(priced(PER_UNIT, limits=(limit("seat", 1000, per="member"),)))
+    client.world.now_ms = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp()) * 1000 + 1000
+    client.commit(client.granted(10, member="ann"))
+    move(client, priced(PER_UNIT, limits=(limit("seat", 1000, per="member"), SEAT), version=2))
+    slow = Client(client.world)
+    slow.deps = client.world.deps(skew_ms=-2000)
+    slow.commit(slow.granted(20, member="ann"))
+    client.commit(client.granted(5, member="ann"))
+    client.check()
+    refused = client.reserve(16, member="ann")
+    assert isinstance(refused, Denied)
+    assert refused.remaining == 15
 
 
 # -- any sequence --------------------------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ grants = st.builds(
     units,
     units,
     units,
+    st.sampled_from([b"", b"", b"alice-00"]),
 )
 
 
@@ -108,6 +109,7 @@ def gates(draw: st.DrawFn) -> Gate:
         draw(st.one_of(st.none(), monies, monies)),
         draw(st.dictionaries(numbers, grants, max_size=3)),
         draw(st.one_of(st.just({}), st.dictionaries(meters, levels, min_size=1, max_size=2))),
+        given=draw(st.sampled_from([0, 1, 2, 300])),
     )
 
 
@@ -224,7 +226,7 @@ def gate_writes(draw: st.DrawFn, gate: Gate) -> GateWrite:
             )
             for number in sorted(gone)
         ),
-        None if creating else draw(st.sampled_from([None, None, tuple(gate.grants), tuple(gate.grants), (0, 2)])),
+        None if creating else draw(st.sampled_from([None, None, gate.given, gate.given, 0, 2])),
         draw(level_writes(gate, creating)),
     )
 
@@ -255,7 +257,8 @@ def grant_item(grant: Grant) -> dict[str, object]:
     seldom = (("u", grant.units), ("c", grant.carried), ("k", grant.clawed), ("o", grant.moved))
     found |= {name: value for name, value in seldom if value}
     every = {"r": {"S": grant.every}} if grant.every else {}
-    return {**{name: number(value) for name, value in found.items()}, **ends, **every}
+    whose = {"f": {"B": grant.whose}} if grant.whose else {}
+    return {**{name: number(value) for name, value in found.items()}, **ends, **every, **whose}
 
 
 def level_item(level: Level) -> dict[str, object]:
@@ -281,6 +284,8 @@ def stored(gate: Gate) -> None:
     }
     if gate.levels:
         item["l"] = {"M": {str(slot): {"M": level_item(level)} for slot, level in gate.levels.items()}}
+    if gate.given:
+        item["c"] = {"N": str(gate.given)}
     if gate.recount is not None:
         item["z"] = {"S": gate.recount}
     dynamo.client().put_item(TableName="gates", Item=item)

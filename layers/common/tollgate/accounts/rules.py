@@ -203,14 +203,22 @@ class Rules:
         return found
 
     def covers(self, meter: str) -> bool:
-        """Whether the plan prices or limits the meter or gives credits of it, or takes everything."""
+        """Whether the plan prices or limits the meter, gives credits of it or counts its seats by it, or takes
+        everything."""
         return (
             self.plan.unlimited
             or any(price.meter == meter for price in self.plan.prices)
             or meter in credited(self.plan)
+            or (self.plan.seats is not None and meter == self.plan.seats.meter)
             or any(meter in ruled.limit.meters for ruled in (*self.limits, *self.level_limits))
             or any(meter in shared.meters for shared in self.plan.shared_limits)
         )
+
+    @property
+    def own_seats(self) -> bool:
+        """Whether each seat has units of its own."""
+        sold = self.plan.seats
+        return sold is not None and not sold.pooled and any(price.included_per_seat for price in self.plan.prices)
 
     def priced_meters(self) -> frozenset[str]:
         return frozenset(price.meter for price in self.plan.prices)

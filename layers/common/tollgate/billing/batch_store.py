@@ -113,6 +113,59 @@ class BatchTable:
         for raw in dynamo.query(self._table, **request):
             yield batch_of(raw)
 
+    def meters(self, account: str) -> Iterator[str]:
+        """The meters that an account ever had batches of: one small read for each."""
+        after = " "  # before every id
+        while True:
+            page = dynamo.client().query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND sk > :after",
+                ExpressionAttributeValues={":pk": dynamo.s(partition(account)), ":after": dynamo.s(after)},
+                ProjectionExpression="sk",
+                ConsistentRead=True,
+                Limit=1,
+            )
+            if not page.get("Items"):
+                return
+            meter = page["Items"][0]["sk"]["S"].partition("#")[0]
+            yield meter
+            after = f"{meter}$"  # the character after "#": past all batches of this meter
+
+    def booked(self, account: str, meter: str, start: int, end: int) -> Iterator[Batch]:
+        """An account's batches of a meter that are booked in [start, end), newest period first; consistent. Reads
+        those periods only."""
+        for raw in dynamo.query(
+            self._table,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": dynamo.s(partition(account)),
+                ":first": dynamo.s(f"{meter}#"),
+                ":last": dynamo.s(f"{meter}#{end:012d}"),
+            },
+            ScanIndexForward=False,
+            ConsistentRead=True,
+        ):
+            batch = batch_of(raw)
+            if batch.period_end <= start:
+                return  # periods follow each other: all further ones ended sooner
+            if start <= batch.timestamp < end:
+                yield batch
+
+    def between(self, account: str, meter: str, period_start: int, start: int, end: int) -> Iterator[Batch]:
+        """Batches of a meter and billing period whose window begins in [start, end), by time; consistent."""
+        prefix = f"{meter}#{period_start:012d}#"
+        for raw in dynamo.query(
+            self._table,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": dynamo.s(partition(account)),
+                ":first": dynamo.s(f"{prefix}{start:012d}"),
+                ":last": dynamo.s(f"{prefix}{end:012d}"),
+            },
+            ConsistentRead=True,
+        ):
+            yield batch_of(raw)
+
     def _put(self, batch: Batch, condition: str, values: dict[str, dynamo.Attr]) -> Batch | None:
         nonce = os.urandom(6)
         request: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}

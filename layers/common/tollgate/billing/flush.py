@@ -30,7 +30,8 @@ from tollgate.billing.batch import (
     BatchKey,
     identifier_of,
 )
-from tollgate.billing.ports import BatchStore, SeenCustomers
+from tollgate.billing.close_row import IN_DOUBT, LATE
+from tollgate.billing.ports import BatchStore, ClosesReader, SeenCustomers
 from tollgate.billing.sink import (
     Accepted,
     Duplicate,
@@ -65,6 +66,7 @@ class FlushDeps:
     batches: BatchStore
     sink: Sink
     customers: SeenCustomers
+    closes: ClosesReader
     outbox: Outbox
     clock: Clock
     stack: str
@@ -92,8 +94,20 @@ def flush(deps: FlushDeps, key: BatchKey, in_time: Callable[[], bool] = lambda: 
             continue  # another flush, or seal, was quicker: look again
         if after.state != SENDING or after.lease_until is None:
             return _ended(deps, after)
+        # Asked after the claim: who shuts a period looks for claimed batches afterwards, so one of both sees the other.
+        if any(close.shuts_out(after.timestamp, now) for close in deps.closes.of_customer(after.customer or "")):
+            # A crash here leaves a claimed batch that was not sent; it is taken for doubtful then, and settled.
+            return _shut_out(deps, after, now)
         return _record(deps, after, deps.sink.send(_event(after)))
     return WAITING  # others keep changing the row: whoever did last takes care of it
+
+
+def _shut_out(deps: FlushDeps, claimed: Batch, now: int) -> str:
+    """A claimed batch whose invoice is final: nothing is sent. Unless an earlier attempt is in doubt, it certainly is
+    not at Stripe."""
+    state, reason = (EXPIRED, LATE) if claimed.doubt_since is None else (UNCONFIRMED, IN_DOUBT)
+    parked = deps.batches.replace(claimed, _parked(claimed, state, now, reason))
+    return WAITING if parked is None else _ended(deps, parked)
 
 
 def _nothing_to_do(batch: Batch, now: int) -> str | None:

@@ -72,6 +72,8 @@ class Counts:
     batches: int = 0
     queued: int = 0
     requeued: int = 0
+    closes: int = 0
+    """Period closes that were due and asked for."""
     left: int = 0
     """Accounts and batches put off, because the run's time was up."""
     oldest: int | None = None

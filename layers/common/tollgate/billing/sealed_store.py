@@ -3,7 +3,8 @@
 | row | pk | sk |
 | --- | --- | --- |
 | sealed window | `sealed#<account>` | `<window start>#<period start>#<supplement>`, never changed once put |
-| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day |
+| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day; in \
+the index `due` until it is reconciled |
 | window grid | `seal` | `grid` |
 | standing level | `carry#<shard of 16>` | `<period start>#<account>#<meter>`: what to bill that period for, if nobody \
 changes it; put when the period before is sealed, gone when its first window is |
@@ -104,7 +105,10 @@ class SealTable:
             for meter, amount in window.total.meters.items():
                 totals[meter] = totals.get(meter, MeterTotal()).combined(amount)
         for meter, total in totals.items():
-            row = {"pk": f"rollup#{account}", "sk": f"{rfc3339(day)[:10]}#{meter}", **_amounts(total)}
+            # Reconciliation finds by these two which pairs changed. They stay the same all day, so the index is
+            # written once for each account, meter and day.
+            index = {"due_shard": changed_shard(shard_of(account)), "due_at": day}
+            row = {"pk": f"rollup#{account}", "sk": f"{rfc3339(day)[:10]}#{meter}", **_amounts(total), **index}
             # Sealed windows only come, so of two sums at once the one of more events is the later one.
             self._put_if(
                 dynamo.item(row),
@@ -169,6 +173,11 @@ class SealTable:
                 return False
             raise
         return True
+
+
+def changed_shard(shard: int) -> str:
+    """Where the index `due` lists the account, meter and day pairs that changed since they were last reconciled."""
+    return f"{shard:02d}.pair"
 
 
 def sealed_item(window: SealedWindow) -> dynamo.Item:

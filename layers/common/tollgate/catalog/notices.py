@@ -29,9 +29,6 @@ def _of(plan: Plan, currency: str, levels: frozenset[str]) -> Iterator[str]:
         for name, value in wished.items():
             if value is not None:
                 yield f"{at}.prices[{index}].{name}: {plain(value)} is shown but not billed yet."
-        if price.included_per_seat and plan.seats is not None and not plan.seats.pooled:
-            brought = plain(price.included_per_seat)
-            yield f"{at}.prices[{index}].included_per_seat: {brought} for each seat alone is shown but not given yet."
     if plan.period.anchor == "subscription":
         yield f"{at}.period.anchor: `subscription` is not read from Stripe yet; periods begin as the account did."
     for index, pack in enumerate(plan.packs):

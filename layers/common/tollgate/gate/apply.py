@@ -63,12 +63,12 @@ def applied(gate: Gate | None, write: GateWrite) -> Gate | None:
         money = _added(money, write.money)
         if money is None:
             return None
-    grants = _granted(gate.grants, write)
+    grants = _granted(gate, write)
     levels = gate.levels if write.level is None else _leveled(gate.levels, write.level)
     if grants is None or levels is None:
         return None
-    recounted = write.freeze or gate.recount
-    return Gate(write.subject, write.new_rev, counts, holds, recounted, money, grants, levels, gate.merged)
+    nonce, given = write.freeze or gate.recount, gate.given + len(write.new_grants)
+    return Gate(write.subject, write.new_rev, counts, holds, nonce, money, grants, levels, gate.merged, given)
 
 
 def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
@@ -86,6 +86,7 @@ def recounted(gate: Gate | None, write: Recounted) -> Gate | None:
         grants,
         gate.levels,
         write.merged,
+        gate.given + len(write.new_grants),
     )
 
 
@@ -140,10 +141,10 @@ def _leveled(before: Mapping[int, Level], write: LevelSet) -> Mapping[int, Level
     return {**before, write.slot: write.new}
 
 
-def _granted(before: Mapping[int, Grant], write: GateWrite) -> Mapping[int, Grant] | None:
-    if write.grants_known is not None and set(before) != set(write.grants_known):
+def _granted(gate: Gate, write: GateWrite) -> Mapping[int, Grant] | None:
+    if write.grants_known is not None and gate.given != write.grants_known:
         return None
-    grants = dict(before)
+    grants = dict(gate.grants)
     for move in write.grants:
         grant = grants.get(move.number)
         if grant is None or (move.low is not None and grant.left < move.low):

@@ -20,6 +20,7 @@ from tollgate.gate.force import floor_ms, grow, shortfall, take_forced
 from tollgate.gate.hold import Part, incarnation_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite
 from tollgate.gate.limits import LimitState, Taken, states
+from tollgate.gate.money import begun_from
 from tollgate.gate.parts import Splitter
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim_if_worthwhile
@@ -318,7 +319,7 @@ class _Commit:
                 self.rules = self.deps.rules.fresh(event.at.account)
                 self._cover()  # they may count on a gate that took no part so far
                 return None
-            needed = event_units(self.rules, event, per)
+            needed = begun_from(self.rules, per, gate) | event_units(self.rules, event, per)
             if gate is None or gate.rev < 0 or steps.unseeded(self.rules, gate, needed, self.deps.clock() // 1000):
                 recount(self.deps, self.rules, subject, self.reservation.member if per == MEMBER else None, needed)
                 return None
@@ -331,11 +332,12 @@ class _Commit:
                 write = plan_end(self.rules, subject, per, name, raw, (event,), gate, now)
                 assert isinstance(write, GateWrite), "nothing is guessed of a gate that was read"
             else:
-                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000):
-                    give_due(self.deps, self.rules, gate)
+                member = self.reservation.member
+                if per == ACCOUNT and due(self.rules, gate, self.deps.clock() // 1000, member):
+                    give_due(self.deps, self.rules, gate, member)
                     return None
                 used = meter_units(self.rules.groups(self.items, per))
-                funded = funding.take_late(self.rules, per, gate, used, event.recorded_s)
+                funded = funding.take_late(self.rules, per, gate, used, event.recorded_s, member)
                 if per == ACCOUNT:
                     event = replace(event, items=self._split(funded.parts))
                 write = plan_late(self.rules, subject, per, name, event, gate, funded)

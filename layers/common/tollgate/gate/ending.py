@@ -163,7 +163,7 @@ def end_hold(
             raw = seen.holds.get(name)
             if raw is None or incarnation_of(raw) != incarnation:
                 return seen
-            needed: dict[int, Decimal] = {}
+            needed = money.begun_from(rules, per, seen)
             for event in events:
                 needed.update(event_units(rules, event, per))
             if steps.unseeded(rules, seen, needed, deps.clock() // 1000):

@@ -18,7 +18,7 @@ from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
-from tollgate.gate.recurring import give_due
+from tollgate.gate.recurring import foreseen, give_due
 from tollgate.gate.reserve import Denied, denied_by, denied_by_share, outside_rules, subjects_of
 from tollgate.gate.shown import with_counters
 from tollgate.quantities import ZERO
@@ -53,8 +53,8 @@ def estimate(deps: GateDeps, account: str, member: str | None, weigh: Callable[[
 
 def _estimated(deps: GateDeps, rules: Rules, member: str | None, items: Sequence[Item]) -> Estimate:
     units = sum((item.units for item in items), ZERO)
-    account = give_due(deps, rules, _look(deps, rules, items, ACCOUNT, None))
-    quoted = funding.quote(rules, account, meter_units(rules.groups(items, ACCOUNT)), deps.clock() // 1000)
+    account = _given(deps, rules, _look(deps, rules, items, ACCOUNT, None), member)
+    quoted = funding.quote(rules, account, meter_units(rules.groups(items, ACCOUNT)), deps.clock() // 1000, member)
     denied = outside_rules(rules, items)
     if denied is None and rules.plan.shared_limits:
         from tollgate.gate import shared  # with the first such plan: the gate starts without it
@@ -74,6 +74,11 @@ def _look(deps: GateDeps, rules: Rules, items: Sequence[Item], per: str, member:
     return with_counters(deps, rules, gate, member if per == MEMBER else None, rules.limits_for(items, per))
 
 
+def _given(deps: GateDeps, rules: Rules, gate: Gate | None, member: str | None) -> Gate | None:
+    """`gate` with what is due; a seat's units are not given to who only asks for a price."""
+    return foreseen(rules, give_due(deps, rules, gate), deps.clock() // 1000, member)
+
+
 def _denied(
     deps: GateDeps, rules: Rules, items: Sequence[Item], per: str, member: str | None, account: Gate | None
 ) -> Denied | None:
@@ -82,7 +87,7 @@ def _denied(
     now = deps.clock() // 1000
     hold = Hold(deps.incarnate(now * 1000), now, now * 1000, b"    ", rules.groups(items, per))
     for _ in range(TRIES):
-        plan = taking.plan_take(rules, taking.Wanted(subject, per, "", hold, limits), gate, now)
+        plan = taking.plan_take(rules, taking.Wanted(subject, per, "", hold, limits, member=member), gate, now)
         if isinstance(plan, taking.Send):
             return None
         if isinstance(plan, taking.Refuse):
@@ -92,7 +97,7 @@ def _denied(
             gate = reclaim(deps, rules, gate, plan.keys, member if per == MEMBER else None)
             continue
         if isinstance(plan, taking.CreditsDue):
-            gate = give_due(deps, rules, gate)
+            gate = _given(deps, rules, gate, member)
             continue
         if isinstance(plan, taking.Stale):
             raise _RulesChanged

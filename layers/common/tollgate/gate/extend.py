@@ -18,6 +18,7 @@ from tollgate.gate.force import covering, fund_growth, shortfall
 from tollgate.gate.hold import Hold, incarnation_of, meter_units, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, SharedRefusal, Taken, resets_at, states
+from tollgate.gate.money import begun_from
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
@@ -208,12 +209,13 @@ def _extend_one(
         hold, now = unpack(raw), deps.clock() // 1000
         groups = () if items is None else rules.groups(items, per)
         lacking = shortfall(hold, groups)
-        if gate.rev < 0 or steps.unseeded(rules, gate, lacking, now):
-            recount(deps, rules, subject, member, lacking)
+        needed = begun_from(rules, per, gate) | lacking
+        if gate.rev < 0 or steps.unseeded(rules, gate, needed, now):
+            recount(deps, rules, subject, member, needed)
             gate = deps.gates.read(subject)
             continue
-        if per == ACCOUNT and lacking and due(rules, gate, now):
-            gate = give_due(deps, rules, gate)
+        if per == ACCOUNT and lacking and due(rules, gate, now, reservation.member):
+            gate = give_due(deps, rules, gate, reservation.member)
             continue
         new = _longer(hold, groups, lacking, expires_at)
         if new == hold:
@@ -224,7 +226,7 @@ def _extend_one(
         if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
-        funded = fund_growth(rules, per, gate, hold, new, now, forced=False)
+        funded = fund_growth(rules, per, gate, hold, new, now, forced=False, member=reservation.member)
         short = funded if isinstance(funded, funding.Short) else None
         if short is None and hold.expires_at <= now:
             short = funding.past_promise(rules, per, gate, meter_units(hold.groups), now)
@@ -315,7 +317,7 @@ def _shrink_back(deps: GateDeps, rules: Rules, reservation: Reservation, per: st
         return
     if gate.rev > rules.rev:
         rules = deps.rules.fresh(rules.account)
-    if gate.closed or steps.behind(rules, gate):
+    if gate.closed or steps.unseeded(rules, gate, begun_from(rules, per, gate), deps.clock() // 1000):
         return
     before, after = unpack(old), unpack(new)
     had = before.units()

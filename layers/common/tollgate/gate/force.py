@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Rules, by_slot
 from tollgate.errors import Busy
-from tollgate.gate import funding, money, parts, steps, taking
+from tollgate.gate import funding, money, parts, seats, steps, taking
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
@@ -40,7 +40,7 @@ def take_forced(
     needed: Callable[[Rules], tuple[Group, ...]],
 ) -> tuple[Hold, Gate, Rules]:
     """Make `hold` of what is `needed` at `key` under the id `account`, or take over the live one of this key, which may
-    hold less. The incarnation is renewed with each try."""
+    hold less. The incarnation is renewed with each try. `member`: whose usage it is, also on the account's gate."""
     subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
     hold = hold._replace(groups=needed(rules))
     counted = member if per == "member" else None
@@ -50,7 +50,7 @@ def take_forced(
             deps.pause(tried - 2)
         now_ms = deps.clock()
         hold = hold._replace(incarnation=deps.incarnate(now_ms))
-        wanted = taking.Wanted(subject, per, name, hold, (), forced=True)
+        wanted = taking.Wanted(subject, per, name, hold, (), forced=True, member=member)
         plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
         if isinstance(plan, taking.Send):
             try:
@@ -75,14 +75,14 @@ def take_forced(
         elif isinstance(plan, funding.Look):
             seen = deps.gates.read(subject)
         elif isinstance(plan, taking.CreditsDue):
-            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
+            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None, member)
         elif isinstance(plan, taking.Stale):
             home, rules = rules.account, deps.rules.fresh(account)
             if rules.account != home:  # it became another one
                 subject, name = subject_of(rules.account, per, member), rules.hold_name(account, key)
                 hold, seen = hold._replace(groups=needed(rules), parts=()), UNSEEN
         elif isinstance(plan, taking.NeedsRecount):
-            recount(deps, rules, subject, counted, by_slot(hold.groups))
+            recount(deps, rules, subject, counted, plan.needed)
             seen = deps.gates.read(subject)
         elif isinstance(seen, Gate) and expiry_of(seen.holds[name]) <= now_ms // 1000:
             seen = reclaim(deps, rules, seen, (name,), counted)  # larger, or left behind by another body
@@ -159,16 +159,23 @@ def grow(
         lacking = shortfall(hold, groups)
         if not lacking:
             return Grown(rules, raw, False, floor_ms(seen, raw))
-        if isinstance(seen, Gate) and steps.unseeded(rules, seen, lacking, now):
-            recount(deps, rules, subject, counted, lacking)
+        known = seen if isinstance(seen, Gate) else None
+        seeded = money.begun_from(rules, per, known) | lacking
+        if known is not None and steps.unseeded(rules, known, seeded, now):
+            recount(deps, rules, subject, counted, seeded)
             seen = deps.gates.read(subject)
             continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
-        if per == ACCOUNT and due(rules, known, now):
-            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject))
+        if per == ACCOUNT and due(rules, known, now, member):
+            seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject), member)
+            continue
+        if per == ACCOUNT and not isinstance(seen, Gate) and seats.seatless(rules, known, now, member):
+            seen = deps.gates.read(subject)
             continue
         grown = hold._replace(groups=covering(hold.groups, groups), expires_at=max(hold.expires_at, now + LINGER_S))
-        funded = fund_growth(rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate))
+        funded = fund_growth(
+            rules, per, known, hold, grown, now, forced=True, certain=isinstance(seen, Gate), member=member
+        )
         if not isinstance(funded, funding.Taking):
             seen = deps.gates.read(subject)
             continue
@@ -205,6 +212,7 @@ def fund_growth(
     *,
     forced: bool,
     certain: bool = True,
+    member: str | None,
 ) -> funding.Taking | funding.Short | funding.Look:
     """Who pays for what `grown` has above `hold`. A hold whose meter nobody paid for when it was made stays so."""
     before = meter_units(hold.groups)
@@ -214,7 +222,7 @@ def fund_growth(
         for slot, units in meter_units(grown.groups).items()
         if units > before.get(slot, ZERO) and (per != ACCOUNT or slot in funded or not before.get(slot))
     }
-    return funding.take(rules, per, gate, more, now, forced=forced, certain=certain)
+    return funding.take(rules, per, gate, more, now, forced=forced, certain=certain, member=member)
 
 
 def shortfall(hold: Hold, groups: Sequence[Group]) -> dict[int, Decimal]:

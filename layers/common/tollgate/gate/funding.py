@@ -1,4 +1,5 @@
-"""Who pays for units that are taken: included ones first, then credits, then overage as far as the cap on spend allows.
+"""Who pays for units that are taken: a seat's own first, then included ones, then credits, then overage as far as the
+cap on spend allows.
 
 Pure. The rest is refused, or, where the usage has happened, waived. DynamoDB cannot compute a charge inside a
 condition, so a write asserts that the paid position lies in a piece of the price where its units cost a constant
@@ -17,6 +18,7 @@ from tollgate.gate.hold import PAID, WAIVED, Hold, Part, meter_units
 from tollgate.gate.item import Gate, Grant, GrantMove, MoneyAdd, MoneySet, PaidMove
 from tollgate.gate.money import State, moved, restated, state_of
 from tollgate.quantities import EXACT, ZERO
+from tollgate.usage.grant import whose
 from tollgate.usage.outcome import ACCOUNT
 from tollgate.windows import PERIOD, window_at
 
@@ -34,7 +36,7 @@ class Taking(NamedTuple):
     parts: tuple[Part, ...] = ()
     money: MoneyAdd | MoneySet | None = None
     grants: tuple[GrantMove, ...] = ()
-    grants_known: tuple[int, ...] | None = None
+    grants_known: int | None = None
     cost: Decimal = ZERO
 
 
@@ -62,17 +64,20 @@ def take(
     forced: bool = False,
     certain: bool = True,
     held: bool = True,
+    member: str | None = None,
 ) -> Taking | Short | Look:
     """Who pays for `units` (by meter slot) more at epoch second `now`.
 
     `forced`: they were used, so nothing refuses them. `certain` False: `gate` is a guess (`guessed`). `held` False:
-    they go onto the gate as used (a late commit).
+    they go onto the gate as used (a late commit). `member`: who asks, and may burn what a seat brought it.
     """
     terms = rules.terms_of(per)
     if terms is None:
         return Taking(money=restated(rules, per, gate, now))
     state = state_of(rules, terms, per, gate, now)
-    plan = _Plan(terms, state, {} if gate is None or per != ACCOUNT else gate.grants, now, forced, held)
+    plan = _Plan(terms, state, gate if per == ACCOUNT else None, now, forced, held, member)
+    if member is not None and per == ACCOUNT and rules.own_seats:
+        plan.know_grants()  # a seat's units that came meanwhile pay first
     for slot, wanted in sorted(units.items()):
         funding = terms.fundings.get(slot)
         if funding is None or not wanted:
@@ -87,13 +92,15 @@ def take(
     return plan.taking()
 
 
-def take_late(rules: Rules, per: str, gate: Gate, units: Mapping[int, Decimal], recorded_s: int) -> Taking:
+def take_late(
+    rules: Rules, per: str, gate: Gate, units: Mapping[int, Decimal], recorded_s: int, member: str | None
+) -> Taking:
     """Used units whose hold is gone: straight onto the gate, forced. Where a clock behind recorded them in a period
     that the gate has left, they are waived: nothing can tell any more what its cap left."""
     terms = rules.terms_of(per)
     if terms is not None and gate.money is not None and rules.period_start(recorded_s) < gate.money.period:
         return Taking(tuple(Part(slot, WAIVED, n) for slot, n in sorted(units.items()) if n and slot in terms.fundings))
-    found = take(rules, per, gate, units, recorded_s, forced=True, held=False)
+    found = take(rules, per, gate, units, recorded_s, forced=True, held=False, member=member)
     assert isinstance(found, Taking), "used units are never refused"
     return found
 
@@ -107,8 +114,8 @@ class Quote(NamedTuple):
     overage: Decimal = ZERO
 
 
-def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: int) -> Quote:
-    """A quote for `units` (by meter slot) more on an account's gate at epoch second `now`."""
+def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: int, member: str | None = None) -> Quote:
+    """A quote for `units` (by meter slot) more on an account's gate at epoch second `now`, asked for by `member`."""
     terms = rules.terms
     if terms is None:
         return Quote(included=sum(units.values(), ZERO))
@@ -120,15 +127,16 @@ def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: in
         if funding is None:
             found = found._replace(included=found.included + wanted)
             continue
-        position = state.money.paid[slot].taken
-        free = wanted
+        position, usable = state.money.paid[slot].taken, burn_order(grants, slot, now, member)
+        own = min(wanted, sum((grants[number].left for number in usable if grants[number].whose), ZERO))
+        free = wanted - own
         if funding.included is not None:
-            free = min(wanted, max(funding.included - position, ZERO))
-        left = sum((grants[number].left for number in burn_order(grants, slot, now)), ZERO)
-        credited = min(wanted - free, left)
-        over = wanted - free - credited
+            free = min(free, max(funding.included - position, ZERO))
+        left = sum((grants[number].left for number in usable if not grants[number].whose), ZERO)
+        credited = min(wanted - own - free, left)
+        over = wanted - own - free - credited
         cost = funding.at(position + free + over) - funding.at(position)
-        found = Quote(found.cost + cost, found.included + free, found.credits + credited, found.overage + over)
+        found = Quote(found.cost + cost, found.included + free, found.credits + own + credited, found.overage + over)
     return found
 
 
@@ -142,7 +150,7 @@ def _short(
         return cap_short(rules, per, wanted, remaining, at)
     if stopped == "customer":
         return Short("overage_blocked", "customer", wanted, remaining, resets_at)
-    if funding.credited or any(grant.meter == funding.slot for grant in plan.credits.values()):
+    if funding.credited or any(grant.meter == funding.slot and plan.may_burn(grant) for grant in plan.credits.values()):
         return Short("credits_exhausted", "credits", wanted, remaining, resets_at)
     return Short("overage_blocked", "plan", wanted, remaining, resets_at)
 
@@ -151,53 +159,63 @@ class _Plan:
     """Collects the money side of one write, meter by meter."""
 
     def __init__(
-        self, terms: Terms, state: State, credits: Mapping[int, Grant], now: int, forced: bool, held: bool
+        self,
+        terms: Terms,
+        state: State,
+        gate: Gate | None,
+        now: int,
+        forced: bool,
+        held: bool,
+        member: str | None = None,
     ) -> None:
-        self.terms, self.state, self.credits, self.now, self.forced, self.held = (
-            terms,
-            state,
-            credits,
-            now,
-            forced,
-            held,
-        )
+        self.terms, self.state, self.now, self.forced, self.held, self.member = terms, state, now, forced, held, member
+        self.credits: Mapping[int, Grant] = {} if gate is None else gate.grants
+        self.given = 0 if gate is None else gate.given
         self.exact = state.changed
         self.parts: list[Part] = []
         self.moves: list[PaidMove] = []
         self.burns: list[GrantMove] = []
-        self.known: tuple[int, ...] | None = None
+        self.known: int | None = None
         self.cost = ZERO
+
+    def know_grants(self) -> None:
+        """No grant may be overlooked: a newer one may come first, or pay for what the others do not cover."""
+        self.known = self.given
+
+    def may_burn(self, grant: Grant) -> bool:
+        return not grant.whose or grant.whose == whose(self.member)
 
     def fund(self, funding: Funding, wanted: Decimal) -> Decimal:
         """Find who pays for `wanted` units; returns how many nobody pays for (0 where they were used already)."""
         position = self.state.money.paid[funding.slot].taken
-        free = wanted
+        usable = burn_order(self.credits, funding.slot, self.now, self.member)
+        burned = len(self.burns)
+        unpaid = self._burn([number for number in usable if self.credits[number].whose], wanted)
+        own, free = wanted - unpaid, unpaid
+        first = [(move.number, -move.change) for move in self.burns[burned:]]
+        burned = len(self.burns)
         if funding.included is not None:
-            free = min(wanted, max(funding.included - position, ZERO))
-        rest = self._credited(funding.slot, wanted - free)
-        credited, over = wanted - free - rest, ZERO
+            free = min(unpaid, max(funding.included - position, ZERO))
+        rest = self._burn([number for number in usable if not self.credits[number].whose], unpaid - free)
+        if own or unpaid > free:
+            self.know_grants()
+        credited, over = unpaid - free - rest, ZERO
         waived = ZERO
         if rest:
             over = self._overage(funding, position + free, rest)
             waived = rest - over
             if waived and not self.forced:
                 return waived
-        parts = [(PAID, free), *((m.number, -m.change) for m in self.burns if self._of(m, funding.slot))]
+        parts = [*first, (PAID, free), *((move.number, -move.change) for move in self.burns[burned:])]
         parts += [(PAID, over), (WAIVED, waived)]
         self.parts += [Part(funding.slot, source, units) for source, units in parts if units]
-        self._move(funding, position, free, credited, over, waived)
+        self._move(funding, position, own, free, credited, over, waived)
         return ZERO
 
-    def _of(self, move: GrantMove, slot: int) -> bool:
-        return self.credits[move.number].meter == slot
-
-    def _credited(self, slot: int, rest: Decimal) -> Decimal:
-        """Burn credits for `rest` units; returns what they do not cover. No grant may be overlooked: a newer one may
-        come first, or pay for what they do not cover."""
+    def _burn(self, usable: list[int], rest: Decimal) -> Decimal:
+        """Burn these grants, in their order, for `rest` units; returns what they do not cover."""
         if not rest:
             return rest
-        self.known = tuple(self.credits)
-        usable = burn_order(self.credits, slot, self.now)
         for number in usable:
             left = self.credits[number].left
             if rest <= left:
@@ -223,7 +241,14 @@ class _Plan:
         return rest if fit is None else min(rest, fit)
 
     def _move(
-        self, funding: Funding, position: Decimal, free: Decimal, credited: Decimal, over: Decimal, waived: Decimal
+        self,
+        funding: Funding,
+        position: Decimal,
+        own: Decimal,
+        free: Decimal,
+        credited: Decimal,
+        over: Decimal,
+        waived: Decimal,
     ) -> None:
         paid = free + over
         self.cost += funding.at(position + paid) - funding.at(position)
@@ -241,9 +266,9 @@ class _Plan:
                 high = last if high is None else min(high, last)
         elif free or waived:
             self.exact = True
-        elif funding.included and (low is None or funding.included > low):
+        elif (credited or over) and funding.included and (low is None or funding.included > low):
             low, low_open = funding.included, False
-        settled = (ZERO, ZERO) if self.held else (credited, waived)
+        settled = (ZERO, ZERO) if self.held else (own + credited, waived)
         move = PaidMove(funding.slot, paid, paid if self.held else ZERO, low, low_open, high, *settled)
         if paid or low is not None or any(settled):
             self.moves.append(move)
@@ -278,13 +303,14 @@ def _check_digits(spend: Decimal) -> None:
         raise QuantityTooLarge
 
 
-def burn_order(grants: Mapping[int, Grant], slot: int, now: int) -> list[int]:
-    """Numbers of the grants of a meter that can be burned at epoch second `now`: lowest priority first, then the one
-    that ends first, then the oldest."""
+def burn_order(grants: Mapping[int, Grant], slot: int, now: int, member: str | None = None) -> list[int]:
+    """Numbers of the grants of a meter that `member` can burn at epoch second `now`: lowest priority first, then the
+    one that ends first, then the oldest."""
+    mine = whose(member)
     found = [
         (grant.priority, grant.ends, number)
         for number, grant in grants.items()
-        if grant.meter == slot and grant.starts <= now < grant.ends
+        if grant.meter == slot and grant.starts <= now < grant.ends and grant.whose in (b"", mine)
     ]
     return [number for _, _, number in sorted(found)]
 
@@ -319,7 +345,7 @@ def past_promise(rules: Rules, per: str, gate: Gate, units: Mapping[int, Decimal
     if terms is None or gate.money is None:
         return None
     state = state_of(rules, terms, per, gate, now)
-    plan = _Plan(terms, state, gate.grants, now, False, True)
+    plan = _Plan(terms, state, gate if per == ACCOUNT else None, now, False, True)
     for slot, wanted in sorted(units.items()):
         funding = terms.fundings.get(slot)
         if funding is None or not wanted:

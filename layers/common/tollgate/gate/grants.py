@@ -13,18 +13,18 @@ from decimal import Decimal
 
 from tollgate.accounts.rules import Rules
 from tollgate.errors import Busy, IdempotencyMismatch, TooManyGrants, UnknownGrant, UnknownMeter
-from tollgate.gate import steps
+from tollgate.gate import seats, steps
 from tollgate.gate.hold import unpack
 from tollgate.gate.item import Gate, GateWrite, Grant, GrantMove
 from tollgate.gate.money import restated
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 from tollgate.quantities import ZERO
-from tollgate.usage.grant import IDENTIFY, Clawback, Ended, GrantRow, Pending, came_from
+from tollgate.usage.grant import IDENTIFY, Clawback, Ended, GrantRow, Pending, came_from, whose
 
 TRIES = 40
 MAX_GRANTS = 50
-"""Entries of one gate: each makes every write of it larger."""
+"""Entries of one gate that anyone may burn: each makes every write of it larger."""
 SETTLED_S = 3600
 """An ended grant is taken off after this long: no clock is so far behind that it could still be burned."""
 OUTLIVED_S = 1200
@@ -42,15 +42,20 @@ def give(deps: GateDeps, rules: Rules, row: GrantRow) -> tuple[GrantRow, bool]:
     there = _given(deps, rules, row.source, row.source_id)
     if there is None:
         gate = deps.gates.read(row.account)
-        if gate is not None and len(gate.grants) >= MAX_GRANTS:
+        if _full(gate):
+            assert gate is not None
             gate = take_off(deps, rules, gate)
-        if gate is not None and len(gate.grants) >= MAX_GRANTS:
+        if _full(gate):
             raise TooManyGrants(MAX_GRANTS)
         there = deps.grants.open(row)
     if not there.same_as(row):
         raise IdempotencyMismatch
     put_on_gate(deps, rules, there)
     return there, there.created_ms == row.created_ms
+
+
+def _full(gate: Gate | None) -> bool:
+    return gate is not None and sum(not grant.whose for grant in gate.grants.values()) >= MAX_GRANTS
 
 
 def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
@@ -60,7 +65,8 @@ def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
     if row.ended is not None:
         return None
     slot = rules.row.meters.index(row.meter)
-    grant = Grant(slot, row.units, row.priority, row.starts, row.ends, clawed=row.clawed)
+    own = whose(row.member)
+    grant = Grant(slot, row.units, row.priority, row.starts, row.ends, clawed=row.clawed, whose=own)
     gate = deps.gates.read(row.account)
     for tried in range(TRIES):
         if tried > 2:
@@ -215,14 +221,14 @@ def _clawed_by(row: GrantRow, wanted: Pending) -> bool:
 
 def over(gate: Gate, now: int) -> list[int]:
     """Numbers of the grants that can go: past their end, or bought and used up; no hold names them. A plan's grant
-    stays until the one after it is there, which may carry over what is left."""
+    stays until the one after it is there, which may carry over what is left; of seats nothing carries over."""
     named = {part.source for raw in gate.holds.values() for part in unpack(raw).parts}
     found = []
     for number, grant in sorted(gate.grants.items()):
         ended = grant.ends + SETTLED_S <= now
         if number in named or not (ended or (not grant.left and not grant.every)):
             continue
-        if grant.every and not _followed(gate.grants.items(), number, grant):
+        if grant.every and grant.every != seats.EVERY and not _followed(gate.grants.items(), number, grant):
             continue
         found.append(number)
     return found

@@ -71,6 +71,8 @@ class Grant(NamedTuple):
     """Units taken back so far."""
     moved: Decimal = ZERO
     """Of a plan's grant that is over: the units that the next one began with; `left` no longer has them."""
+    whose: bytes = b""
+    """Who alone may burn it (`usage.grant.whose`): a member whose seat brought it. Empty: everyone."""
 
     @property
     def unused(self) -> Decimal:
@@ -109,6 +111,8 @@ class Gate:
     """By meter slot."""
     merged: int = 0
     """How many of the accounts that became this one are counted here."""
+    given: int = 0
+    """How many grants ever came onto it: whoever knows the number overlooks none."""
 
     @property
     def closed(self) -> bool:
@@ -228,8 +232,8 @@ class GateWrite(NamedTuple):
     """Put where the number is free."""
     gone_grants: tuple[tuple[int, Decimal], ...] = ()
     """(number, left): taken out where exactly so much is left."""
-    grants_known: tuple[int, ...] | None = None
-    """Where set: just these grants are in the gate before the write, so that none is overlooked."""
+    grants_known: int | None = None
+    """Where set: just so many grants came onto the gate before the write (`Gate.given`), so that none is overlooked."""
     level: LevelSet | None = None
 
 

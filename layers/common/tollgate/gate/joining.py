@@ -21,11 +21,12 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tollgate.accounts.rules import ONE_PER_RESERVATION, AccountRow, Counter, Group, Rules
+from tollgate.gate import seats
 from tollgate.gate.hold import Hold, Part, unpack
 from tollgate.gate.item import Gate, Grant, Money, Paid
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.quantities import ZERO
-from tollgate.usage.grant import IDENTIFY, Clawback, Ended, GrantRow, came_from
+from tollgate.usage.grant import IDENTIFY, Clawback, Ended, GrantRow, came_from, whose
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event
 
 
@@ -146,7 +147,8 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
     """The newcomer's credits under numbers of this account: what is left of them, and what open holds keep.
 
     What has expired stays behind, and so does what its plan gave where this account's plan has given the same: credits
-    of a window are given once. Units that come back to such a grant from a hold come back to credits that have ended.
+    of a window are given once. A seat's own units come along for who has a seat here, or gets one by that. Units that
+    come back to such a grant from a hold come back to credits that have ended.
     The row here is found again by its source, and says alone what comes: whoever repeats this brings the same.
     """
     held: dict[int, Decimal] = {}
@@ -154,7 +156,8 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
         for part in unpack(raw).parts:
             if part.source >= 0:
                 held[part.source] = held.get(part.source, ZERO) + part.units
-    grants, numbers = [], {}
+    grants: list[tuple[int, Grant]] = []
+    numbers = {}
     for their in deps.grants.rows(row.account):
         there = left.grants.get(their.number)
         if there is None and (their.ended is not None or their.every):
@@ -166,10 +169,8 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
         source_id, kept = came_from(row.account, their.number), held.get(their.number, ZERO)
         mine = deps.grants.by_source(rules.account, IDENTIFY, source_id)
         if mine is None:
-            given = there.every and any(
-                (other.meter, other.every) == (slot, there.every) and other.ends > now for other in gate.grants.values()
-            )
-            gone = bool(given) or there.ends <= now
+            here = replace(gate, grants={**gate.grants, **dict(grants)})
+            gone = there.ends <= now or (bool(there.every) and _given(rules, here, slot, there, now))
             units = kept + (ZERO if gone else there.left)
             if not units:
                 deps.grants.end(their, Ended(there.unused, there.carried, now))
@@ -188,15 +189,23 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
                     created_ms=deps.clock(),
                     reason=their.reason,
                     every="" if gone else there.every,
+                    member=their.member,
                 )
             )
         deps.grants.end(their, Ended(there.unused + kept - mine.units, there.carried, now))
         numbers[their.number] = mine.number
         once = there.units if mine.every else ZERO
-        grants.append(
-            (mine.number, Grant(slot, mine.units - kept, mine.priority, mine.starts, mine.ends, mine.every, once))
-        )
+        came = Grant(slot, mine.units - kept, mine.priority, mine.starts, mine.ends, mine.every, once)
+        grants.append((mine.number, came._replace(whose=whose(mine.member))))
     return _Brought(tuple(grants), numbers)
+
+
+def _given(rules: Rules, gate: Gate, slot: int, there: Grant, now: int) -> bool:
+    """Whether a plan's grant must stay behind: this account's plan has given the same, or has no seat left for it."""
+    same = (other for other in gate.grants.values() if (other.meter, other.every) == (slot, there.every))
+    if any(not there.whose or other.whose in (b"", there.whose) for other in same if other.ends > now):
+        return True
+    return bool(there.whose) and rules.own_seats and not seats.has_one(rules, gate, now, there.whose)
 
 
 def _end_clawback(deps: GateDeps, row: GrantRow, there: Grant) -> None:

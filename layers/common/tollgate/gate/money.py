@@ -44,6 +44,8 @@ def state_of(rules: Rules, terms: Terms, per: str, gate: Gate | None, at: int | 
     """The money of `gate` at epoch second `at` (None: whenever), rolled over and rated by `rules` where it must be."""
     stored = None if gate is None else gate.money
     start = rules.period_start(at) if at is not None else 0
+    if per != ACCOUNT:
+        start = max(start, _counted_in(rules, terms, per, gate))
     sure: tuple[tuple[int, Count | None], ...] = ()
     if stored is None:
         paid, sure = _begun(rules, terms, per, gate, start)
@@ -79,6 +81,26 @@ def _begun(
             paid[slot] = Paid(count.taken if count.window >= start else count.held, count.held)
         sure.append((counter.slot, count))
     return paid, tuple(sure) if gate is not None else ()
+
+
+def _counted_in(rules: Rules, terms: Terms, per: str, gate: Gate | None) -> int:
+    """The period that a member's counters are in: a clock that is behind must not begin its money in an older one."""
+    counters = (rules.period_counter(funding.meter, per) for funding in terms.fundings.values())
+    counts = () if gate is None else (gate.counts.get(counter.slot) for counter in counters if counter is not None)
+    return max((count.window for count in counts if count is not None), default=0)
+
+
+def begun_from(rules: Rules, per: str, gate: Gate | None) -> Units:
+    """The counters that positions still to begin are read from, by slot, nothing of them needed: no write may make
+    money of them before they are seeded. Empty for an account, and where all positions stand under these rules."""
+    terms = None if per == ACCOUNT else rules.terms_of(per)
+    if terms is None:
+        return {}
+    money = None if gate is None or gate.rev != rules.rev else gate.money
+    if money is not None and all(slot in money.paid for slot in terms.fundings):
+        return {}
+    counters = (rules.period_counter(funding.meter, per) for funding in terms.fundings.values())
+    return {counter.slot: ZERO for counter in counters if counter is not None}
 
 
 def rolled(rules: Rules, terms: Terms | None, money: Money, start: int) -> Money:

@@ -64,7 +64,8 @@ class OutcomeStore(Protocol):
 
 class GrantStore(Protocol):
     def open(self, row: GrantRow) -> GrantRow:
-        """Put a grant under the next free number, once for each source; returns the row that stands there now."""
+        """Put a grant under a number that is free, once for each source; returns the row that stands there now. Raises
+        Busy."""
 
     def rows(self, account: str) -> list[GrantRow]:
         """All grants of an account, oldest first (consistent)."""

@@ -14,6 +14,7 @@ from tollgate.gate import steps
 from tollgate.gate.ending import end_hold, outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, unpack
 from tollgate.gate.item import Gate
+from tollgate.gate.money import begun_from
 from tollgate.gate.ports import GateDeps
 from tollgate.gate.recount import recount
 from tollgate.gate.taking import expired_keys
@@ -74,12 +75,14 @@ def _give_back(
             rules = deps.rules.fresh(rules.account)
         if seen.closed:
             return seen
-        if steps.behind(rules, seen):
-            recount(deps, rules, seen.subject, member, {})
+        per, now = ACCOUNT if member is None else MEMBER, deps.clock() // 1000
+        needed = begun_from(rules, per, seen)
+        if steps.unseeded(rules, seen, needed, now):
+            # It may add new counters to the holds: those are then other ones than these, and end with the next look.
+            recount(deps, rules, seen.subject, member, needed)
             seen = deps.gates.read(seen.subject)
             continue
-        per = ACCOUNT if member is None else MEMBER
-        written = deps.gates.write(plan_back(rules, per, seen, still, deps.clock() // 1000))
+        written = deps.gates.write(plan_back(rules, per, seen, still, now))
         seen = written.gate
         if written.applied:
             return seen

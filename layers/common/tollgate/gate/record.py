@@ -105,6 +105,12 @@ def _record_account(
             results[index] = Recorded(event.id, "rejected", error=error)
     if not weighed:
         return
+    if rules.own_seats and len({one.event.member for one in weighed}) > 1:
+        # A hold has one payer's seat, so each member's usage is a batch of its own.
+        for member in dict.fromkeys(one.event.member for one in weighed):
+            own = [(one.index, one.event) for one in weighed if one.event.member == member]
+            _record_account(deps, account, own, results)
+        return
     token = key_hash("token", deps.incarnate(now_ms).hex())
     try:
         holds, floor_ms, held_by, newest = _hold(deps, rules, account, token, weighed, now_ms)
@@ -231,6 +237,8 @@ def _hold(
     origins = [one.origin_ms for one in weighed]
     holds: dict[str | None, Hold] = {}
     members = sorted({one.member for one in weighed if one.member is not None})
+    everyone = {one.event.member for one in weighed}
+    payer = everyone.pop() if len(everyone) == 1 else None
     for member in (None, *members):
         per = ACCOUNT if member is None else MEMBER
         items = [one.item for one in weighed if member is None or one.member == member]
@@ -244,7 +252,8 @@ def _hold(
             keyed=False,
         )
         needed = partial(_counting, items=items, per=per)
-        holds[member], gate, rules = take_forced(deps, rules, account, per, member, token, hold, needed)
+        of = payer if member is None else member
+        holds[member], gate, rules = take_forced(deps, rules, account, per, of, token, hold, needed)
         held_by = held_by or rules
         for slot in holds[member].units():
             floor = max(floor, gate.counts[slot].window)

@@ -18,6 +18,7 @@ from tollgate.gate.ending import outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import LimitState, SharedRefusal, SharedState, Taken, resets_at, states
+from tollgate.gate.money import begun_from
 from tollgate.gate.ports import AnswerLost, GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim, reclaim_if_worthwhile
 from tollgate.gate.recount import recount
@@ -281,7 +282,7 @@ class _Attempt:
             if tried > 2:
                 deps.pause(tried - 2)
             now_ms = deps.clock()
-            wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits)
+            wanted = taking.Wanted(subject, per, key, self._new_hold(per, now_ms), limits, member=self.asked.member)
             plan = taking.plan_take(rules, wanted, seen, now_ms // 1000, deps.gates.recall(subject))
             if isinstance(plan, taking.Send):
                 try:
@@ -303,10 +304,10 @@ class _Attempt:
                 seen = deps.gates.read(subject)
                 continue
             if isinstance(plan, taking.CreditsDue):
-                seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None)
+                seen = give_due(deps, rules, seen if isinstance(seen, Gate) else None, self.asked.member)
                 continue
             if isinstance(plan, taking.NeedsRecount):
-                recount(deps, rules, subject, self._member(per), by_slot(wanted.hold.groups))
+                recount(deps, rules, subject, self._member(per), plan.needed)
                 seen = deps.gates.read(subject)
                 continue
             gate = seen if isinstance(seen, Gate) else None
@@ -425,8 +426,8 @@ class _Attempt:
         for _ in range(4):
             if seen.rev > rules.rev:
                 rules = deps.rules.fresh(rules.account)
-            if seen.closed or steps.behind(rules, seen):
-                return seen  # the account became another one, or another one this: the hold expires by itself
+            if seen.closed or steps.unseeded(rules, seen, begun_from(rules, MEMBER, seen), self._now()):
+                return seen  # the account became another one, or a recount must come first: the hold expires by itself
             written = deps.gates.write(plan_back(rules, MEMBER, seen, [(key, raw)], self._now()))
             if written.applied or written.gate is None or written.gate.holds.get(key) != raw or written.gate.rev < 0:
                 return written.gate  # frozen (rev < 0): the hold expires by itself

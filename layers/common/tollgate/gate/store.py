@@ -3,9 +3,10 @@
 Item: `pk` subject, `rev` N, `w` {slot -> {id N, t N, held N}}, `h` {hold name -> packed hold B}, `p` {id N,
 s N (spend), x L (past), meter slot -> {t N, h N (held), c N (credited), w N (waived)}} or empty, `g` {grant number ->
 {m N (meter slot), l N (left), p N (priority), s N (starts), e N (ends, if ever), r S (every), u N (units), c N
-(carried), k N (clawed), o N (moved over)}}, `l` {meter slot -> {n N (number), v N (units), a N (set at, ms), b
-(priced), o S (open)}} once a level was set, `z` recount nonce while frozen, `m` N accounts that became this one and are
-counted here (absent: 0). The expressions below mean what `gate/apply.py` does; a test compares them on random writes.
+(carried), k N (clawed), o N (moved over), f B (whose)}}, `c` N grants that ever came (absent: 0), `l` {meter slot ->
+{n N (number), v N (units), a N (set at, ms), b (priced), o S (open)}} once a level was set, `z` recount nonce while
+frozen, `m` N accounts that became this one and are counted here (absent: 0). The expressions below mean what
+`gate/apply.py` does; a test compares them on random writes.
 """
 
 from __future__ import annotations
@@ -115,6 +116,9 @@ class GateTable:
         for number, grant in write.new_grants:
             sets.append(f"g.#g{number} = :g{number}")
             names[f"#g{number}"], values[f":g{number}"] = str(number), _grant(grant)
+        if write.new_grants:
+            sets.append("c = if_not_exists(c, :none) + :came")
+            values[":none"], values[":came"] = dynamo.n(0), dynamo.n(len(write.new_grants))
         try:
             dynamo.client().update_item(
                 TableName=self._table,
@@ -180,6 +184,7 @@ def gate_of(raw: dynamo.Item) -> Gate:
         {int(number): _grant_of(attr["M"]) for number, attr in raw["g"]["M"].items()},
         {int(slot): _level_of(attr["M"]) for slot, attr in raw["l"]["M"].items()} if "l" in raw else {},
         int(raw["m"]["N"]) if "m" in raw else 0,
+        int(raw["c"]["N"]) if "c" in raw else 0,
     )
 
 
@@ -210,9 +215,10 @@ def _money(money: Money | None) -> dynamo.Attr:
 def _grant_of(raw: dynamo.Item) -> Grant:
     ends = int(raw["e"]["N"]) if "e" in raw else FOREVER
     meter, starts = int(raw["m"]["N"]), int(raw["s"]["N"])
-    seldom = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in _SELDOM)
+    units, carried, clawed, moved = (Decimal(raw[name]["N"]) if name in raw else ZERO for name in _SELDOM)
     every = raw["r"]["S"] if "r" in raw else ""
-    return Grant(meter, Decimal(raw["l"]["N"]), int(raw["p"]["N"]), starts, ends, every, *seldom)
+    left, priority, whose = Decimal(raw["l"]["N"]), int(raw["p"]["N"]), bytes(raw["f"]["B"]) if "f" in raw else b""
+    return Grant(meter, left, priority, starts, ends, every, units, carried, clawed, moved, whose)
 
 
 def _grant(grant: Grant) -> dynamo.Attr:
@@ -222,6 +228,8 @@ def _grant(grant: Grant) -> dynamo.Attr:
         fields["e"] = dynamo.n(grant.ends)
     if grant.every:
         fields["r"] = dynamo.s(grant.every)
+    if grant.whose:
+        fields["f"] = dynamo.b(grant.whose)
     for name, value in zip(_SELDOM, (grant.units, grant.carried, grant.clawed, grant.moved), strict=True):
         if value:
             fields[name] = dynamo.n(value)
@@ -343,11 +351,9 @@ def _add_money(expression: _Expression, write: MoneyAdd) -> None:
 
 def _add_grants(expression: _Expression, write: GateWrite) -> None:
     if write.grants_known is not None:
-        expression.conditions.append(f"size(g) = {expression.number(len(write.grants_known))}")
-        moved = {move.number for move in write.grants}
-        for number in write.grants_known:
-            if number not in moved:  # those are looked at below
-                expression.conditions.append(f"attribute_exists(g.{expression.name(f'#g{number}', str(number))})")
+        expression.conditions.append(
+            f"c = {expression.number(write.grants_known)}" if write.grants_known else "attribute_not_exists(c)"
+        )
     for move in write.grants:
         path = f"g.{expression.name(f'#g{move.number}', str(move.number))}"
         if move.exactly is not None:
@@ -375,6 +381,9 @@ def _add_grants(expression: _Expression, write: GateWrite) -> None:
         path = f"g.{expression.name(f'#g{number}', str(number))}"
         expression.conditions.append(f"attribute_not_exists({path})")
         expression.sets.append(f"{path} = {expression.value(_grant(new))}")
+    if write.new_grants:
+        none, came = expression.number(0), expression.number(len(write.new_grants))
+        expression.sets.append(f"c = if_not_exists(c, {none}) + {came}")
 
 
 def _add_counter(expression: _Expression, write: CounterWrite) -> None:
@@ -488,6 +497,8 @@ def _create_request(table: str, write: GateWrite) -> dict[str, Any]:
         ("g", {"M": {str(number): _grant(grant) for number, grant in write.new_grants}}),
     ):
         expression.sets.append(f"{name} = {expression.value(attr)}")
+    if write.new_grants:
+        expression.sets.append(f"c = {expression.number(len(write.new_grants))}")
     if write.freeze is not None:
         expression.sets.append(f"z = {expression.value(dynamo.s(write.freeze))}")
     if write.level is not None:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tollgate.accounts.rules import RuledLimit, Rules, by_slot
-from tollgate.gate import funding, money, parts, steps
+from tollgate.gate import funding, money, parts, seats, steps
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
 from tollgate.gate.limits import resets_at
@@ -34,6 +34,8 @@ class Wanted(NamedTuple):
     limits: Sequence[RuledLimit]
     forced: bool = False
     """Usage that has happened: no cap refuses it."""
+    member: str | None = None
+    """Who asks."""
 
 
 class Send(NamedTuple):
@@ -57,9 +59,10 @@ class Stale:
     """The gate has seen newer rules than these."""
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsRecount:
-    """A recount is under way, or a counter must be seeded before anything is taken from it."""
+class NeedsRecount(NamedTuple):
+    """A recount is under way, or a counter must be seeded before anything is taken from it; the slots that count."""
+
+    needed: dict[int, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +94,33 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
     hold = wanted.hold
     if isinstance(seen, Sight):
         guess = money.guessed(rules, wanted.per, wanted.subject, recalled, now)
-        if wanted.per == ACCOUNT and due(rules, guess, now):
+        if wanted.per == ACCOUNT and (
+            due(rules, guess, now, wanted.member) or seats.seatless(rules, guess, now, wanted.member)
+        ):
             return funding.Look()
+        units = meter_units(hold.groups)
         funded = funding.take(
-            rules, wanted.per, guess, meter_units(hold.groups), now, forced=wanted.forced, certain=False
+            rules, wanted.per, guess, units, now, forced=wanted.forced, certain=False, member=wanted.member
         )
         if not isinstance(funded, funding.Taking):
             return funding.Look()
         return _send(rules, wanted, UNSEEN, hold, {}, None, now, funded)
     if seen is not None:
         if seen.rev < 0:
-            return NeedsRecount()
+            return NeedsRecount(by_slot(hold.groups))
         if seen.rev > rules.rev:
             return Stale()
     before: dict[int, Decimal] = {}
     old = None if seen is None else seen.holds.get(wanted.key)
     # Also before a hold is found again: it must name the counters that began after it.
-    unseeded = steps.unseeded(rules, seen, by_slot(hold.groups), now)
+    needed = money.begun_from(rules, wanted.per, seen) | by_slot(hold.groups)
+    unseeded = steps.unseeded(rules, seen, needed, now)
     if old is not None:
         found = unpack(old)
         if found.fingerprint != hold.fingerprint:
             return Mismatch()
         if found.expires_at > now:
-            return NeedsRecount() if unseeded else Live(old)
+            return NeedsRecount(needed) if unseeded else Live(old)
         before = found.units()
         if any(units > hold.units().get(slot, ZERO) for slot, units in before.items()):
             # It was extended, or its commit grew it and may have put its row: its outcome says what becomes of it.
@@ -125,8 +132,8 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
             incarnation=found.incarnation, origin_ms=found.origin_ms, keyed=found.keyed, parts=found.parts
         )
     if unseeded:
-        return NeedsRecount()
-    if wanted.per == ACCOUNT and due(rules, seen, now):
+        return NeedsRecount(needed)
+    if wanted.per == ACCOUNT and due(rules, seen, now, wanted.member):
         return CreditsDue()
     units = meter_units(hold.groups)
     gate = Gate(wanted.subject, rules.rev, {}, {}) if seen is None else seen
@@ -136,7 +143,7 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
             short = funding.past_promise(rules, wanted.per, gate, units, now)
         for slot, known in meter_units(unpack(old).groups).items():
             units[slot] = max(units.get(slot, ZERO) - known, ZERO)
-    funded = funding.take(rules, wanted.per, seen, units, now, forced=wanted.forced)
+    funded = funding.take(rules, wanted.per, seen, units, now, forced=wanted.forced, member=wanted.member)
     refusal = _refusal(rules, wanted, gate, before, now)
     if isinstance(funded, funding.Short):
         short = funded

@@ -1,4 +1,4 @@
-"""What is sold at Stripe: checkout pages and subscriptions."""
+"""What needs Stripe: checkout pages, subscriptions, and what an invoice is made of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tollgate.billing.invoice_audit import AuditDeps
 from tollgate.clock import rfc3339
 from tollgate.errors import FieldError, IdempotencyKeyRequired, Invalid
+from tollgate.http import audit_routes
 from tollgate.http.billing_requests import CheckoutIn, SubscriptionIn
 from tollgate.http.idempotency import digest
 from tollgate.http.requests import account_id, idempotency_key, parse
@@ -37,6 +39,7 @@ class BillingApiDeps:
     """`loopback`: addresses of this machine may be plain HTTP, in the local stack only."""
 
     sales: SaleDeps
+    audit: AuditDeps
     loopback: bool
 
 
@@ -119,4 +122,5 @@ def _subscribed(done: Subscribed) -> dict[str, Any]:
 ROUTES = (
     Route("POST", "/v1/accounts/{id}/checkout", ("admin",), post_checkout, "createCheckout"),
     Route("POST", "/v1/accounts/{id}/subscription", ("admin",), post_subscription, "createSubscription"),
+    *audit_routes.ROUTES,
 )

@@ -263,7 +263,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "balance": plain(entry.balance),
         "grant": grant_id(entry.grant.number),
         "event_id": None if event is None else event_ids(event)[entry.item],
-        "member": None if event is None else event.member,
+        "member": entry.grant.member if event is None else event.member,
         "source": entry.source,
         "source_id": entry.source_id,
         "reason": entry.reason,

@@ -22,6 +22,7 @@ from tollgate.errors import (
     IdempotencyKeyRequired,
     IdempotencyMismatch,
     Invalid,
+    InvoiceTooLarge,
     LevelMeter,
     MemberRequired,
     NoLevelMeter,
@@ -38,6 +39,7 @@ from tollgate.errors import (
     TooManyIdentified,
     UnknownAccount,
     UnknownGrant,
+    UnknownInvoice,
     UnknownLimit,
     UnknownMeter,
     UnknownPack,
@@ -78,6 +80,8 @@ class Operation:
     examples: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[TollgateError, ...] = ()
     query: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """Content types beside JSON that the answers come in."""
     links: tuple[Link, ...] = ()
     """From the first of the answers."""
     headers: tuple[str, ...] = ()
@@ -432,6 +436,24 @@ OPERATIONS: Mapping[str, Operation] = {
         },
         answers={201: ((schemas.CheckoutPage,), "The page.")},
         problems=(*_SALE_PROBLEMS, UnknownPack("small", "pro")),
+    ),
+    "auditInvoice": Operation(
+        tag="Billing",
+        summary="What an invoice is made of: its metered lines, their batches, and the events behind them",
+        description="Totals and hashes are those of the whole invoice, on every page; rows come page by page, by line, "
+        "time and id. Each line is rated again by Tollgate. Same content, same `hash`. At most 50,000 events. As CSV "
+        "(`format=csv`, or `Accept: text/csv`) the rows alone, with the hash and the next cursor in headers.",
+        answers={200: ((schemas.InvoiceAudit,), "The invoice, and a page of rows.")},
+        query=("rows", "format", "audit_limit", "cursor"),
+        also=("text/csv; charset=utf-8",),
+        problems=(
+            UnknownAccount("alice"),
+            UnknownInvoice("in_1QwErTy"),
+            InvoiceTooLarge(50_000),
+            _BAD_QUERY,
+            StripeRefused(400, "", "Invalid request."),
+            StripeUnavailable(None, "no answer"),
+        ),
     ),
     "createSubscription": Operation(
         tag="Billing",

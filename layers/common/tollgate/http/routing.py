@@ -76,6 +76,7 @@ must know them (without loading the gate's modules) to answer 405 instead of 404
 ROUTED_TO_BILLING = (
     ("POST", ("v1", "accounts", "{id}", "checkout")),
     ("POST", ("v1", "accounts", "{id}", "subscription")),
+    ("GET", ("v1", "accounts", "{id}", "invoices", "{invoice}", "audit")),
 )
 """The same for the billing function."""
 

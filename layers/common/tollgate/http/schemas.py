@@ -350,15 +350,17 @@ class Spend(Answer):
 class GrantState(Answer):
     """Prepaid credits that are left, open reservations aside. `expires_at` null: never."""
 
-    id: str
+    id: Annotated[str | None, Field(description="null: the member's next request brings them.")]
     available: Decimal
     priority: int
     effective_at: Annotated[Time | None, Field(description="null: from the beginning.")]
     expires_at: Time | None
+    member: Annotated[str | None, Field(description="Who alone may burn them, by its seat; null: everyone.")]
 
 
 class Credits(Answer):
-    """The grants of one meter, in the order in which they burn; `available` is what could be burned now."""
+    """The grants of one meter, in the order in which they burn; `available` is what could be burned now. A seat's own
+    units are among them where its member is asked for."""
 
     meter: str
     available: Decimal
@@ -429,7 +431,8 @@ class CreditsChanged(Answer):
 
 
 class LedgerEntry(Answer):
-    """`units` are signed; `balance` is the meter's after this entry, open reservations included."""
+    """`units` are signed; `balance` is the meter's after this entry, open reservations included. `member`: who used it,
+    or whose seat brought it."""
 
     at: Time
     type: Literal["grant", "rollover", "burn", "clawback", "expiry"]
@@ -730,3 +733,93 @@ class PlanList(Answer):
 
 class Health(Answer):
     status: Literal["ok"]
+
+
+class AuditedInvoice(Answer):
+    """The invoice as Stripe has it now; money in major units."""
+
+    id: str
+    status: Literal["draft", "open", "paid", "uncollectible", "void"]
+    currency: str
+    subtotal: Decimal
+    total: Decimal
+    created_at: Time
+
+
+class InvoicePeriod(Answer):
+    start: Time
+    end: Time
+
+
+class InvoicePlan(Answer):
+    id: str
+    version: int | None
+
+
+class AuditedLine(Answer):
+    """A metered price on the invoice. `quantity` and `amount` are Stripe's, `units` what the batches sent, `rated` what
+    Tollgate's rating makes of them; null and never in agreement where the price is not Tollgate's."""
+
+    ids: list[str]
+    price: str
+    meter: str | None
+    plan: InvoicePlan | None
+    period: InvoicePeriod
+    quantity: Decimal | None
+    units: Decimal
+    amount: Decimal
+    rated: Decimal | None
+    difference: Decimal | None
+    windows: int
+    events: int
+    agrees: bool
+    hash: str
+
+
+class AuditedBatches(Answer):
+    """The batches of one seal window, and the events that they sum up."""
+
+    line: str
+    meter: str
+    account: str
+    start: Time
+    end: Time
+    batches: list[str]
+    booked_at: list[Time]
+    units: Decimal
+    events: int
+    events_units: Decimal
+    agrees: bool
+    hash: str
+
+
+class AuditedEvent(Answer):
+    """An event and the batches of its seal window. `billable`: the units of it that are paid by use."""
+
+    line: str
+    meter: str
+    batches: list[str]
+    id: str
+    usage_id: str | None
+    account: str
+    member: str | None
+    recorded_at: Time
+    quantity: Decimal
+    weight: Decimal
+    units: Decimal
+    credit_funded: Decimal
+    waived: Decimal
+    billable: Decimal
+
+
+class InvoiceAudit(Answer):
+    """`agrees`: every line comes to what Tollgate rates, and every batch to its events."""
+
+    account: str
+    invoice: AuditedInvoice
+    agrees: bool
+    hash: str
+    lines: list[AuditedLine]
+    rows: Literal["events", "batches"]
+    data: list[AuditedEvent] | list[AuditedBatches]
+    next_cursor: Cursor

@@ -10,12 +10,13 @@ from tollgate.accounts.rules import Rules
 from tollgate.accounts.service import AccountDeps
 from tollgate.catalog.model import Price, level_meters
 from tollgate.clock import rfc3339, rfc3339_ms
+from tollgate.gate import seats
 from tollgate.gate.funding import burn_order
 from tollgate.gate.item import Gate, Money, Paid
 from tollgate.gate.levels import Standing, standing
 from tollgate.gate.limits import states
 from tollgate.gate.money import state_of
-from tollgate.gate.recurring import give_due, seats
+from tollgate.gate.recurring import foreseen, give_due
 from tollgate.gate.shown import member_states, with_counters
 from tollgate.http import answers
 from tollgate.http.requests import account_id
@@ -25,7 +26,7 @@ from tollgate.projection import Money as Rated
 from tollgate.quantities import ZERO, plain
 from tollgate.rating.bill import Used, bill
 from tollgate.rating.charge import included
-from tollgate.usage.grant import FOREVER, grant_id
+from tollgate.usage.grant import FOREVER, grant_id, whose
 from tollgate.usage.outcome import ACCOUNT
 from tollgate.windows import PERIOD, Window, window_at
 
@@ -38,7 +39,7 @@ class UsageDeps(Protocol):
 
 
 def get_usage(deps: UsageDeps, request: Request) -> Response:
-    """Read from the gates; a member's limits where `member` is given."""
+    """Read from the gates; a member's limits and its seat's units where `member` is given."""
     gate_deps = deps.accounts.gate
     rules = deps.accounts.rules.fresh(account_id(request.params["id"], "id"))
     member = request.query.get("member")
@@ -67,7 +68,7 @@ def get_usage(deps: UsageDeps, request: Request) -> Response:
             + [_level_meter(rules, one) for one in levels],
             "limits": answers.limit_states(limits),
             "spend": _spend(rules, money, used, levels, gate, period, now),
-            "credits": _credits(rules, gate, now),
+            "credits": _credits(rules, gate, now, member),
             "frozen": None if frozen is None else {"reason": frozen.reason, "since": rfc3339(frozen.since)},
         },
     )
@@ -132,7 +133,7 @@ def _spend(
     priced = {level.meter: Used(level.units) for level in levels}
     # What seats bring comes as credits, so that positions are without it already.
     summed = tuple(_without_seats(price) for price in rules.plan.prices if price.meter not in priced)
-    sums, many = replace(rules.plan, prices=summed), int(seats(rules, gate))
+    sums, many = replace(rules.plan, prices=summed), int(seats.counted(rules, gate))
     of_levels = tuple(price for price in rules.plan.prices if price.meter in priced)
     if money is None and not of_levels:
         return None
@@ -144,8 +145,9 @@ def _spend(
         settled = paid.taken - paid.held
         # What was used while the plan had no price for it is not paid for either: only what is may be rated.
         unpaid = max(used.get(price.meter, ZERO) - settled, ZERO)
-        credits = _available(gate, rules.row.meters.index(price.meter), now)
-        states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits)
+        slot = rules.row.meters.index(price.meter)
+        credits, own = _available(gate, slot, now, None), _own(gate, slot, now)
+        states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits, own=own)
     rated = bill(sums, plan.currency, {meter: state.used for meter, state in states.items()}, many)
     held, cap, overage = ZERO, None, True
     if money is not None and terms is not None:
@@ -173,33 +175,44 @@ def _without_seats(price: Price) -> Price:
     return replace(price, included_per_seat=ZERO)
 
 
-def _available(gate: Gate | None, slot: int, now: int) -> Decimal:
+def _available(gate: Gate | None, slot: int, now: int, member: str | None) -> Decimal:
     """Credits of a meter that could be burned now."""
     if gate is None:
         return ZERO
-    return sum((gate.grants[number].left for number in burn_order(gate.grants, slot, now)), ZERO)
+    return sum((gate.grants[number].left for number in burn_order(gate.grants, slot, now, member)), ZERO)
 
 
-def _credits(rules: Rules, gate: Gate | None, now: int) -> list[dict[str, Any]]:
-    """By meter; grants in the order in which they burn, those to come last."""
-    if gate is None:
+def _own(gate: Gate | None, slot: int, now: int) -> tuple[tuple[Decimal, Decimal], ...]:
+    """(used, left) of each seat's own units of a meter."""
+    grants = () if gate is None else gate.grants.values()
+    own = (grant for grant in grants if grant.whose and grant.meter == slot and grant.starts <= now < grant.ends)
+    return tuple((grant.units - grant.left, grant.left) for grant in own)
+
+
+def _credits(rules: Rules, gate: Gate | None, now: int, member: str | None) -> list[dict[str, Any]]:
+    """By meter; grants in the order in which they burn, those to come last. A seat's own are shown to its member."""
+    seen = foreseen(rules, gate, now, member)
+    if seen is None:
         return []
     found = []
-    for slot in sorted({grant.meter for grant in gate.grants.values()}):
-        usable = burn_order(gate.grants, slot, now)
-        later = [n for n, grant in sorted(gate.grants.items()) if grant.meter == slot and grant.starts > now]
+    for slot in sorted({grant.meter for grant in seen.grants.values()}):
+        usable = burn_order(seen.grants, slot, now, member)
+        later = [n for n, grant in sorted(seen.grants.items()) if grant.meter == slot and grant.starts > now]
+        own = whose(member)
         grants = [
             {
-                "id": grant_id(number),
-                "available": plain(gate.grants[number].left),
-                "priority": gate.grants[number].priority,
-                "effective_at": answers.time_or_null(gate.grants[number].starts or None),
-                "expires_at": None if gate.grants[number].ends == FOREVER else rfc3339(gate.grants[number].ends),
+                "id": None if gate is None or number not in gate.grants else grant_id(number),
+                "available": plain(grant.left),
+                "priority": grant.priority,
+                "effective_at": answers.time_or_null(grant.starts or None),
+                "expires_at": None if grant.ends == FOREVER else rfc3339(grant.ends),
+                "member": member if grant.whose else None,
             }
             for number in (*usable, *later)
+            if (grant := seen.grants[number]).whose in (b"", own)
         ]
         if grants:
-            available = plain(_available(gate, slot, now))
+            available = plain(_available(seen, slot, now, member))
             found.append({"meter": rules.row.meters[slot], "available": available, "grants": grants})
     return found
 

@@ -1,16 +1,18 @@
 """Grant rows in the events table, beside the events that burned them.
 
 Grant row: `pk` account, `sk` `g#<number, 8 digits>`. Source row: `sk` `gs#<source>#<source id>`, `n` the number; put in
-the same transaction, so that a source gives once. Numbers are never used again.
+the same transaction, so that a source gives once. Numbers are never used again, and may leave gaps.
 """
 
 from __future__ import annotations
 
+from random import randrange
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.errors import Busy
 from tollgate.usage.grant import FOREVER, Clawback, Ended, GrantRow, Pending
 
 _TRIES = 20
@@ -23,11 +25,12 @@ class GrantTable:
         self._table = table
 
     def open(self, row: GrantRow) -> GrantRow:
-        for _ in range(_TRIES):
+        for tried in range(_TRIES):
             there = self.by_source(row.account, row.source, row.source_id)
             if there is not None:
                 return there
-            numbered = row._replace(number=self._newest(row.account) + 1)
+            # Many members may come at once in the first second of a period: whoever lost a number looks further ahead.
+            numbered = row._replace(number=self._newest(row.account) + 1 + randrange(1 + 4 * tried))
             source = _source_key(row.account, row.source, row.source_id)
             parts = [self._new(_item(numbered)), self._new({**source, "n": dynamo.n(numbered.number)})]
             try:
@@ -37,7 +40,7 @@ class GrantTable:
                     raise
                 continue  # the number or the source is taken: look again
             return numbered
-        raise RuntimeError("no free grant number in 20 tries")
+        raise Busy
 
     def rows(self, account: str) -> list[GrantRow]:
         return [
@@ -143,6 +146,7 @@ def _item(row: GrantRow) -> dynamo.Item:
             "created": row.created_ms,
             "reason": row.reason,
             "every": row.every or None,
+            "member": row.member,
             "claws": [],
         }
     )
@@ -167,6 +171,7 @@ def _row_of(raw: dynamo.Item) -> GrantRow:
         clawbacks=tuple(_clawback_of(one) for one in row["claws"]),
         pending=None if pending is None else Pending(**{**pending, "at_ms": int(pending["at_ms"])}),
         ended=None if ended is None else Ended(ended["left"], ended["carried"], int(ended["at"])),
+        member=row.get("member"),
     )
 
 

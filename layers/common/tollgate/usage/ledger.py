@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 def fixed_entries(rows: Iterable[GrantRow], standings: Mapping[int, Standing], now: int) -> list[Entry]:
     """What grant rows say by themselves, up to epoch second `now`, newest first."""
     found = []
-    for row in rows:
+    for row in _given(rows, standings):
         name, there = f"g{row.number:08d}", standings.get(row.number)
         given = (row.source, row.source_id, row.reason)
         # A plan's grant counts from its window on, whoever asked first: that call's event may be older than the row.
@@ -70,6 +70,13 @@ def fixed_entries(rows: Iterable[GrantRow], standings: Mapping[int, Standing], n
     return sorted(found, reverse=True)
 
 
+def _given(rows: Iterable[GrantRow], standings: Mapping[int, Standing]) -> Iterator[GrantRow]:
+    """Without what a plan was about to give and did not: others had come first, with the last seat or with more."""
+    for row in rows:
+        if not row.every or row.ended is not None or row.number in standings:
+            yield row
+
+
 def burns(events: Iterable[Event], rows: Mapping[int, GrantRow]) -> Iterator[Entry]:
     """What events burned, in their order, newest first."""
     for event in events:
@@ -85,7 +92,7 @@ def burns(events: Iterable[Event], rows: Mapping[int, GrantRow]) -> Iterator[Ent
 def balances(rows: Iterable[GrantRow], standings: Mapping[int, Standing], now: int) -> dict[str, Decimal]:
     """The balance of each meter now: what is left of grants that have not ended, and what open reservations hold."""
     found: dict[str, Decimal] = {}
-    for row in rows:
+    for row in _given(rows, standings):
         there = standings.get(row.number)
         if there is not None:
             left = there.left if row.ends > now else ZERO

@@ -1,4 +1,4 @@
-"""Puts the worker's parts together, for the function and for `tollgate stripe events replay`."""
+"""Puts the worker's parts together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from tollgate import wiring
+from tollgate.accounts.store import AccountTable
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close import CloseDeps, CloseSettings, InvoiceClose
+from tollgate.billing.close_due import TASK
+from tollgate.billing.close_store import CloseTable
+from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
 from tollgate.customers.attempt_store import AttemptTable
 from tollgate.customers.needed import CustomerDeps, provide
-from tollgate.settings import StripeEventsSettings
+from tollgate.settings import StripeEventsSettings, seconds, whole
 from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.events import StripeEvents
+from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.payments import Payments
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.subscriptions import Subscriptions
+from tollgate.stripe_api.totals import StripeTotals
 from tollgate.subscriptions.follow import FollowDeps
 from tollgate.subscriptions.state_store import StateTable
+from tollgate.usage.marker_store import MarkerTable
 from tollgate.webhooks.dispatch import EventDeps
 from tollgate.webhooks.inbox import InboxDeps
 from tollgate.webhooks.inbox_store import InboxTable
@@ -43,11 +51,37 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
     def make_customer(message: Mapping[str, Any]) -> str:
         return provide(customers, str(message["account"])).how
 
+    close = InvoiceClose(close_deps(env, settings, connection))
     return EventDeps(
         inbox=InboxDeps(InboxTable(settings.billing_table), outbox, system_clock),
         follow=FollowDeps(accounts, states, Subscriptions(connection), outbox, settings.stack),
         packs=PackDeps(accounts, Payments(connection), outbox, settings.stack),
         meters=MeterErrorDeps(batches, StripeEvents(connection), outbox, system_clock),
         live=settings.live,
-        tasks={"customer": make_customer},
+        close=close,
+        tasks={TASK: close.task, "customer": make_customer},
+    )
+
+
+def close_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> CloseDeps:
+    """What the period close works with. Its reads are few and needed: they are not counted against a budget."""
+    accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
+    return CloseDeps(
+        closes=CloseTable(settings.billing_table),
+        batches=BatchTable(settings.billing_table),
+        markers=MarkerTable(settings.billing_table, seconds(env, "TOLLGATE_SEAL_SECONDS")),
+        levels=SealTable(settings.billing_table),
+        rules=wiring.rules_table(env),
+        accounts=accounts,
+        events=wiring.event_table(env),
+        invoices=StripeInvoices(connection),
+        totals=StripeTotals(connection, lambda reads: None),
+        outbox=OutboxTable(settings.billing_table, system_clock),
+        clock=system_clock,
+        settings=CloseSettings(
+            grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
+            deadline_seconds=seconds(env, "TOLLGATE_CLOSE_DEADLINE_SECONDS"),
+            review_seconds=whole(env, "TOLLGATE_CLOSE_REVIEW_SECONDS"),
+            percent=whole(env, "TOLLGATE_CLOSE_REVIEW_PERCENT"),
+        ),
     )
