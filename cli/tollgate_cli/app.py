@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, batches, catalog, keys, plans, stripe
+from tollgate_cli import accounts, batches, catalog, keys, plans, secrets, smoke, stripe
 
 app = typer.Typer(
     name="tollgate",
@@ -23,3 +23,5 @@ app.add_typer(plans.app, name="plans")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(batches.app, name="batches")
 app.add_typer(stripe.app, name="stripe")
+app.add_typer(secrets.app, name="secrets")
+app.command()(smoke.smoke)

@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Show, or with --apply make, what Stripe lacks to deliver its events to a deployed stack.
 
-    Two destinations, snapshots with the pinned API version and thin events, of exactly the types that are handled.
-    Their secrets go to the stack's parameter. Repeating is harmless, also after a crash.
+    Two destinations, snapshots with the pinned API version and thin events, of exactly the types that are handled;
+    their secrets go to the stack's parameter. Repeating is harmless, also after a crash.
     """
     with connected(stack, profile, region) as target:
         if target.local:

@@ -50,6 +50,7 @@ def deps() -> FlushDeps:
         outbox=OutboxTable(settings.billing_table, system_clock),
         clock=system_clock,
         stack=settings.stack,
+        shadow=settings.shadow,
     )
 
 

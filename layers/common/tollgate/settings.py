@@ -34,12 +34,13 @@ class SealSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlushSettings:
-    """flush's environment. `stripe_api_base` is set by the local stack only."""
+    """flush's environment. `stripe_api_base` is set by the local stack only. `shadow`: nothing is sent."""
 
     billing_table: str
     stack: str
     stripe_secret_parameter: str
     stripe_api_base: str | None
+    shadow: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> FlushSettings:
@@ -49,6 +50,7 @@ class FlushSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
             stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            shadow=switch(env, "TOLLGATE_SHADOW"),
         )
 
 
@@ -95,6 +97,14 @@ class BillingSettings:
             stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
             stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
         )
+
+
+def switch(env: Mapping[str, str], name: str) -> bool:
+    """A variable that is `true` or `false`; absent: false. Raises BadSetting: a typing error must not start to send."""
+    value = env.get(name, "false")
+    if value not in ("true", "false"):
+        raise BadSetting(f"{name} must be true or false, not {value!r}")
+    return value == "true"
 
 
 def text(env: Mapping[str, str], name: str) -> str:

@@ -521,3 +521,33 @@ def test_nobody_is_told_twice_and_each_trouble_is_told(world: World) -> None:
     world.sink.script = [WRONG]
     world.flush_all()
     assert len(world.alerts()) == 3  # the next day, again
+
+
+# --- shadow mode -----------------------------------------------------------------------------------------------------
+
+
+def in_shadow(world: World) -> str:
+    return flush(replace(world.flush_deps(), shadow=True), world.batch().key)
+
+
+def test_a_stack_that_only_watches_sends_nothing_and_asks_nothing(world: World) -> None:
+    world.one_sealed()
+    assert in_shadow(world) == "shadowed"
+    batch = world.batch()
+    assert (batch.state, batch.reason, batch.due_at, batch.untold) == ("shadowed", "shadow_mode", None, False)
+    assert (world.sink.sent, batch.attempts) == ([], 0)
+    assert try_now(world) == "shadowed", "nor once it no longer only watches: another system billed this"
+    assert world.sink.sent == []
+
+
+def test_a_batch_in_doubt_waits_in_shadow_mode_and_is_parked_in_time(world: World) -> None:
+    world.one_sealed()
+    world.sink.script = [takes_and_loses(world)]
+    assert try_now(world) == "doubt"
+    sent = len(world.sink.sent)
+    world.now += LEASE_S + 3600
+    assert in_shadow(world) == "doubt"
+    assert world.batch().state == "sending"
+    world.now += DOUBT_S
+    assert in_shadow(world) == "unconfirmed"
+    assert len(world.sink.sent) == sent

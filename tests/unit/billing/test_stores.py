@@ -136,5 +136,11 @@ def test_settings_are_read_and_checked() -> None:
     flush = {"TOLLGATE_BILLING_TABLE": "b", "TOLLGATE_STACK": "s", "TOLLGATE_STRIPE_SECRET_PARAMETER": "/p"}
     assert FlushSettings.from_env(flush).stripe_api_base is None
     assert FlushSettings.from_env({**flush, "TOLLGATE_STRIPE_API_BASE": "http://x"}).stripe_api_base == "http://x"
+    assert [FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": on}).shadow for on in ("true", "false")] == [
+        True,
+        False,
+    ]
+    with pytest.raises(BadSetting, match="TOLLGATE_SHADOW"):
+        FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": "True"})
     with pytest.raises(BadSetting, match="TOLLGATE_STACK"):
         FlushSettings.from_env({**flush, "TOLLGATE_STACK": ""})

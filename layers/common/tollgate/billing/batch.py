@@ -3,10 +3,12 @@
 Its row is the truth about it; a queued message is only a hint to look at the row. States:
 
     sealed -> sending -> flushed | no_customer | rejected | expired | unconfirmed
+    sealed -> shadowed
 
 `sealed` waits to be sent (again, from `retry_at` on). `sending` was sent and its answer is not recorded: while the
-lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer. The other
-four are final; three of them are parked, with a reason and an alert, until a person or a proof repairs them.
+lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer.
+`shadowed` would have been sent, but the stack only watches (shadow mode). The other four and `shadowed` are final;
+`rejected`, `expired` and `unconfirmed` are parked, with a reason and an alert, until a person or a proof repairs them.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ NO_CUSTOMER: Final = "no_customer"
 REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
 UNCONFIRMED: Final = "unconfirmed"
+SHADOWED: Final = "shadowed"
 
-FINAL: Final = frozenset({FLUSHED, REJECTED, EXPIRED, UNCONFIRMED})
+FINAL: Final = frozenset({FLUSHED, SHADOWED, REJECTED, EXPIRED, UNCONFIRMED})
 PARKED: Final = frozenset({NO_CUSTOMER, REJECTED, EXPIRED, UNCONFIRMED})
 REPAIRABLE: Final = frozenset({REJECTED, EXPIRED, UNCONFIRMED})
 

@@ -25,6 +25,7 @@ from tollgate.billing.batch import (
     REJECTED,
     SEALED,
     SENDING,
+    SHADOWED,
     UNCONFIRMED,
     Batch,
     BatchKey,
@@ -71,6 +72,8 @@ class FlushDeps:
     clock: Clock
     stack: str
     """Name of the stack: part of every identifier."""
+    shadow: bool = False
+    """Send nothing: batches end as `shadowed`."""
     jitter: Callable[[int], int] = lambda seconds: seconds + random.randrange(seconds // 4 + 1)
     """Spreads waits, so that what failed together does not come back together."""
 
@@ -88,7 +91,10 @@ def flush(deps: FlushDeps, key: BatchKey, in_time: Callable[[], bool] = lambda: 
         idle = _nothing_to_do(batch, now)
         if idle is not None:
             return idle
-        step = _before(deps, batch, now) if in_time() else _later(batch, now, deps.jitter(30), "out of time")
+        if deps.shadow:
+            step = _unsent(deps, batch, now)
+        else:
+            step = _before(deps, batch, now) if in_time() else _later(batch, now, deps.jitter(30), "out of time")
         after = deps.batches.replace(batch, step)
         if after is None:
             continue  # another flush, or seal, was quicker: look again
@@ -143,6 +149,16 @@ def _before(deps: FlushDeps, batch: Batch, now: int) -> Batch:
         deps.customers.put(batch.customer, now)
     identifier = batch.identifier or identifier_of(deps.stack, batch)
     return _claimed(replace(batch, identifier=identifier, sent_at=now), now)
+
+
+def _unsent(deps: FlushDeps, batch: Batch, now: int) -> Batch:
+    """What the row becomes in shadow mode. One in doubt, from before, waits until it may be sent again or is parked."""
+    if batch.state != SENDING:
+        return batch.into(SHADOWED, now, reason="shadow_mode")
+    step = _resend(deps, batch, now)
+    if step.final:
+        return step
+    return _later(replace(batch, doubt_since=step.doubt_since), now, deps.jitter(1800), "shadow mode")
 
 
 def _resend(deps: FlushDeps, batch: Batch, now: int) -> Batch:

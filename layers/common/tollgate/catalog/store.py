@@ -27,6 +27,7 @@ class Current(NamedTuple):
     versions: Mapping[str, int]
     grace_days: int = 7
     fallback_plan: str | None = None
+    stripe_customers: str = "first_need"
 
     @property
     def fallback(self) -> str:
@@ -66,6 +67,7 @@ class CatalogTable:
             versions,
             int(row.get("grace_days", 7)),
             row.get("fallback_plan"),
+            row.get("stripe_customers", "first_need"),
         )
 
     def current_version(self, plan: str) -> PlanVersion:
@@ -110,6 +112,7 @@ class CatalogTable:
                     "versions": {plan: version for plan, (version, _) in published.items()},
                     "grace_days": catalog.grace_days,
                     "fallback_plan": catalog.fallback_plan,
+                    "stripe_customers": catalog.stripe_customers,
                 }
             ),
         )

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from botocore.config import Config
 
 from tollgate import dynamo
+
+CUSTOMER_TASK: Final = "customer"
+"""Make the Stripe customer of `account`, unless it has one."""
 
 
 @lru_cache(maxsize=1)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 from tollgate import wiring
+from tollgate.accounts.rules import Rules
 from tollgate.accounts.store import AccountTable
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.close import CloseDeps, CloseSettings, InvoiceClose
 from tollgate.billing.close_due import TASK
 from tollgate.billing.close_store import CloseTable
+from tollgate.billing.requeue import leave_to_seal
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
 from tollgate.customers.attempt_store import AttemptTable
-from tollgate.customers.needed import CustomerDeps, provide
+from tollgate.customers.needed import CustomerDeps
+from tollgate.customers.task import make_customer
 from tollgate.settings import StripeEventsSettings, seconds, whole
 from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.events import StripeEvents
@@ -32,6 +35,7 @@ from tollgate.webhooks.inbox import InboxDeps
 from tollgate.webhooks.inbox_store import InboxTable
 from tollgate.webhooks.meter_errors import MeterErrorDeps
 from tollgate.webhooks.packs import PackDeps
+from tollgate.webhooks.queue_store import CUSTOMER_TASK
 
 
 def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> EventDeps:
@@ -40,18 +44,16 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
     outbox = OutboxTable(settings.billing_table, system_clock)
     states = StateTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     batches = BatchTable(settings.billing_table)
-    customers = CustomerDeps(
-        accounts=accounts,
-        stripe=StripeCustomers(connection),
-        attempts=AttemptTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
-        mapped=lambda rules: None,  # batches that waited for the customer come due, and seal releases them
-        stack=settings.stack,
-    )
-
-    def make_customer(message: Mapping[str, Any]) -> str:
-        return provide(customers, str(message["account"])).how
-
     close = InvoiceClose(close_deps(env, settings, connection))
+
+    def mapped(rules: Rules) -> None:
+        # The worker has no flush queue: the batches are due at once, and seal queues them within a minute.
+        customer = rules.row.stripe_customer_id
+        for account in rules.homes if customer is not None else ():
+            leave_to_seal(batches, account, str(customer), system_clock() // 1000)
+
+    attempts = AttemptTable(env["TOLLGATE_ACCOUNTS_TABLE"])
+    customers = CustomerDeps(accounts, StripeCustomers(connection), attempts, mapped, settings.stack)
     return EventDeps(
         inbox=InboxDeps(InboxTable(settings.billing_table), outbox, system_clock),
         follow=FollowDeps(accounts, states, Subscriptions(connection), outbox, settings.stack),
@@ -59,7 +61,7 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
         meters=MeterErrorDeps(batches, StripeEvents(connection), outbox, system_clock),
         live=settings.live,
         close=close,
-        tasks={TASK: close.task, "customer": make_customer},
+        tasks={TASK: close.task, CUSTOMER_TASK: partial(make_customer, customers)},
     )
 
 
