@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
 from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
+import boto3
 import typer
 
 from tollgate.clock import parse_rfc3339, rfc3339
-from tollgate.errors import StripeRefused, StripeUnavailable, TollgateError
-from tollgate.settings import StripeEventsSettings
+from tollgate.errors import StripeRefused, StripeUnavailable
 from tollgate.stripe_api.events import StripeEvents
-from tollgate.webhooks.dispatch import NotAnEvent, handle, known
-from tollgate.webhooks.inbox import DONE, DUPLICATE, FAILED, InHand
+from tollgate.webhooks.dispatch import known
+from tollgate.webhooks.inbox import DONE
 from tollgate.webhooks.inbox_store import InboxTable
-from tollgate.webhooks.wiring import event_deps
 from tollgate_cli.output import WRONG, fail, note, out, table
 from tollgate_cli.stripe_target import stripe_of
-from tollgate_cli.target import Profile, Region, StackName, connected
+from tollgate_cli.target import DEFAULT_PORT, LOCAL_STACK, Profile, Region, StackName, Target, connected
 
 app = typer.Typer(help="Events of Stripe: process those that were missed.", no_args_is_help=True)
 
 KEPT_S: Final = 30 * 86_400
 """How long Stripe lists events [docs]."""
 SHOWN: Final = 50
+OUTPUT: Final = "StripeEventsQueueUrl"
 _AGO: Final = re.compile(r"(\d{1,4})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -44,22 +46,14 @@ def replay(
     profile: Profile = None,
     region: Region = None,
 ) -> None:
-    """Fetch events from Stripe's list and process those that are not done, through the same inbox as deliveries.
+    """Fetch events from Stripe's list and queue those that are not done for the worker, as if delivered again.
 
-    Repeating is harmless: an event is processed once. A failed one is tried again.
+    Repeating is harmless: the worker's inbox lets an event be done once. A failed one is tried again.
     """
     begin = _begin(since)
     with connected(stack, profile, region) as target:
         stripe = stripe_of(target)
-        settings = StripeEventsSettings(
-            billing_table=target.env["TOLLGATE_BILLING_TABLE"],
-            stack=target.name,
-            live=target.mode == "live",
-            stripe_secret_parameter="",
-            stripe_api_base=stripe.api_base,
-        )
-        deps = event_deps(target.env, settings, stripe.connection)
-        inbox = InboxTable(settings.billing_table)
+        inbox = InboxTable(target.env["TOLLGATE_BILLING_TABLE"])
         try:
             listed = list(StripeEvents(stripe.connection).since(begin))
         except (StripeRefused, StripeUnavailable) as trouble:
@@ -80,24 +74,35 @@ def replay(
         if not do:
             note(f"{len(waiting)} would be processed. Nothing was done: --apply does it.")
             return
-        outcomes = Counter[str]()
+        sqs, url = _queue(target, profile, region)
         for event, _, _ in waiting:
-            outcomes[_processed(deps, event)] += 1
-    note(f"Processed: {', '.join(f'{count} {outcome}' for outcome, count in sorted(outcomes.items()))}.")
-    if outcomes["failed"] or outcomes["in other hands"]:
-        fail("Some were not: `--apply` again, once what stands above is mended.")
+            sqs.send_message(QueueUrl=url, MessageBody=_body(event))
+    note(f"{len(waiting)} are queued for the worker. The same command without --apply shows what is still not done.")
 
 
-def _processed(deps: Any, event: dict[str, Any]) -> str:
-    """What became of an event, in words."""
-    try:
-        done = handle(deps, event)
-    except InHand:
-        return "in other hands"
-    except (TollgateError, NotAnEvent) as trouble:
-        note(f"{event['id']} ({event['type']}): {trouble}")
-        return "failed"
-    return "failed" if done.outcome == FAILED else "done before" if done.outcome == DUPLICATE else "done"
+def _queue(target: Target, profile: str | None, region: str | None) -> tuple[Any, str]:
+    """A client of SQS, and the worker's queue."""
+    if target.local:
+        endpoint = f"http://127.0.0.1:{int(os.environ.get('TOLLGATE_PORT', str(DEFAULT_PORT))) + 2}"
+        sqs = boto3.session.Session().client("sqs", endpoint_url=endpoint)
+        return sqs, sqs.get_queue_url(QueueName=f"{LOCAL_STACK}-stripe-events")["QueueUrl"]
+    session = boto3.session.Session(profile_name=profile, region_name=region)
+    described = session.client("cloudformation").describe_stacks(StackName=target.name)["Stacks"][0]
+    found = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
+    if OUTPUT not in found:
+        fail(f"Stack {target.name} has no output {OUTPUT}: deploy it again.")
+    return session.client("sqs"), found[OUTPUT]
+
+
+def _body(event: dict[str, Any]) -> str:
+    """A listed event as a delivery: what never changes of it, which is all that the worker reads, and small enough for
+    the queue."""
+    kept: dict[str, Any] = {
+        name: event[name] for name in ("id", "object", "type", "livemode", "account") if name in event
+    }
+    obj = (event.get("data") or {}).get("object") or {}
+    kept["data"] = {"object": {name: obj[name] for name in ("id", "customer", "payment_intent") if name in obj}}
+    return json.dumps(kept, separators=(",", ":"), default=str)
 
 
 def _show(title: str, waiting: list[tuple[dict[str, Any], str, str | None]]) -> None:

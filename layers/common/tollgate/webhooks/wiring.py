@@ -1,4 +1,4 @@
-"""Puts the worker's parts together, for the function and for `tollgate stripe events replay`."""
+"""Puts the worker's parts together."""
 
 from __future__ import annotations
 
