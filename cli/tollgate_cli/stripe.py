@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import stripe_backfill, stripe_connect, stripe_sync
+from tollgate_cli import stripe_backfill, stripe_connect, stripe_events, stripe_sync
 
 app = typer.Typer(help="Set up Stripe from the catalogue: meters, products, prices, customers.", no_args_is_help=True)
 
@@ -17,3 +17,4 @@ def _group() -> None:
 app.command()(stripe_sync.sync)
 app.command("backfill")(stripe_backfill.command)
 app.command("connect")(stripe_connect.command)
+app.add_typer(stripe_events.app, name="events")

@@ -77,13 +77,6 @@ class MethodNotAllowed(TollgateError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
-class NoSuchPack(NotFound):
-    code = "pack_not_found"
-
-    def __init__(self, pack: str, plan: str, version: str) -> None:
-        super().__init__(f"Plan `{plan}` version {version or '?'} sells no pack `{pack}`.")
-
-
 class UnknownReservation(NotFound):
     code = "reservation_not_found"
 

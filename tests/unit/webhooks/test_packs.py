@@ -157,9 +157,9 @@ def burn(stage: Stage, units: Decimal) -> None:
 @pytest.mark.parametrize(
     ("sold", "why"),
     [
-        ({"tollgate_pack": "huge"}, "pack_not_found"),
+        ({"tollgate_pack": "huge"}, "unknown_pack"),
         ({"tollgate_plan": "none"}, "unknown_plan"),
-        ({"tollgate_plan_version": "x"}, "pack_not_found"),
+        ({"tollgate_plan_version": "x"}, "unknown_pack"),
         ({"tollgate_account": "nobody"}, "account_not_found"),
     ],
 )

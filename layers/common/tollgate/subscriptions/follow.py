@@ -24,7 +24,6 @@ from tollgate.subscriptions.state import (
     ACCOUNT,
     ENDED,
     PAST_DUE,
-    STACK,
     BillingState,
     Problem,
     Standing,
@@ -32,6 +31,7 @@ from tollgate.subscriptions.state import (
     Target,
     standing_of,
 )
+from tollgate.sync.objects import STACK
 
 BY: Final = "stripe"
 """Who changed it, for the audit."""

@@ -19,11 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-STACK: Final = "tollgate_stack"
+from tollgate.sync.objects import PART, PLAN, STACK, VERSION
+
 ACCOUNT: Final = "tollgate_account"
-PLAN: Final = "tollgate_plan"
-VERSION: Final = "tollgate_plan_version"
-PART: Final = "tollgate_part"
 BASE: Final = "base"
 
 ACTIVE: Final = "active"

@@ -74,7 +74,8 @@ class Rechecked(NamedTuple):
 
 def recheck(deps: MeterErrorDeps, event: str) -> Rechecked:
     """Look at every batch of a report's window again. Repeating it finds the batches as it left them: only a `flushed`
-    one is changed. A crash in between leaves some that are still `flushed`; the event comes again."""
+    one is changed. A crash in between leaves some that are still `flushed`: the event comes again. One that was parked
+    and not told yet is due, and seal tells it."""
     report = deps.stripe.meter_errors(event)
     name = None if report.meter is None else deps.stripe.event_name(report.meter)
     sampled = {identifier: code for code, identifier in report.samples if identifier}
@@ -85,9 +86,6 @@ def recheck(deps: MeterErrorDeps, event: str) -> Rechecked:
         for _ in range(TRIES):
             batch = deps.batches.get(key)
             if batch is None or (name is not None and batch.event_name != name):
-                break
-            if batch.untold:
-                tell(deps.outbox, deps.batches, batch)
                 break
             if batch.state != FLUSHED:
                 break

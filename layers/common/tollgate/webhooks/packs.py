@@ -22,10 +22,11 @@ from tollgate.accounts.rules import Rules
 from tollgate.accounts.service import AccountDeps
 from tollgate.alerts.outbox import Alert, Outbox
 from tollgate.catalog.model import Pack
-from tollgate.errors import Busy, NoSuchPack, UnknownAccount
+from tollgate.errors import Busy, UnknownAccount, UnknownPack
 from tollgate.gate.grants import claw_back, give, put_on_gate
 from tollgate.quantities import EXACT, ZERO, plain
-from tollgate.subscriptions.state import ACCOUNT, PLAN, STACK, VERSION
+from tollgate.subscriptions.state import ACCOUNT
+from tollgate.sync.objects import PLAN, STACK, VERSION
 from tollgate.usage.grant import FOREVER, Clawback, GrantRow, Pending
 
 SOURCE: Final = "stripe"
@@ -90,7 +91,7 @@ def settle(deps: PackDeps, payment_id: str, sold: Mapping[str, str] | None = Non
     """Bring an account's credits to what a payment means now; returns the account, None where the payment is none of
     ours. `sold`: the metadata of the session that it was made in, which may say more than the payment's own.
 
-    Raises NoSuchPack, UnknownAccount, UnknownPlan, UnknownMeter, TooManyGrants, Busy, and what Stripe's calls raise.
+    Raises UnknownPack, UnknownAccount, UnknownPlan, UnknownMeter, TooManyGrants, Busy, and what Stripe's calls raise.
     """
     payment = deps.stripe.payment(payment_id)
     for _ in range(_LOOKS):
@@ -180,7 +181,7 @@ def _pack(deps: PackDeps, metadata: Mapping[str, str]) -> Pack:
         for pack in packs:
             if pack.id == wanted:
                 return pack
-    raise NoSuchPack(wanted, plan, version)
+    raise UnknownPack(wanted, plan)
 
 
 def _finished(deps: PackDeps, rules: Rules, bought: GrantRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tollgate import wiring
 from tollgate.accounts.store import AccountTable
@@ -13,7 +14,10 @@ from tollgate.billing.close_due import TASK
 from tollgate.billing.close_store import CloseTable
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
+from tollgate.customers.attempt_store import AttemptTable
+from tollgate.customers.needed import CustomerDeps, provide
 from tollgate.settings import StripeEventsSettings, seconds, whole
+from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.events import StripeEvents
 from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.payments import Payments
@@ -29,6 +33,14 @@ from tollgate.webhooks.inbox_store import InboxTable
 from tollgate.webhooks.meter_errors import MeterErrorDeps
 from tollgate.webhooks.packs import PackDeps
 
+_DEFAULTS = {
+    "TOLLGATE_SEAL_SECONDS": "300",
+    "TOLLGATE_SEAL_GRACE_SECONDS": "60",
+    "TOLLGATE_CLOSE_DEADLINE_SECONDS": "172800",
+    "TOLLGATE_CLOSE_REVIEW_SECONDS": "86400",
+    "TOLLGATE_CLOSE_REVIEW_PERCENT": "50",
+}
+
 
 def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> EventDeps:
     """`env` names the tables."""
@@ -37,6 +49,17 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
     states = StateTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     batches = BatchTable(settings.billing_table)
     close = InvoiceClose(close_deps(env, settings, connection))
+    customers = CustomerDeps(
+        accounts=accounts,
+        stripe=StripeCustomers(connection),
+        attempts=AttemptTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
+        mapped=lambda rules: None,  # batches that waited for the customer come due, and seal releases them
+        stack=settings.stack,
+    )
+
+    def make_customer(message: Mapping[str, Any]) -> str:
+        return provide(customers, str(message["account"])).how
+
     return EventDeps(
         inbox=InboxDeps(InboxTable(settings.billing_table), outbox, system_clock),
         follow=FollowDeps(accounts, states, Subscriptions(connection), outbox, settings.stack),
@@ -44,12 +67,14 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
         meters=MeterErrorDeps(batches, StripeEvents(connection), outbox, system_clock),
         live=settings.live,
         close=close,
-        tasks={TASK: close.task},
+        tasks={TASK: close.task, "customer": make_customer},
     )
 
 
 def close_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> CloseDeps:
-    """What the period close works with. Its reads are few and needed: they are not counted against a budget."""
+    """What the period close works with. Its reads are few and needed: they are not counted against a budget. The command
+    line has the names of the tables only: it takes the template's defaults for the rest."""
+    env = {**_DEFAULTS, **env}
     accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     return CloseDeps(
         closes=CloseTable(settings.billing_table),
