@@ -72,8 +72,8 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
 
 
 def close_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> CloseDeps:
-    """What the period close works with. Its reads are few and needed: they are not counted against a budget. The command
-    line has the names of the tables only: it takes the template's defaults for the rest."""
+    """What the period close works with. Its reads are few and needed: they are not counted against a budget. The
+    command line has the names of the tables only: it takes the template's defaults for the rest."""
     env = {**_DEFAULTS, **env}
     accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     return CloseDeps(
