@@ -37,6 +37,14 @@ from tollgate.webhooks.meter_errors import MeterErrorDeps
 from tollgate.webhooks.packs import PackDeps
 from tollgate.webhooks.queue_store import CUSTOMER_TASK
 
+_DEFAULTS = {
+    "TOLLGATE_SEAL_SECONDS": "300",
+    "TOLLGATE_SEAL_GRACE_SECONDS": "60",
+    "TOLLGATE_CLOSE_DEADLINE_SECONDS": "172800",
+    "TOLLGATE_CLOSE_REVIEW_SECONDS": "86400",
+    "TOLLGATE_CLOSE_REVIEW_PERCENT": "50",
+}
+
 
 def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> EventDeps:
     """`env` names the tables."""
@@ -66,7 +74,9 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
 
 
 def close_deps(env: Mapping[str, str], settings: StripeEventsSettings, connection: Connection) -> CloseDeps:
-    """What the period close works with. Its reads are few and needed: they are not counted against a budget."""
+    """What the period close works with. Its reads are few and needed: they are not counted against a budget. The
+    command line has the names of the tables only: it takes the template's defaults for the rest."""
+    env = {**_DEFAULTS, **env}
     accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
     return CloseDeps(
         closes=CloseTable(settings.billing_table),
