@@ -204,7 +204,9 @@ def stage() -> Iterator[Stage]:
         sqs = boto3.session.Session().client("sqs")
         queue = {"FifoQueue": "true", "VisibilityTimeout": "360"}
         url = sqs.create_queue(QueueName="flush.fifo", Attributes=queue)["QueueUrl"]
-        stack.enter_context(patch.dict(os.environ, {"TOLLGATE_FLUSH_QUEUE_URL": url}))
+        events = sqs.create_queue(QueueName="stripe-events")["QueueUrl"]
+        urls = {"TOLLGATE_FLUSH_QUEUE_URL": url, "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": events}
+        stack.enter_context(patch.dict(os.environ, urls))
         ssm = boto3.session.Session().client("ssm")
         for name, value in _SECRETS.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")

@@ -65,6 +65,7 @@ ENVIRONMENT: Final = {
     "TOLLGATE_SIGNING_SECRET_PARAMETER": "/signing",
     "TOLLGATE_STRIPE_SECRET_PARAMETER": "/stripe",
     "TOLLGATE_FLUSH_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT_ID}/flush.fifo",
+    "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT_ID}/stripe-events",
     "TOLLGATE_SEAL_SECONDS": str(SEAL_S),
     "TOLLGATE_SEAL_GRACE_SECONDS": str(GRACE_S),
     "POWERTOOLS_SERVICE_NAME": "crash",
