@@ -65,6 +65,20 @@ def test_a_sync_is_shown_then_made_then_matches(stack: StackProcess) -> None:
     assert again.returncode == 0
 
 
+def test_what_is_refused_changes_nothing(stack: StackProcess) -> None:
+    tollgate(stack, "stripe", "sync", "--apply")
+    meters = sdk(stack.double_url).v1.billing.meters
+    meter = meters.list({"status": "active"}).data[0]
+    meters.deactivate(meter.id)
+    refused = start(stack, "stripe", "sync", "--apply")
+    shown, said = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert "it was deactivated: --reactivate takes it into use again" in " ".join(shown.split())
+    assert "nothing was changed" in said
+    tollgate(stack, "stripe", "sync", "--apply", "--reactivate")
+    assert meters.retrieve(meter.id).status == "active"
+
+
 def test_a_live_key_is_refused(stack: StackProcess) -> None:
     refused = start(stack, "stripe", "sync", STRIPE_SECRET_KEY="sk_live_1")
     assert "test and live are never mixed" in " ".join(refused.communicate(timeout=60)[1].split())
