@@ -140,7 +140,7 @@ def test_every_queue_has_a_dead_letter_queue_that_keeps_messages_as_long(stack: 
 
 def test_a_fifo_queues_name_says_so_and_its_senders_name_the_deduplication(stack: Stack) -> None:
     fifo = {name for name, queue in stack.of_type("AWS::SQS::Queue").items() if queue.get("FifoQueue")}
-    assert fifo == {"FlushQueue", "FlushDeadLetterQueue"}
+    assert fifo == {"FlushQueue", "FlushDeadLetterQueue", "ReconcileQueue", "ReconcileDeadLetterQueue"}
     for name, queue in stack.of_type("AWS::SQS::Queue").items():
         assert queue["QueueName"]["Fn::Sub"].endswith(".fifo") is (name in fifo)
         # By content, a batch that seal queues again within five minutes would silently be dropped.
