@@ -130,7 +130,7 @@ class ReconcileSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
             stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
-            stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY"),
+            stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY", least=1),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
         )
@@ -152,9 +152,9 @@ def seconds(env: Mapping[str, str], name: str) -> int:
     return int(value)
 
 
-def whole(env: Mapping[str, str], name: str) -> int:
-    """A variable that must hold a whole number, perhaps 0. Raises BadSetting."""
+def whole(env: Mapping[str, str], name: str, least: int = 0) -> int:
+    """A variable that must hold a whole number, at least `least`. Raises BadSetting."""
     value = text(env, name)
-    if not (value.isascii() and value.isdecimal()):
-        raise BadSetting(f"{name} must be a whole number, not {value!r}")
+    if not (value.isascii() and value.isdecimal() and int(value) >= least):
+        raise BadSetting(f"{name} must be a whole number, at least {least}, not {value!r}")
     return int(value)
