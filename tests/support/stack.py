@@ -67,4 +67,5 @@ def _logical(resource: str) -> str:
     if resource.startswith("/"):
         return f"parameter/{resource.rpartition('/')[2]}"
     name = resource.removeprefix("tollgate-local-")
-    return {"flush.fifo": "FlushQueue", "stripe-events": "StripeEventsQueue"}.get(name, name)
+    queues = {"flush.fifo": "FlushQueue", "stripe-events": "StripeEventsQueue", "reconcile.fifo": "ReconcileQueue"}
+    return queues.get(name, name)
