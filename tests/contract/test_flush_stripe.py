@@ -97,7 +97,7 @@ def stage() -> Iterator[Stage]:
 
 def impatient(url: str, key: str = "sk_test_flush") -> stripe.StripeClient:
     """The product's client, but one that waits for a quarter of a second only."""
-    return client(key, url, read_timeout_ms=250)
+    return client(key, url, read_timeout_ms=1000)
 
 
 def event(stage: Stage, **more: Any) -> SinkEvent:

@@ -239,7 +239,7 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         call(name, method, path, json=body, key=None)
         call(name, method, path, json=body, headers={"Idempotency-Key": "directed"})
         call(name, method, path, json=_other(name, body), headers={"Idempotency-Key": "directed"})
-        nobody = "made-by-put" if name == "putAccount" else "never-made"
+        nobody = "made-by-put" if name in ("putAccount", "putLevel") else "never-made"
         gone = path.replace("bad", nobody) if "accounts" in path else re.sub("rsv_[^/]+", "rsv_x", path)
         call(name, method, gone, json=body)
     committed = opened()

@@ -239,7 +239,7 @@ def test_the_projects_own_catalogue_is_readable() -> None:
     assert not reading.pays(None)
     assert reading.pays("pro")
     assert reading.pays("team")
-    assert set(reading.event_names) == {"ai_credits", "llm_tokens"}
+    assert set(reading.event_names) == {"ai_credits", "llm_tokens", "storage"}
 
 
 def test_the_demo_shares_no_code_with_the_product() -> None:
