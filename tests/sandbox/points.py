@@ -177,6 +177,22 @@ POINTS: Final = (
         "customer-list", "a new customer is in the list at once", "a second one could be made (customers/needed.py)"
     ),
     _relied(
+        "customer-search",
+        f"a new customer is found by its metadata within {PATIENCE_S} s",
+        "`stripe backfill` goes by the list alone (customers/needed.py)",
+    ),
+    _relied(
+        "idempotency",
+        "a key again gives the same object; with another body it is refused",
+        "a repetition after a lost answer makes things twice (stripe_api/)",
+    ),
+    _relied("events", f"a change is in the list of events within {PATIENCE_S} s", "`stripe events replay` misses some"),
+    _relied(
+        "checkout",
+        "pages for a plan and for a pack are made; those for a plan can be ended, and others stay",
+        "POST …/checkout (subscriptions/checkout.py)",
+    ),
+    _relied(
         "destinations",
         "both webhook destinations can be made with every event type that we handle, and are listed",
         "webhooks/dispatch.py:TYPES",

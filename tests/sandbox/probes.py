@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.sandbox import probes_billing as billing
+from tests.sandbox import probes_objects as objects
 from tests.sandbox import probes_usage as usage
 from tests.sandbox.points import PATIENCE_S, POINTS, NotProbed, Probe, Result, Seen
 from tests.sandbox.side import Probing, Side
@@ -43,10 +44,14 @@ PROBES: Final[Mapping[str, Callable[[Side], Probe | Seen]]] = {
     "last": usage.last,
     "lines": billing.lines,
     "subscription": billing.subscription,
-    "catalogue": billing.catalogue,
-    "unique": billing.unique,
-    "customer-list": billing.customer_list,
-    "destinations": billing.destinations,
+    "catalogue": objects.catalogue,
+    "unique": objects.unique,
+    "customer-list": objects.customer_list,
+    "customer-search": objects.customer_search,
+    "idempotency": objects.idempotency,
+    "events": objects.events,
+    "checkout": billing.checkout,
+    "destinations": objects.destinations,
 }
 EVERY_S: Final = 15
 """Between two looks; one costs a GET or two for each probe that waits."""

@@ -1,37 +1,22 @@
-"""Probes of invoices, subscriptions, the catalogue, customers and webhook destinations."""
+"""Probes of invoices, subscriptions and checkout pages."""
 
 from __future__ import annotations
 
-from collections import Counter
 from decimal import Decimal
-from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import stripe
 
 from tests.sandbox.points import NotProbed, Probe, Seen
 from tests.sandbox.probes_usage import HOUR, move, settled, shown
 from tests.sandbox.side import Side
-from tests.unit.rating.making import graduated, per_unit
 from tollgate.billing.invoice import Invoice, InvoiceLine
-from tollgate.catalog.frozen import PlanVersion
-from tollgate.catalog.model import Meter as CatalogMeter
 from tollgate.catalog.model import Plan
-from tollgate.errors import StripeRefused
-from tollgate.stripe_api.catalog import StripeCatalog
 from tollgate.stripe_api.checkout import StripeShop
-from tollgate.stripe_api.client import STRIPE_VERSION
-from tollgate.stripe_api.customers import StripeCustomers
-from tollgate.stripe_api.endpoints import StripeDestinations
 from tollgate.stripe_api.invoices import StripeInvoices, line_of
 from tollgate.subscriptions.anchor import anchor_of
-from tollgate.subscriptions.checkout import Line
-from tollgate.sync.apply import apply, look
-from tollgate.sync.desired import Desired, desired
-from tollgate.sync.diff import diff
-from tollgate.sync.objects import Meter, Price, Product, Terms, Tier
-from tollgate.webhooks.connect import wanted
-from tollgate.webhooks.dispatch import TYPES
+from tollgate.subscriptions.checkout import Line, PageAsked
+from tollgate.sync.objects import STACK, Tier
 
 D = Decimal
 
@@ -135,7 +120,7 @@ def _read(invoices: StripeInvoices, invoice: str) -> Invoice:
 
 def subscription(side: Side) -> Seen:
     customer, price, now = side.customer(), side.price(side.meter("sum"), unit_amount=D(1)), side.now()
-    shop = StripeShop(side.stripe, side.run)
+    shop = StripeShop(side.stripe, side.stack)
     plan = Plan("p", 1, "P")
     made = shop.subscribe(customer, (Line(price, None),), {}, anchor_of(plan.period, now), side.name("subscription"))
     found = side.asked(lambda client: client.v1.subscriptions.retrieve(made.id))
@@ -147,90 +132,20 @@ def subscription(side: Side) -> Seen:
     return Seen(text, found.status == "active" and not found.latest_invoice and whole)
 
 
-STACK: Final = "tollgate-probe-"
+def checkout(side: Side) -> Seen:
+    customer, meter = side.customer(), side.meter("sum")
+    shop = StripeShop(side.stripe, side.stack)
+    usage, once = Line(side.price(meter, unit_amount=D(1)), None), Line(side.price(None, None, unit_amount=D(1_000)), 1)
+    url = "https://example.com/"
+    pages = []
+    for line, anchor in ((usage, anchor_of(Plan("p", 1, "P").period, side.now())), (once, None)):
+        asked = PageAsked(customer, (line,), {STACK: side.stack}, url, url, side.run, anchor)
+        pages.append(shop.page(asked, side.name("page")))
+    shop.expire_pages(customer)
+    statuses = [_status(side, page.session) for page in pages]
+    side.asked(lambda client: client.v1.checkout.sessions.expire(pages[1].session))
+    return Seen(f"made; after ending the plan's: {shown(statuses)}", statuses == ["expired", "open"])
 
 
-def catalogue(side: Side) -> Seen:
-    meter = CatalogMeter("m", "Things", "thing", scale=2, stripe_event_name=side.name("sum"))
-    prices = (graduated((1_000, "0"), (None, "0.0125", "2.00")),)
-    plans = [
-        Plan("steps", 1, "Steps", base_fee=D("29.00"), prices=prices),
-        Plan("units", 1, "Units", prices=(per_unit("0.000005"),)),
-    ]
-    wished = desired([PlanVersion(plan, {meter.id: meter}) for plan in plans], STACK + side.run)
-    first, second = _sync(side, wished), _sync(side, wished)
-    side.later("catalogue", lambda: _put_away(side, wished))
-    text = f"first: {_counted(first)}; again: {_counted(second)}"
-    return Seen(text, set(first) == {"create"} and set(second) == {"match"})
-
-
-def _sync(side: Side, wished: Desired) -> Counter[str]:
-    port = StripeCatalog(side.stripe, side.name("sync"))
-    steps = diff(wished, look(port, wished), live=False)
-    apply(port, steps)
-    return Counter(step.kind for step in steps)
-
-
-def _counted(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-
-
-def _put_away(side: Side, wished: Desired) -> None:
-    for product in wished.products:
-        for price in side.catalog.prices_of(product.id):
-            side.catalog.archive_price(price.id)
-        side.archive_product(product.id)
-    names = {meter.event_name for meter in wished.meters}
-    for found in side.catalog.meters():
-        if found.meter.event_name in names:
-            side.archive(found.id)
-
-
-def unique(side: Side) -> Seen:
-    meter, product, key = side.meter("sum"), side.name("product"), side.name("price")
-    again = StripeCatalog(side.stripe, side.name("again"))
-    priced = Price(key, key, {}, Terms(product, "usd", "month", unit_amount=D(100)))
-    side.catalog.create_product(Product(product, product, {}))
-    side.later(f"product {product}", lambda: side.archive_product(product))
-    made = side.catalog.create_price(priced, None, takes_key=False)
-    side.later(f"price {made}", lambda: side.catalog.archive_price(made))
-    doubled = []
-    for what, create in (
-        ("meter", lambda: again.create_meter(Meter(meter.event_name, "again", "sum"))),
-        ("product", lambda: again.create_product(Product(product, "again", {}))),
-        ("price", lambda: again.create_price(priced, None, takes_key=False)),
-    ):
-        try:
-            create()
-            doubled.append(what)
-        except StripeRefused:
-            continue
-    return Seen(f"made twice: {shown(doubled) or 'nothing'}", not doubled)
-
-
-def customer_list(side: Side) -> Seen:
-    customers = StripeCustomers(side.stripe)
-    made = customers.create(STACK + side.run, side.run, side.name("customer"))
-    side.later(f"customer {made.id}", lambda: side.asked(lambda client: client.v1.customers.delete(made.id)))
-    listed = [one.id for one in customers.all(made.created)]
-    return Seen("listed at once" if made.id in listed else "not in the list", made.id in listed)
-
-
-def destinations(side: Side) -> Seen:
-    port = StripeDestinations(side.stripe)
-    wishes = wanted(f"https://example.com/{STACK}{side.run}", TYPES, STRIPE_VERSION)
-    made = []
-    for wish in wishes:
-        try:
-            one, secret = port.create(wish, STACK + side.run)
-        except StripeRefused as refused:
-            return Seen(f"{wish.payload} refused: {refused}", False)
-        side.later(f"webhook destination {one.id}", partial(port.remove, one))
-        assert secret, "a destination without a secret"
-        made.append(one)
-    listed = {one.id: one for one in port.all()}
-    for one in made:
-        port.remove(one)  # at once: nothing of this account is to be sent there
-    pairs = zip(wishes, made, strict=True)
-    same = [wish.payload for wish, one in pairs if one.id in listed and listed[one.id].events == wish.events]
-    return Seen(f"made and listed: {shown(same) or 'none'}", same == [wish.payload for wish in wishes])
+def _status(side: Side, session: str) -> str | None:
+    return side.asked(lambda client: client.v1.checkout.sessions.retrieve(session)).status

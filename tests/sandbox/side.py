@@ -96,6 +96,11 @@ class Side:
     def now(self) -> int:
         return self.time.now()
 
+    @property
+    def stack(self) -> str:
+        """The stack that this run's objects belong to."""
+        return f"tollgate-probe-{self.run}"
+
     def name(self, what: str) -> str:
         """A name that no other run and nothing else in this run has."""
         self._numbers[0] += 1
@@ -131,20 +136,20 @@ class Side:
 
     def customer(self) -> str:
         name = self.name("customer")
-        params: Any = {"name": name, "metadata": {STACK: f"tollgate-probe-{self.run}"}}
+        params: Any = {"name": name, "metadata": {STACK: self.stack}}
         if self.clock is not None:
             params["test_clock"] = self.clock
         made = self.asked(lambda client: client.v1.customers.create(params, {"idempotency_key": name})).id
         self.later(f"customer {made}", lambda: self.asked(lambda client: client.v1.customers.delete(made)))
         return made
 
-    def price(self, meter: MeterAt, interval: str = "month", **terms: Any) -> str:
-        """A metered price of a product of its own, in dollars."""
+    def price(self, meter: MeterAt | None, interval: str | None = "month", **terms: Any) -> str:
+        """A price of a product of its own, in dollars; with a meter a metered one, without interval paid once."""
         product, key = self.name("product"), self.name("price")
         self.catalog.create_product(Product(product, product, {}))
         self.later(f"product {product}", lambda: self.archive_product(product))
-        wanted = Price(key, key, {}, Terms(product, "usd", interval, event_name=meter.event_name, **terms))
-        made = self.catalog.create_price(wanted, meter.id, takes_key=False)
+        wanted = Price(key, key, {}, Terms(product, "usd", interval, **terms))
+        made = self.catalog.create_price(wanted, meter.id if meter else None, takes_key=False)
         self.later(f"price {made}", lambda: self.catalog.archive_price(made))
         return made
 

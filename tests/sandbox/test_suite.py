@@ -21,6 +21,7 @@ from rich.console import Console
 
 from local.stripe_double import (
     app,
+    checkout_sessions,
     customers,
     event_summaries,
     invoices,
@@ -33,6 +34,7 @@ from local.stripe_double import (
 from local.stripe_double.error_reports import ErrorReports, Failure
 from local.stripe_double.errors import rate_limited
 from local.stripe_double.event_summaries import _visible as visible
+from local.stripe_double.idempotency import SavedAnswers
 from local.stripe_double.invoices import _apply as applied
 from local.stripe_double.meter_events import MeterEvent, MeterEvents
 from local.stripe_double.periods import next_anchor
@@ -179,6 +181,10 @@ TURNED: dict[str, Turn] = {
     "catalogue": other(meters.Meter, "view", renamed),
     "unique": other(meters, "_refuse_second_active", lambda *asked: None),
     "customer-list": other(customers.Customers, "live", lambda self: []),
+    "customer-search": setting(lag_seconds=2_000),
+    "idempotency": other(SavedAnswers, "begin", lambda *asked: None),
+    "events": other(customers, "emit", lambda *told: None),
+    "checkout": other(checkout_sessions, "_expired", lambda *session: None),
     "destinations": other(webhook_endpoints, "view", fewer_events),
 }
 """For each point the double turned around."""
