@@ -218,8 +218,7 @@ def test_two_months_are_invoiced_to_the_cent(run: Run) -> None:
         run.subscribe(name, "pro")
     first = month_after(run.now)
     second = month_after(first)
-    run.pass_by(60)  # usage is booked at whole minutes: in the minute of the subscription's start, before it
-    run.use(acme, "40")
+    run.use(acme, "40")  # in the very minute of the subscription
     run.pass_by(60)
     run.to(first + 30)
     run.pass_by(1200)
@@ -232,7 +231,7 @@ def test_two_months_are_invoiced_to_the_cent(run: Run) -> None:
     run.pass_by(60)
     run.to(first + 15 * DAY)
     run.change(beta, "team")
-    run.pass_by(60)  # as above
+    run.pass_by(60)  # usage is booked at whole minutes: in the minute of the new price, before it
     run.use(beta, "510.25")
     run.pass_by(60)
 

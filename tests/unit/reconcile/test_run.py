@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.billing.world import BILLING
 from tests.unit.reconcile.stage import HOUR, Stage
+from tollgate.accounts.service import anchored, begun
 from tollgate.reconcile.account import DAY_S
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.pair_store import PairTable
@@ -51,6 +52,25 @@ def test_a_day_is_listed_again_when_usage_is_found_later(stage: Stage) -> None:
     run = stage.nightly()
     assert run.counts["settled"] == 1
     assert run.meters["ai_credits"]["sink"] == 8
+
+
+@pytest.mark.parametrize("late", [20, 2_000])
+def test_a_period_that_began_before_it_was_told_of_is_no_difference(stage: Stage, late: int) -> None:
+    world = stage.world
+    stage.usage("3")
+    started = world.now + 7
+    for moment in range(started - 3, started + 700, 50):
+        world.now = moment
+        world.record("1")
+    world.now = started + late
+    world.seal()
+    row = anchored(world.rules.rows["acme"], started, world.now)
+    world.rules.rows["acme"] = begun(row, started, started, world.now)
+    stage.usage("5")
+    stage.later(HOUR)
+    report = stage.reconcile()
+    assert [report.events, report.batches, report.sink, report.unexplained] == [23, 23, 23, 0]
+    assert report.findings == ()
 
 
 def test_a_rollup_that_changed_while_it_was_compared_stays_listed(stage: Stage) -> None:

@@ -253,8 +253,8 @@ class MemoryBatches:
 class Stage:
     """A stack whose worker can be made to crash at its n-th call."""
 
-    def __init__(self) -> None:
-        catalog = parse_catalog(CATALOG)
+    def __init__(self, written: str = CATALOG) -> None:
+        catalog = parse_catalog(written)
         self.calls = 0
         self.names: list[str] = []
         self.crash_at: int | None = None
@@ -359,6 +359,7 @@ def subscription(status: str = "active", plan: str = "pro", version: int = 1, **
         id="sub_1",
         status=status,
         created=NOON - 60,
+        started=NOON,
         anchor=NOON,
         items=tuple(items),
         metadata={"tollgate_stack": STACK, "tollgate_account": ACCOUNT},

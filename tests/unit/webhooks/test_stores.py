@@ -66,7 +66,9 @@ def test_a_state_is_never_written_over_a_newer_one(table: bool) -> None:
     states: Any = StateTable("accounts") if table else MemoryStates(nothing)
     before = states.read("acme")
     assert before == BillingState("acme")
-    standing = Standing("past_due", "sub_1", "past_due", "pro", 3, NOW, NOW, NOW + 9, NOW + 1, NOW + 2, NOW + 3)
+    standing = Standing(
+        "past_due", "sub_1", "past_due", "pro", 3, NOW, NOW, NOW + 9, NOW + 1, NOW + 2, NOW + 3, NOW - 1
+    )
     target = Target("sub_1", "pro", 3, NOW + 7, "free", 1)
     first = states.write(before, replace(before, customer="cus_1", standing=standing, target=target, falls=(NOW + 7,)))
     assert first is not None

@@ -344,9 +344,12 @@ def _next_plan_of(stored: list[Any]) -> NextPlan:
 
 def _segment_json(segment: Segment) -> list[Any]:
     """`[since, timezone]` for calendar months, which is what rows held before they knew other periods; else with the
-    rule: interval, count, anchor, and the anchor's instant if it has one."""
+    rule: interval, count, anchor, and the anchor's instant if it has one. Where a period was begun: with all of these
+    (the instant 0 where the anchor has none), and where it begins."""
     stored: list[Any] = [segment.since, segment.timezone]
     rule = segment.period
+    if segment.begins is not None:
+        return [*stored, rule.interval, rule.count, rule.anchor, rule.at or 0, segment.begins]
     if rule != CALENDAR_MONTH:
         stored += [rule.interval, rule.count, rule.anchor]
         if rule.at is not None:
@@ -359,7 +362,9 @@ def _segment_of(stored: list[Any]) -> Segment:
     if not rule:
         return Segment(int(since), timezone)
     interval, count, anchor, *at = rule
-    return Segment(int(since), timezone, PeriodRule(interval, int(count), anchor, int(at[0]) if at else None))
+    instant = int(at[0]) if at and anchor != "calendar" else None
+    begins = int(at[1]) if len(at) > 1 else None
+    return Segment(int(since), timezone, PeriodRule(interval, int(count), anchor, instant), begins)
 
 
 def _counter_json(key: CounterKey, since: int) -> str:

@@ -105,7 +105,7 @@ class _Reader:
 
     def _slot(self, at: int) -> Slot:
         (window,) = self._grid.windows(at, at + 1)
-        period = window_at(PERIOD, self._rules.row.calendar, at)
+        period = window_at(PERIOD, self._rules.row.calendar.known_at(window.end), at)  # as seal assigns it
         if period.end is None:
             raise AssertionError("a billing period ends")
         return Slot(window.start, window.end, period.start, period.end)

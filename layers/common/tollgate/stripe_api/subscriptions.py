@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tollgate.stripe_api.reading import Connection, StripeRefused
+from tollgate.subscriptions.anchor import counted_from
 from tollgate.subscriptions.state import Item, Subscription
 
 
@@ -36,11 +37,13 @@ class Subscriptions:
 
     def _read(self, raw: dict[str, Any]) -> Subscription:
         late = raw["status"] == "past_due"
+        config = raw.get("billing_cycle_anchor_config") or {}
         return Subscription(
             id=raw["id"],
             status=raw["status"],
             created=raw["created"],
-            anchor=raw["billing_cycle_anchor"],
+            started=raw["start_date"],
+            anchor=counted_from(raw["billing_cycle_anchor"], config.get("day_of_month"), config.get("month")),
             items=tuple(_item(item) for item in raw["items"]["data"]),
             metadata=dict(raw.get("metadata") or {}),
             cancel_at=_ends(raw),

@@ -212,8 +212,13 @@ def _apply(deps: FollowDeps, account: str) -> None:
         falls = None
         if target.falls_at is not None and target.falls_to is not None and target.falls_version is not None:
             falls = NextPlan(target.falls_to, target.falls_version, target.falls_at)
-        anchor = state.standing.anchor if state.standing is not None else None
-        return Follow(target.plan, target.plan_version, anchor, falls, state.falls)
+        standing = state.standing
+        if standing is None:
+            return Follow(target.plan, target.plan_version, None, None, falls, state.falls)
+        began = None
+        if standing.started is not None and standing.period_start is not None:
+            began = standing.started, standing.period_start
+        return Follow(target.plan, target.plan_version, standing.anchor, began, falls, state.falls)
 
     follow(deps.accounts, account, told, BY)
     state = seen[-1]

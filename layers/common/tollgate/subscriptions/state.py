@@ -61,8 +61,10 @@ class Subscription:
     id: str
     status: str
     created: int
+    started: int
+    """Its `start_date`."""
     anchor: int
-    """Its `billing_cycle_anchor`."""
+    """Where its periods are counted from (`anchor.py:counted_from`)."""
     items: tuple[Item, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     cancel_at: int | None = None
@@ -95,6 +97,7 @@ class Standing:
     past_due_since: int | None = None
     cancel_at: int | None = None
     trial_end: int | None = None
+    started: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ def standing_of(
             past_due_since=(chosen.unpaid_since if chosen.unpaid_since is not None else now) if late else None,
             cancel_at=chosen.cancel_at,
             trial_end=chosen.trial_end if chosen.status == "trialing" else None,
+            started=chosen.started,
         ),
         problems,
     )
