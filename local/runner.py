@@ -84,6 +84,24 @@ def _claim(port: int, what: str, configured: int) -> socket.socket:
     return listener
 
 
+def _remove_abandoned_clocks(settings: Settings) -> None:
+    """Files of runners that were killed. That of one that is stopping stays: its processes may still open it."""
+    for file in settings.state.glob(f"clock-{settings.port}-*"):
+        pid = file.name.rpartition("-")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
+
+
 def _specification(function: Function, settings: Settings, clock_file: Path) -> FunctionSpec:
     group = f"/aws/lambda/{function.physical_name}"
     environment = {
@@ -130,6 +148,7 @@ def _local_values(function: Function, settings: Settings) -> dict[str, str]:
         "TOLLGATE_MODE": "test",
         "TOLLGATE_SEAL_SECONDS": str(settings.seal_seconds),
         "TOLLGATE_SEAL_GRACE_SECONDS": str(settings.seal_grace_seconds),
+        "TOLLGATE_SHADOW": "true" if settings.shadow else "false",
     }
     return {name: value for name, value in values.items() if name in function.environment}
 
@@ -140,7 +159,8 @@ class Runner:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._logs = settings.state / "logs"
-        self._clock_file = settings.state / f"clock-{settings.port}"
+        # This process's own: a stack that is just stopping, or finds the port taken, must not end another one's time.
+        self._clock_file = settings.state / f"clock-{settings.port}-{os.getpid()}"
         self._children: list[Child] = []
         self._pools: dict[str, FunctionPool] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -183,6 +203,7 @@ class Runner:
         for port, what in ((settings.stripe_port, "Stripe double"), (settings.aws_port, "AWS double")):
             _claim(port, what, settings.port).close()
         self._logs.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned_clocks(settings)
         clock = StackClock.create(self._clock_file)
         aws, double = await self._start_doubles()
         console(f"reading {settings.template.name}")

@@ -7,9 +7,11 @@ import re
 import secrets
 from typing import Any, Final, Literal
 
+from tollgate.errors import WrongStripeKey
+from tollgate.stripe_api.key import of_mode
 from tollgate.webhooks.keyring import NoSecrets, secrets_in
 from tollgate_cli.stripe_connect import secrets_parameter
-from tollgate_cli.stripe_target import key_parameter, mode_of
+from tollgate_cli.stripe_target import key_parameter
 
 Which = Literal["signing", "stripe", "webhook"]
 WEBHOOK: Final = re.compile(r"^whsec_\w+$", re.ASCII)
@@ -50,8 +52,8 @@ def problems(ssm: Any, stack: str, mode: str) -> list[str]:
                 found.append(f"{name} is missing")
         elif there[0] != "SecureString":
             found.append(f"{name} is a {there[0]}; it must be a SecureString")
-        elif which == "stripe" and mode_of(there[1]) != mode:
-            found.append(f"{name} holds no {mode} mode key of Stripe (sk_{mode}_… or rk_{mode}_…)")
+        elif which == "stripe" and (trouble := _of_other_mode(there[1], mode, name)):
+            found.append(trouble)
         elif which == "webhook" and not _readable(there[1]):
             found.append(f"{name} holds something that is no webhook secret (whsec_…)")
     return found
@@ -68,8 +70,8 @@ def make_signing(ssm: Any, stack: str, *, again: bool = False) -> bool:
 
 def put_stripe(ssm: Any, stack: str, key: str, mode: str) -> None:
     """Store Stripe's key. Raises WrongSecret for one that is not of this mode, before anything is stored."""
-    if mode_of(key) != mode:
-        raise WrongSecret(f"that is no {mode} mode key of Stripe (sk_{mode}_… or rk_{mode}_…)")
+    if trouble := _of_other_mode(key, mode, "what was given"):
+        raise WrongSecret(trouble)
     _put(ssm, names(stack)["stripe"], key)
 
 
@@ -103,6 +105,14 @@ def drop_webhook(ssm: Any, stack: str, ending: str) -> list[str]:
         raise WrongSecret("it is the last one: every delivery would be refused")
     _put(ssm, names(stack)["webhook"], json.dumps(left))
     return left
+
+
+def _of_other_mode(key: str, mode: str, where: str) -> str | None:
+    try:
+        of_mode(key, mode, where)
+    except WrongStripeKey as wrong:
+        return wrong.message
+    return None
 
 
 def _put(ssm: Any, name: str, value: str) -> None:

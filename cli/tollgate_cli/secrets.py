@@ -15,11 +15,11 @@ import typer
 
 from tollgate.errors import StripeUnavailable
 from tollgate.stripe_api.client import client
+from tollgate.stripe_api.key import mode_of
 from tollgate.stripe_api.reading import called
 from tollgate_cli import secret_store
 from tollgate_cli.output import WRONG, fail, note, out, table
 from tollgate_cli.secret_store import Which, WrongSecret
-from tollgate_cli.stripe_target import mode_of
 from tollgate_cli.target import Profile, Region, explained
 
 app = typer.Typer(help="Store, check and rotate a deployed stack's secrets in SSM.", no_args_is_help=True)

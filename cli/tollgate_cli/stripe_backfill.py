@@ -107,19 +107,10 @@ def _run(deps: CustomerDeps, accounts: AccountTable, options: Options, name: str
 
         known = Known.read(told(), deps.stack)
         bar.remove_task(reading)
-        ids = list(_all(accounts))
+        ids = list(accounts.ids())
         task = bar.add_task(f"Accounts of {name}", total=len(ids))
         # Each account is taken out of the iterator once the one before it is done.
         yield from backfill(deps, bar.track(ids, task_id=task), known, options, pause)
-
-
-def _all(accounts: AccountTable) -> Iterator[str]:
-    before: str | None = None
-    while True:
-        page, before = accounts.page(100, before)
-        yield from page
-        if before is None:
-            return
 
 
 def _pace(rate: int) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -11,13 +10,13 @@ from typing import Final
 import stripe
 
 from tollgate import secrets
+from tollgate.errors import WrongStripeKey
 from tollgate.stripe_api.client import client
+from tollgate.stripe_api.key import of_mode
 from tollgate.stripe_api.reading import Connection
 from tollgate_cli.output import WRONG, fail
 from tollgate_cli.target import DEFAULT_PORT, Target
 
-KEY: Final = re.compile(r"^(sk|rk)_(test|live)_\w+$", re.ASCII)
-"""Stripe's secret (sk) and restricted (rk) keys say which mode they belong to."""
 LOCAL_KEY: Final = "sk_test_local"
 """What the local stack's Stripe double is called with; any other test key means Stripe's own sandbox."""
 
@@ -37,12 +36,6 @@ def key_parameter(stack: str) -> str:
     return f"/tollgate/{stack}/stripe-secret-key"
 
 
-def mode_of(key: str) -> str | None:
-    """`test` or `live` for a secret or restricted Stripe key, None for anything else."""
-    match = KEY.match(key)
-    return match[2] if match else None
-
-
 def stripe_of(target: Target, before: Callable[[], None] = lambda: None) -> StripeTarget:
     """Stripe as a stack uses it. STRIPE_SECRET_KEY in the environment comes before the stack's own key, which may be a
     restricted one that may not do what an operator does. `before` is called before each request. Ends the command (exit
@@ -52,21 +45,16 @@ def stripe_of(target: Target, before: Callable[[], None] = lambda: None) -> Stri
     if not key:
         found_in = "the local key" if target.local else key_parameter(target.name)
         key = LOCAL_KEY if target.local else secrets.read(found_in)
-    mode = mode_of(key)
-    if mode is None:
-        fail(f"{found_in} holds no secret or restricted key of Stripe (sk_… or rk_…).", WRONG)
-    if mode != target.mode:
-        fail(
-            f"{found_in} holds a {mode} mode key, but {target.name} is in {target.mode} mode: test and live are never "
-            "mixed.",
-            WRONG,
-        )
+    try:
+        of_mode(key, target.mode, found_in)
+    except WrongStripeKey as wrong:
+        fail(wrong.detail, WRONG)
     base = _api_base(target, key)
 
     def connect() -> stripe.StripeClient:
         return client(key, base)
 
-    return StripeTarget(Connection(connect, before=before), mode, base or f"Stripe, {mode} mode", base)
+    return StripeTarget(Connection(connect, before=before), target.mode, base or f"Stripe, {target.mode} mode", base)
 
 
 def _api_base(target: Target, key: str) -> str | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import stripe
 from aws_lambda_powertools import Logger
 
-from tollgate import dynamo, secrets, wiring
+from tollgate import dynamo, wiring
 from tollgate.accounts.rules import AccountRow
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.invoice_audit import AuditDeps
@@ -21,7 +20,7 @@ from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 from tollgate.settings import BillingSettings
 from tollgate.stripe_api.checkout import StripeShop
-from tollgate.stripe_api.client import client
+from tollgate.stripe_api.client import connector
 from tollgate.stripe_api.customers import StripeCustomers
 from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.reading import Connection
@@ -33,14 +32,7 @@ settings = BillingSettings.from_env(os.environ)
 STRIPE_READ_MS = 8_000
 """A person waits, and API Gateway for no longer than 30 s."""
 
-
-def connect() -> stripe.StripeClient:
-    # Asked for at the first call and after a 401: both times the key as it is stored now.
-    secrets.read.cache_clear()
-    return client(secrets.read(settings.stripe_secret_parameter), settings.stripe_api_base, STRIPE_READ_MS)
-
-
-connection = Connection(connect)
+connection = Connection(connector(settings.stripe, STRIPE_READ_MS))
 accounts = wiring.account_deps(os.environ)
 customers = CustomerDeps(
     accounts=accounts,
@@ -78,7 +70,7 @@ api = Api(
             seals=SealTable(settings.billing_table),
             events=wiring.event_table(os.environ),
         ),
-        loopback=settings.stripe_api_base is not None,
+        loopback=settings.stripe.api_base is not None,
     ),
     logger,
     dynamo.unavailable,

@@ -9,11 +9,10 @@ import os
 from functools import lru_cache
 from typing import Any
 
-import stripe
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from tollgate import secrets, wiring
+from tollgate import wiring
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.parked import tell_weekly
@@ -27,7 +26,7 @@ from tollgate.reconcile.queue_store import PartQueue
 from tollgate.reconcile.report_store import ReportTable
 from tollgate.reconcile.run import Part, start_run, work
 from tollgate.settings import ReconcileSettings
-from tollgate.stripe_api.client import client
+from tollgate.stripe_api.client import connector
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
 from tollgate.usage.marker_store import MarkerTable
@@ -44,11 +43,6 @@ def parts() -> tuple[ReconcileDeps, ReportTable, ReadBudget, PartQueue]:
     """Made at the first run; the environment decides."""
     settings = ReconcileSettings.from_env(os.environ)
 
-    def connect() -> stripe.StripeClient:
-        # Asked for at the start and after a 401: both times the key as it is stored now.
-        secrets.read.cache_clear()
-        return client(secrets.read(settings.stripe_secret_parameter), settings.stripe_api_base)
-
     reports = ReportTable(settings.billing_table)
     budget = ReadBudget(reports, settings.stripe_reads, system_clock)
     deps = ReconcileDeps(
@@ -57,7 +51,7 @@ def parts() -> tuple[ReconcileDeps, ReportTable, ReadBudget, PartQueue]:
         windows=SealTable(settings.billing_table),
         markers=MarkerTable(settings.billing_table, settings.seal_seconds),
         batches=BatchTable(settings.billing_table),
-        totals=StripeTotals(Connection(connect), budget.spend),
+        totals=StripeTotals(Connection(connector(settings.stripe)), budget.spend),
         pairs=PairTable(settings.billing_table),
         loose=LooseTable(settings.billing_table),
         outbox=OutboxTable(settings.billing_table, system_clock),

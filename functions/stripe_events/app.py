@@ -8,14 +8,12 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import stripe
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from tollgate import secrets
 from tollgate.alerts.outbox import CountedOutbox
 from tollgate.settings import StripeEventsSettings
-from tollgate.stripe_api.client import client
+from tollgate.stripe_api.client import connector
 from tollgate.stripe_api.reading import Connection
 from tollgate.webhooks.dispatch import UNKNOWN, EventDeps, receive
 from tollgate.webhooks.inbox import FAILED, InHand
@@ -30,12 +28,7 @@ def deps() -> EventDeps:
     """Made at the first run; the environment decides."""
     settings = StripeEventsSettings.from_env(os.environ)
 
-    def connect() -> stripe.StripeClient:
-        # Asked for at the start and after a 401: both times the key as it is stored now.
-        secrets.read.cache_clear()
-        return client(secrets.read(settings.stripe_secret_parameter), settings.stripe_api_base)
-
-    return event_deps(os.environ, settings, Connection(connect))
+    return event_deps(os.environ, settings, Connection(connector(settings.stripe)))
 
 
 @logger.inject_lambda_context

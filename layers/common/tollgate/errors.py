@@ -389,6 +389,20 @@ class StripeUnavailable(Busy):
         return self.http_status in (401, 403)
 
 
+class WrongStripeKey(StripeUnavailable):
+    """The key is none, or of Stripe's other mode (`found`: None, test or live): Stripe is not asked. A function with
+    such a key does not start."""
+
+    code, title = "stripe_key_mode", "Stripe's key is of the wrong mode"
+
+    def __init__(self, where: str, found: str | None, mode: str) -> None:
+        holds = "no secret or restricted key of Stripe" if found is None else f"a {found} mode key of Stripe"
+        message = f"{where} holds {holds}, but this stack takes only {mode} mode keys (sk_{mode}_… or rk_{mode}_…)"
+        super().__init__(401, message, done_nothing=True)
+        self.detail = f"{message}: nothing was sent. Give it one of those: `tollgate secrets set stripe --stack …`."
+        self.args = (f"{self.code}: {self.detail}",)  # what a function that does not start leaves in its log
+
+
 class UnknownInvoice(NotFound):
     code = "invoice_not_found"
 

@@ -33,13 +33,31 @@ class SealSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """How a function reaches Stripe: the SSM parameter of the key, and the mode, test or live, that it must be of.
+    `api_base`, another address than Stripe's, is set by the local stack only."""
+
+    secret_parameter: str
+    mode: str
+    api_base: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> StripeSettings:
+        """Raises BadSetting."""
+        mode = text(env, "TOLLGATE_MODE")
+        if mode not in ("test", "live"):
+            raise BadSetting(f"TOLLGATE_MODE must be test or live, not {mode!r}")
+        parameter = text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER")
+        return cls(parameter, mode, env.get("TOLLGATE_STRIPE_API_BASE") or None)
+
+
+@dataclass(frozen=True, slots=True)
 class FlushSettings:
-    """flush's environment. `stripe_api_base` is set by the local stack only. `shadow`: nothing is sent."""
+    """flush's environment. `shadow`: nothing is sent."""
 
     billing_table: str
     stack: str
-    stripe_secret_parameter: str
-    stripe_api_base: str | None
+    stripe: StripeSettings
     shadow: bool = False
 
     @classmethod
@@ -48,8 +66,7 @@ class FlushSettings:
         return cls(
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
-            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
-            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe=StripeSettings.from_env(env),
             shadow=switch(env, "TOLLGATE_SHADOW"),
         )
 
@@ -60,9 +77,7 @@ class StripeEventsSettings:
 
     billing_table: str
     stack: str
-    live: bool
-    stripe_secret_parameter: str
-    stripe_api_base: str | None
+    stripe: StripeSettings
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> StripeEventsSettings:
@@ -70,22 +85,18 @@ class StripeEventsSettings:
         return cls(
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
-            live=text(env, "TOLLGATE_MODE") == "live",
-            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
-            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe=StripeSettings.from_env(env),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BillingSettings:
-    """The billing function's environment, beside what `wiring` reads of it. `stripe_api_base` is set by the local stack
-    only."""
+    """The billing function's environment, beside what `wiring` reads of it."""
 
     accounts_table: str
     billing_table: str
     stack: str
-    stripe_secret_parameter: str
-    stripe_api_base: str | None
+    stripe: StripeSettings
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> BillingSettings:
@@ -94,8 +105,7 @@ class BillingSettings:
             accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
-            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
-            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe=StripeSettings.from_env(env),
         )
 
 
@@ -109,13 +119,12 @@ def switch(env: Mapping[str, str], name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileSettings:
-    """reconcile's environment. `stripe_api_base` is set by the local stack only."""
+    """reconcile's environment."""
 
     billing_table: str
     queue_url: str
     stack: str
-    stripe_secret_parameter: str
-    stripe_api_base: str | None
+    stripe: StripeSettings
     stripe_reads: int
     """GETs that reconciliation may use in a month."""
     seal_seconds: int
@@ -128,8 +137,7 @@ class ReconcileSettings:
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             queue_url=text(env, "TOLLGATE_RECONCILE_QUEUE_URL"),
             stack=text(env, "TOLLGATE_STACK"),
-            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
-            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe=StripeSettings.from_env(env),
             stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY", least=1),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),

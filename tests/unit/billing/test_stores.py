@@ -14,7 +14,7 @@ from tests.unit.billing.test_batch import BATCH
 from tests.unit.billing.world import NOON, World
 from tollgate import dynamo
 from tollgate.billing.batch_store import batch_item, batch_of
-from tollgate.settings import BadSetting, FlushSettings, SealSettings
+from tollgate.settings import BadSetting, FlushSettings, SealSettings, StripeSettings
 
 FULL = replace(
     BATCH,
@@ -133,9 +133,17 @@ def test_settings_are_read_and_checked() -> None:
     for name, value in bad.items():
         with pytest.raises(BadSetting, match=name):
             SealSettings.from_env({**seal, name: value})
-    flush = {"TOLLGATE_BILLING_TABLE": "b", "TOLLGATE_STACK": "s", "TOLLGATE_STRIPE_SECRET_PARAMETER": "/p"}
-    assert FlushSettings.from_env(flush).stripe_api_base is None
-    assert FlushSettings.from_env({**flush, "TOLLGATE_STRIPE_API_BASE": "http://x"}).stripe_api_base == "http://x"
+    flush = {
+        "TOLLGATE_BILLING_TABLE": "b",
+        "TOLLGATE_STACK": "s",
+        "TOLLGATE_STRIPE_SECRET_PARAMETER": "/p",
+        "TOLLGATE_MODE": "live",
+    }
+    assert FlushSettings.from_env(flush).stripe == StripeSettings("/p", "live", None)
+    assert FlushSettings.from_env({**flush, "TOLLGATE_STRIPE_API_BASE": "http://x"}).stripe.api_base == "http://x"
+    for wrong in ("", "prod"):
+        with pytest.raises(BadSetting, match="TOLLGATE_MODE"):
+            FlushSettings.from_env({**flush, "TOLLGATE_MODE": wrong})
     assert [FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": on}).shadow for on in ("true", "false")] == [
         True,
         False,

@@ -66,6 +66,7 @@ def test_help_names_every_command(cli: Cli) -> None:
         "keys revoke",
         "plans list",
         "accounts show",
+        "shadow compare",
     ],
 )
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:

@@ -81,7 +81,7 @@ def test_what_is_refused_changes_nothing(stack: StackProcess) -> None:
 
 def test_a_live_key_is_refused(stack: StackProcess) -> None:
     refused = start(stack, "stripe", "sync", STRIPE_SECRET_KEY="sk_live_1")
-    assert "test and live are never mixed" in " ".join(refused.communicate(timeout=60)[1].split())
+    assert "takes only test mode keys" in " ".join(refused.communicate(timeout=60)[1].split())
     assert refused.returncode == 2
 
 

@@ -50,6 +50,7 @@ class Deployed:
             "TOLLGATE_SEAL_SECONDS": "300",
             "TOLLGATE_SEAL_GRACE_SECONDS": "60",
             "TOLLGATE_STRIPE_SECRET_PARAMETER": "/test/stripe",
+            "TOLLGATE_MODE": "test",
             "TOLLGATE_STRIPE_API_BASE": stage.stripe.url,
         }
         for name, value in self.env.items():

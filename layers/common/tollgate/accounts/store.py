@@ -8,7 +8,7 @@ Rules row: `pk` account, `sk` `rules`; beside it the audit of its changes (`audi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,15 @@ class AccountTable:
         )
         after = answer.get("LastEvaluatedKey")
         return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
+
+    def ids(self) -> Iterator[str]:
+        """All account ids, newest first, without those that became another account."""
+        before: str | None = None
+        while True:
+            page, before = self.page(100, before)
+            yield from page
+            if before is None:
+                return
 
     def audit(self, account: str, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
         """What was changed, newest first, in revisions below `before`; and the revision to go on from."""

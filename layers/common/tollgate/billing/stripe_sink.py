@@ -19,6 +19,7 @@ from typing import Any, Final
 import stripe
 
 from tollgate.billing.sink import Accepted, Duplicate, NotSent, Refused, SendResult, SinkEvent, SinkUnavailable, Unknown
+from tollgate.errors import StripeUnavailable
 from tollgate.quantities import EXACT, ZERO, plain
 
 _RETRYABLE: Final = frozenset({401, 403, 409, 429})
@@ -32,7 +33,8 @@ _REASONS: Final = (
 
 
 class StripeSink:
-    """Sink on Stripe. `connect` makes a client; it is asked again after a 401, as the key may have been rotated."""
+    """Sink on Stripe. `connect` makes a client; it is asked again after a 401, as the key may have been rotated. It may
+    raise StripeUnavailable: nothing is sent then."""
 
     def __init__(self, connect: Callable[[], stripe.StripeClient]) -> None:
         self._connect = connect
@@ -50,6 +52,8 @@ class StripeSink:
                 },
                 {"idempotency_key": event.idempotency_key},
             )
+        except StripeUnavailable as error:
+            return NotSent(error.message)  # there is no client to send with
         except stripe.StripeError as error:
             return self._failed(error, event.identifier)
         return Accepted()
@@ -57,6 +61,8 @@ class StripeSink:
     def customer_exists(self, customer: str) -> bool:
         try:
             found = self._stripe().v1.customers.retrieve(customer)
+        except StripeUnavailable as error:
+            raise SinkUnavailable(error.message) from error
         except stripe.StripeError as error:
             if error.http_status == 404:
                 return False
@@ -70,6 +76,8 @@ class StripeSink:
             page = self._stripe().v1.billing.meters.event_summaries.list(
                 meter, {"customer": customer, "start_time": start, "end_time": end, "limit": 100}
             )
+        except StripeUnavailable as error:
+            raise SinkUnavailable(error.message) from error
         except stripe.StripeError as error:
             raise self._unavailable(error) from error
         # The SDK reads the value as a binary fraction; the answer's own text has all its digits.

@@ -67,7 +67,7 @@ def event_deps(env: Mapping[str, str], settings: StripeEventsSettings, connectio
         follow=FollowDeps(accounts, states, Subscriptions(connection), outbox, settings.stack),
         packs=PackDeps(accounts, Payments(connection), outbox, settings.stack),
         meters=MeterErrorDeps(batches, StripeEvents(connection), outbox, system_clock),
-        live=settings.live,
+        live=settings.stripe.mode == "live",
         close=close,
         tasks={TASK: close.task, CUSTOMER_TASK: partial(make_customer, customers)},
     )
