@@ -1,7 +1,7 @@
 """Two months of three accounts on the running stack: what Stripe invoices is what our rating makes of what was used.
 
 A change of plan in mid-month, usage around the boundary second, an outage over the end of a period. At the end the
-reads and writes of the run are printed.
+reconciliation explains everything, and the reads and writes of the run are printed.
 """
 
 from __future__ import annotations
@@ -272,6 +272,15 @@ def test_two_months_are_invoiced_to_the_cent(run: Run) -> None:
         for invoice in cycles:
             audited = run.stack.api("GET", f"/v1/accounts/{name}/invoices/{invoice['id']}/audit").json()
             assert audited["agrees"], audited
+    # Reconciliation: every day of usage, and the invoices of all periods, agree; nothing is listed any more.
+    run.stack.run("reconcile")
+    run.settle()
+    (night,) = run.stack.api("GET", "/v1/reconciliations?limit=1").json()["data"]
+    assert night["finished_at"] is not None
+    assert (night["differing"], night["failed"], night["differences"], night["reports"]) == (0, 0, [], [])
+    assert night["settled"] >= night["pairs"] > 0
+    assert night["invoices"] == 9  # the days of the first month, then two whole ones, of three accounts
+    assert run.stack.run("reconcile")["parts"] == 0
     kinds = Counter(message["kind"] for message in run.stack.outbox())
     assert not kinds.keys() & {"expired", "unconfirmed", "rejected", "close_deadline"}, kinds
     print(f"requests to Stripe: {dict(run.counted())}")
