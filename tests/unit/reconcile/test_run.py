@@ -30,7 +30,9 @@ def listed(stage: Stage) -> list[Pair]:
 def test_a_day_that_agrees_is_settled_once_and_never_read_again(stage: Stage) -> None:
     stage.usage("3", "4")
     assert [pair.meter for pair in listed(stage)] == ["ai_credits"]
-    assert stage.nightly().counts["pairs"] == 0  # the day is not over
+    idle = stage.nightly()
+    assert idle.counts["pairs"] == 0  # the day is not over
+    assert idle.fields()["finished_at"] is not None
     stage.later(DAY_S)
     first = stage.nightly()
     # One GET for the total, and one for the list of meters, once per process.

@@ -39,6 +39,8 @@ class ReportTable:
         """Put a run's row. Repeating it changes nothing."""
         row = {"pk": "reconcile", "sk": run, "parts": parts, "started": started_ms, "done": 0}
         row |= {"gates_audited": audits.audited, "gates_repaired": audits.repaired}
+        if not parts:
+            row["finished"] = started_ms  # nothing comes after it
         row["ttl"] = started_ms // 1000 + KEPT_S
         try:
             dynamo.client().put_item(
