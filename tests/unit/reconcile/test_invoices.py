@@ -133,6 +133,7 @@ def test_an_invoice_that_agrees_is_read_once_and_never_again(stage: Invoiced) ->
     stage.account.double.requests.__init__()  # type: ignore[misc]
     run = stage.nightly()
     assert (run.counts["invoices"], run.counts["differing"], run.counts["settled"]) == (1, 0, 2)
+    assert run.meters == {}  # the days are added up already
     # The invoice, its three prices, the list of meters and a total for each of its two meters.
     assert run.counts["reads"] == stage.requests()["reads"] == 7
     report = stage.compared()
