@@ -15,10 +15,12 @@ from typing import Any
 from bench.report import Check, Listing, Section
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
 from tollgate.billing.batch import FLUSHED, Batch
+from tollgate.billing.close_row import CloseKey
 from tollgate.billing.grid import Grid
 from tollgate.billing.seal import batches_of
 from tollgate.billing.sealed import MeterTotal, PeriodTotal, SealedWindow
 from tollgate.catalog.model import Meter, Plan, Price
+from tollgate.gate.sweep_store import GateAudits
 from tollgate.reconcile.account import DAY_S
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.ports import Pair, ReconcileDeps
@@ -93,9 +95,13 @@ class StandIn:
             markers=self,
             batches=_Batches(self),
             totals=self,
+            invoices=_Unasked(),
+            closes=_Unasked(),
+            plans=_Unasked(),
             pairs=self,
             outbox=self,
             loose=self,
+            audits=_Unasked(),
             clock=self.clock,
             stack="bench",
             seal_seconds=300,
@@ -152,6 +158,9 @@ class StandIn:
         self.reads += 1
         return _UNITS if start <= _WINDOW < end else Decimal(0)
 
+    def meter(self, event_name: str) -> str:
+        raise AssertionError("no invoice has a price of somebody else")
+
     def customer_exists(self, customer: str) -> bool:
         raise AssertionError("nothing is to be repaired")
 
@@ -163,7 +172,7 @@ class StandIn:
 
     # -- reports, alerts, reads ----------------------------------------------------------------------------------------
 
-    def begin(self, run: str, parts: int, started_ms: int) -> None:
+    def begin(self, run: str, parts: int, started_ms: int, audits: GateAudits) -> None:
         return None
 
     def add(self, run: str, part: int, sums: Any, now_ms: int) -> None:
@@ -202,6 +211,19 @@ class _Batches:
 
     def replace(self, before: Batch, after: Batch) -> Batch | None:
         raise AssertionError("nothing is to be repaired")
+
+
+class _Unasked:
+    """No invoice became final, and no gate was audited: days that agree ask for neither."""
+
+    def between(self, first_ms: int, last_ms: int) -> GateAudits:
+        return GateAudits()
+
+    def final(self, shard: int, until: int) -> Iterator[CloseKey]:
+        return iter(())
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name}: nothing is to be asked of invoices")
 
 
 def _peak() -> int:

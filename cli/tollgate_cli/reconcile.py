@@ -1,4 +1,4 @@
-"""`tollgate reconcile`: events, batches and Stripe's totals side by side, with what makes them differ."""
+"""`tollgate reconcile`: events, batches, Stripe's totals and invoices side by side, with what makes them differ."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from tollgate import wiring
 from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.grid import Grid
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import Clock, rfc3339, system_clock
 from tollgate.gate.sweep import audit_account
+from tollgate.gate.sweep_store import AuditLog
 from tollgate.quantities import plain
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, wanted
 from tollgate.reconcile.budget import ReadBudget
+from tollgate.reconcile.invoiced import final_invoices, invoices_between
 from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
 from tollgate.reconcile.report_store import ReportTable
-from tollgate.reconcile.run import Part, changed_pairs, run_id, work
+from tollgate.reconcile.run import Part, begin, changed_pairs, run_id, work
+from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.totals import StripeTotals
 from tollgate.usage.marker_store import MarkerTable
 from tollgate_cli.output import err, fail, note, out, table
@@ -38,10 +42,11 @@ COLUMNS = (
     "account",
     "meter",
     "from",
+    "to",
     "events",
     "batches",
     "Stripe",
-    "invoices",
+    "invoice",
     "class",
     "units",
     "repair",
@@ -68,20 +73,25 @@ def reconcile(
         budget = ReadBudget(store, reads, clock)
         deps = deps_of(target, budget, clock)
         now_ms = deps.clock()
-        wants = [_all_days(account, now_ms // 1000, days)] if account else wanted(changed_pairs(deps, now_ms // 1000))
+        now = now_ms // 1000
+        if account:
+            wants = [_all_days(account, now, days)]
+            invoices = invoices_between(deps, account, min(wants[0].days), now)
+        else:
+            wants, invoices = wanted(changed_pairs(deps, now)), list(final_invoices(deps, now))
         run = run_id(now_ms, "on_demand")
-        store.begin(run, 1, now_ms)
+        audits = begin(deps, store, run, 1)
         with _progress() as bar:
-            task = bar.add_task("accounts", total=len(wants))
+            task = bar.add_task("accounts and invoices", total=len(wants) + len(invoices))
             worked = work(
                 deps,
                 store,
                 budget,
-                Part(run, 0, ()),
+                Part(run, 0, invoices=tuple(invoices)),
                 person=apply,
                 repair=apply,
                 settle=apply,
-                each=lambda _: bar.advance(task),
+                each=lambda: bar.advance(task),
                 wants=wants,
             )
         if account and not worked.failures:
@@ -93,6 +103,7 @@ def reconcile(
         for failure in worked.failures:
             note(f"{failure.__notes__[0] if hasattr(failure, '__notes__') else 'An account'}: {failure}")
     _show(target, worked.reports, budget.total, apply=apply)
+    note(f"Gates, in the last 24 hours: {audits.audited} audits, {audits.repaired} had to be repaired.")
     if worked.failures or any(one.unexplained for one in worked.reports):
         fail("Not everything is explained." if not worked.failures else "Not everything was compared.")
 
@@ -120,15 +131,20 @@ def deps_of(target: Target, budget: ReadBudget, clock: Clock) -> ReconcileDeps:
     windows = SealTable(billing)
     grid = windows.known_grid() or Grid.of(300)  # as the stack's own seal has it
     seconds = grid.reigns[-1][1]
+    connection = stripe_of(target).connection
     return ReconcileDeps(
         rules=rules_of(target, clock),
         events=wiring.event_table(target.env),
         windows=windows,
         markers=MarkerTable(billing, seconds),
         batches=BatchTable(billing),
-        totals=StripeTotals(stripe_of(target).connection, budget.spend),
+        totals=StripeTotals(connection, budget.spend),
+        invoices=StripeInvoices(connection, budget.spend),
+        closes=CloseTable(billing),
+        plans=wiring.catalog_table(target.env),
         pairs=PairTable(billing),
         loose=LooseTable(billing),
+        audits=AuditLog(billing),
         outbox=OutboxTable(billing, clock),
         clock=clock,
         stack=target.name,
@@ -157,11 +173,17 @@ def _show(target: Target, reports: Iterable[PairReport], reads: int, *, apply: b
         note("Nothing was changed; --apply repairs what can be.")
 
 
+def _span(report: PairReport) -> tuple[str, str]:
+    """Days where they are whole ones; a stretch of an invoice, or of today, to the minute."""
+    start, end = (rfc3339(at)[: 10 if at % DAY_S == 0 else 16] for at in (report.start, report.end))
+    return start, end
+
+
 def _rows(report: PairReport) -> list[tuple[object, ...]]:
     head = (
         report.account,
         report.meter,
-        rfc3339(report.start)[:10],
+        *_span(report),
         plain(report.events),
         plain(report.batches),
         "not read" if report.sink is None else plain(report.sink),
@@ -171,6 +193,9 @@ def _rows(report: PairReport) -> list[tuple[object, ...]]:
         (one.kind, plain(one.units), f"{one.repair}: done" if one.applied else one.repair, one.evidence)
         for one in report.findings
     ]
+    if report.proposal is not None:
+        made = report.proposal
+        found.append((None, None, "proposed", f"{plain(made.total)} {made.currency}: {made.memo}"))
     if report.unexplained:
         found.append(("unexplained", plain(report.unexplained), None, None))
     if not found:

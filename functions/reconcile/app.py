@@ -15,9 +15,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 from tollgate import wiring
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.parked import tell_weekly
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
+from tollgate.gate.sweep_store import AuditLog
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.loose_store import LooseTable
 from tollgate.reconcile.pair_store import PairTable
@@ -27,6 +29,7 @@ from tollgate.reconcile.report_store import ReportTable
 from tollgate.reconcile.run import Part, start_run, work
 from tollgate.settings import ReconcileSettings
 from tollgate.stripe_api.client import connector
+from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
 from tollgate.usage.marker_store import MarkerTable
@@ -45,15 +48,20 @@ def parts() -> tuple[ReconcileDeps, ReportTable, ReadBudget, PartQueue]:
 
     reports = ReportTable(settings.billing_table)
     budget = ReadBudget(reports, settings.stripe_reads, system_clock)
+    connection = Connection(connector(settings.stripe))
     deps = ReconcileDeps(
         rules=wiring.rules_table(os.environ),
         events=wiring.event_table(os.environ),
         windows=SealTable(settings.billing_table),
         markers=MarkerTable(settings.billing_table, settings.seal_seconds),
         batches=BatchTable(settings.billing_table),
-        totals=StripeTotals(Connection(connector(settings.stripe)), budget.spend),
+        totals=StripeTotals(connection, budget.spend),
+        invoices=StripeInvoices(connection, budget.spend),
+        closes=CloseTable(settings.billing_table),
+        plans=wiring.catalog_table(os.environ),
         pairs=PairTable(settings.billing_table),
         loose=LooseTable(settings.billing_table),
+        audits=AuditLog(settings.billing_table),
         outbox=OutboxTable(settings.billing_table, system_clock),
         clock=system_clock,
         stack=settings.stack,

@@ -1,7 +1,7 @@
 """Two months of three accounts on the running stack: what Stripe invoices is what our rating makes of what was used.
 
 A change of plan in mid-month, usage around the boundary second, an outage over the end of a period. At the end the
-reads and writes of the run are printed.
+reconciliation explains everything, and the reads and writes of the run are printed.
 """
 
 from __future__ import annotations
@@ -178,6 +178,16 @@ class Run:
                 amount += Decimal(line["amount"]) / 100
         return amount
 
+    def nights(self) -> list[Any]:
+        """All runs of reconciliation."""
+        found: list[Any] = []
+        query: str | None = ""
+        while query is not None:
+            page = self.stack.api("GET", f"/v1/reconciliations?limit=100{query}").json()
+            found += page["data"]
+            query = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+        return found
+
     def asked(self) -> Counter[str]:
         """The double's exact counts of requests."""
         counts = {kind: self.stack.double("GET", f"/_double/requests?method={kind}")["count"] for kind in _METHODS}
@@ -271,6 +281,20 @@ def test_two_months_are_invoiced_to_the_cent(run: Run) -> None:
         for invoice in cycles:
             audited = run.stack.api("GET", f"/v1/accounts/{name}/invoices/{invoice['id']}/audit").json()
             assert audited["agrees"], audited
+    # Reconciliation, by its schedule as time passed: all days and all invoices agree in the end, and what differed on
+    # the way passed by itself.
+    run.to(third + DAY + 4 * HOUR, by=8 * HOUR)
+    run.stack.run("reconcile")
+    run.settle()
+    assert run.stack.run("reconcile")["parts"] == 0
+    nights = run.nights()
+    assert all(night["finished_at"] is not None and night["failed"] == 0 for night in nights), nights
+    assert {one["class"] for night in nights for one in night["differences"]} <= {"in_flight", "lag", "rounding"}, (
+        nights
+    )
+    assert [one for night in nights for one in night["reports"] if one["invoice"] is not None] == []
+    assert sum(night["invoices"] for night in nights) == 9  # three periods of three accounts, each once
+    assert sum(night["settled"] for night in nights) > 9
     kinds = Counter(message["kind"] for message in run.stack.outbox())
     assert not kinds.keys() & {"expired", "unconfirmed", "rejected", "close_deadline"}, kinds
     print(f"requests to Stripe: {dict(run.counted())}")

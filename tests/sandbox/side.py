@@ -23,10 +23,10 @@ from tollgate.billing.stripe_sink import StripeSink
 from tollgate.errors import StripeRefused
 from tollgate.stripe_api.catalog import StripeCatalog
 from tollgate.stripe_api.client import client as stripe_client
+from tollgate.stripe_api.key import mode_of
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
 from tollgate.sync.objects import STACK, Meter, Price, Product, Terms
-from tollgate_cli.stripe_target import mode_of
 
 T = TypeVar("T")
 Probing = Callable[[], bool]

@@ -133,6 +133,16 @@ def test_what_was_not_sent_is_not_on_the_line(scene: Scene) -> None:
     assert scene.audit().agrees
 
 
+def test_a_correction_that_undoes_a_stray_event_is_no_usage_of_the_line(scene: Scene) -> None:
+    scene.use("150")
+    scene.send()
+    usage = scene.world.batch()
+    scene.world.batches.put_new(replace(usage, supplement=900, units=Decimal(-80), identifier="undoing", version=0))
+    scene.invoice(credits="1.5")
+    assert scene.audit().lines[0].units == 150
+    assert scene.audit().agrees
+
+
 def test_units_that_credits_paid_for_are_events_without_a_price(scene: Scene) -> None:
     scene.world.record("10", credit_funded="4", waived="1")
     scene.send()

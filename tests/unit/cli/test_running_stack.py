@@ -64,7 +64,7 @@ def test_reconcile_finds_a_stray_event_and_takes_it_back(stack: StackProcess) ->
     stack.advance(3600)
     shown = tollgate(stack, "reconcile", "--account", name)
     assert "foreign_event" in shown
-    assert [cell.strip() for cell in next(row for row in shown.splitlines() if name in row).split("│")][4:7] == [
+    assert [cell.strip() for cell in next(row for row in shown.splitlines() if name in row).split("│")][5:8] == [
         "6",
         "6",
         "56",

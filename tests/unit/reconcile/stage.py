@@ -11,10 +11,12 @@ from typing import Any
 from local.stripe_double.server import running
 from local.stripe_double.state import Double
 from local.stripe_double.testing import Account, sdk
-from tests.unit.billing.world import BILLING, GRACE_S, NOON, SEAL_S, World
+from tests.unit.billing.world import BILLING, CONFIG, GRACE_S, NOON, SEAL_S, World
 from tollgate import dynamo
 from tollgate.billing.batch import Batch
 from tollgate.billing.stripe_sink import StripeSink
+from tollgate.catalog.store import CatalogTable
+from tollgate.gate.sweep_store import AuditLog
 from tollgate.reconcile.account import DAY_S, PairReport, Wanted, reconcile_account
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.loose_store import LooseTable
@@ -24,6 +26,7 @@ from tollgate.reconcile.report import Run
 from tollgate.reconcile.report_store import ReportTable
 from tollgate.reconcile.run import Part, start_run, work
 from tollgate.stripe_api.client import client
+from tollgate.stripe_api.invoices import StripeInvoices
 from tollgate.stripe_api.reading import Connection
 from tollgate.stripe_api.totals import StripeTotals
 
@@ -56,7 +59,13 @@ class Stage:
             batches=world.batches,
             totals=StripeTotals(Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend),
             pairs=PairTable(BILLING),
+            invoices=StripeInvoices(
+                Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend
+            ),
+            closes=world.closes,
+            plans=CatalogTable(CONFIG),
             loose=LooseTable(BILLING),
+            audits=AuditLog(BILLING),
             outbox=world.outbox,
             clock=world.clock,
             stack="tollgate-test",

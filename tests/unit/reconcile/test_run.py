@@ -12,6 +12,7 @@ import pytest
 from tests.unit.billing.world import BILLING
 from tests.unit.reconcile.stage import HOUR, Stage
 from tollgate.accounts.service import anchored, begun
+from tollgate.gate.sweep_store import GateAudits
 from tollgate.reconcile.account import DAY_S
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.pair_store import PairTable
@@ -30,10 +31,13 @@ def listed(stage: Stage) -> list[Pair]:
 def test_a_day_that_agrees_is_settled_once_and_never_read_again(stage: Stage) -> None:
     stage.usage("3", "4")
     assert [pair.meter for pair in listed(stage)] == ["ai_credits"]
-    assert stage.nightly().counts["pairs"] == 0  # the day is not over
+    idle = stage.nightly()
+    assert idle.counts["pairs"] == 0  # the day is not over
+    assert idle.fields()["finished_at"] is not None
     stage.later(DAY_S)
     first = stage.nightly()
-    assert (first.counts["pairs"], first.counts["settled"], first.counts["reads"]) == (1, 1, 1)
+    # One GET for the total, and one for the list of meters, once per process.
+    assert (first.counts["pairs"], first.counts["settled"], first.counts["reads"]) == (1, 1, 2)
     assert first.meters["ai_credits"] == {"events": 7, "batches": 7, "sink": 7, "apart": 0}
     assert first.finished
     assert not first.divergent
@@ -117,7 +121,7 @@ def test_a_small_difference_raises_no_alarm_for_the_account(stage: Stage) -> Non
 def test_a_run_stops_politely_when_its_reads_are_spent(stage: Stage) -> None:
     stage.usage("3")
     stage.later(DAY_S)
-    assert stage.nightly(monthly=2).counts["reads"] == 1
+    assert stage.nightly(monthly=2).counts["reads"] == 2
     stage.usage("4")
     stage.later(DAY_S)
     run = stage.nightly(monthly=2)
@@ -147,7 +151,7 @@ def test_a_part_that_comes_twice_is_added_up_once(stage: Stage) -> None:
     reports = ReportTable(BILLING)
     budget = ReadBudget(reports, 100, stage.world.clock)
     (part,) = plan("1795262400000.nightly", changed_pairs(stage.deps(), stage.world.now))
-    reports.begin(part.run, 1, 0)
+    reports.begin(part.run, 1, 0, GateAudits())
     for _ in range(2):
         work(stage.deps(), reports, budget, part)
     run = reports.get(part.run)
@@ -184,13 +188,14 @@ def test_a_message_that_names_no_part(body: str) -> None:
 def test_runs_are_listed_newest_first_page_by_page(stage: Stage) -> None:
     store = ReportTable(BILLING)
     for at in range(3):
-        store.begin(f"{at:013d}.nightly", 1, at)
+        store.begin(f"{at:013d}.nightly", 1, at, GateAudits(7, at))
     first, after = store.page(2, None)
     rest, end = store.page(2, after)
     assert [run.started_ms for run in (*first, *rest)] == [2, 1, 0]
     assert end is None
     shown: dict[str, Any] = first[0].fields()
     assert (shown["kind"], shown["finished_at"], shown["pairs"]) == ("nightly", None, 0)
+    assert shown["gates"] == {"audited": 7, "repaired": 2}
 
 
 def test_sums_leave_out_what_was_not_read(stage: Stage) -> None:

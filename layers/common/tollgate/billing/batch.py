@@ -39,6 +39,8 @@ EXPIRES_S: Final = 34 * 86_400
 MAX_DIGITS: Final = 15
 """Significant digits that Stripe takes in a value (API 2026-04-22.dahlia and later)."""
 MAX_PARTS: Final = 100
+UNDOING: Final = 900
+"""Supplements from here on are corrections that take away what no batch put at the sink (`reconcile/repair.py`)."""
 _MINUTE: Final = 60
 _LARGEST_WHOLE: Final = Decimal(10) ** MAX_DIGITS - 1
 
@@ -119,6 +121,11 @@ class Batch:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def undoes(self) -> bool:
+        """Whether it takes away what no batch put at the sink: so the sum of what was sent is without it."""
+        return self.supplement >= UNDOING
 
     @property
     def due_shard(self) -> str | None:

@@ -22,6 +22,7 @@ from tollgate.billing.close_row import (
     BACKSTOP_S,
     CLOSED,
     CLOSING,
+    COMPARED_S,
     DEADLINE,
     ELSEWHERE,
     FINALIZING,
@@ -400,7 +401,8 @@ def _let_go(deps: CloseDeps, row: Close) -> str:
 
 
 def _close(deps: CloseDeps, row: Close) -> str:
-    ended = deps.closes.replace(row, replace(row, state=CLOSED, due_at=None, reason=None))
+    compared_at = None if row.outcome == GONE else deps.clock() // 1000 + COMPARED_S
+    ended = deps.closes.replace(row, replace(row, state=CLOSED, due_at=compared_at, reason=None))
     return WAITING if ended is None else CLOSED
 
 

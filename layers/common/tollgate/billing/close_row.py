@@ -5,7 +5,7 @@
 `closing`: the draft is held, usage of the period is on its way to Stripe. `review`: all of it is there, and the invoice
 is so much higher than the one before that a person may look first. `shut`: from here on nothing is sent into the
 period; where a batch turns up that was sealed meanwhile, it opens again. `finalizing`: nobody was found sending, there
-is no way back. `closed`: nothing is left to do.
+is no way back. `closed`: reconciliation compares the invoice once more, nothing else is left to do.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ LEAST_S: Final = 900
 """No look at Stripe's totals sooner than this after the period's end: they are eventually consistent [docs]."""
 IN_FLIGHT_S: Final = 180
 """How long before Stripe finalizes by itself nothing is sent any more: longer than a flush's lease."""
+COMPARED_S: Final = 3600
+"""How long after its end a close is compared with Stripe's totals: they lag behind."""
 KEPT_S: Final = 100 * 86_400
 """How long after its period a close is kept: batches are never sent so late."""
 
@@ -77,7 +79,7 @@ class Close:
     next_at: int
     """No step before this."""
     due_at: int | None = None
-    """When seal has it looked at (again); None once it is closed."""
+    """When seal has it looked at (again); once it is closed, when reconciliation compares it; None after that."""
     waits: int = 0
     """Steps that found something missing."""
     reason: str | None = None
@@ -94,8 +96,11 @@ class Close:
 
     @property
     def due_shard(self) -> str | None:
-        """Its partition in the `due` index, apart from the batches'."""
-        return None if self.due_at is None else due_shard(shard_of(self.customer))
+        """Its partition in the `due` index, apart from the batches': of what seal has looked at, or of what is closed
+        and not compared."""
+        if self.due_at is None:
+            return None
+        return (final_shard if self.state == CLOSED else due_shard)(shard_of(self.customer))
 
     def into(self, state: str, at: int, **changes: object) -> Close:
         """Moved to a state, with its next step at `at`."""
@@ -114,3 +119,7 @@ def partition(customer: str) -> str:
 
 def due_shard(shard: int) -> str:
     return f"{shard:02d}.close"
+
+
+def final_shard(shard: int) -> str:
+    return f"{shard:02d}.final"

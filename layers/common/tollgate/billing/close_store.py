@@ -1,6 +1,6 @@
 """Closes in the billing table: `pk` `close#<Stripe customer>`, `sk` `<invoice>`, one row for each invoice that bills
-usage. Until it is closed a row carries `due_shard` and `due_at`, the keys of the index `due`. Every write replaces the
-row and asserts its `version`. `ttl` ends a row long after its period.
+usage. Until it is closed, and then until it is compared, a row carries `due_shard` and `due_at`, the keys of the index
+`due`. Every write replaces the row and asserts its `version`. `ttl` ends a row long after its period.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
-from tollgate.billing.close_row import KEPT_S, Close, CloseKey, due_shard, partition
+from tollgate.billing.close_row import KEPT_S, Close, CloseKey, due_shard, final_shard, partition
 
 _FIELDS = tuple(field.name for field in fields(Close))
 _INTEGERS = frozenset(
@@ -58,11 +58,18 @@ class CloseTable:
 
     def due(self, shard: int, until: int) -> Iterator[CloseKey]:
         """What the index lists as due by then, oldest first. It may lag behind."""
+        return self._listed(due_shard(shard), until)
+
+    def final(self, shard: int, until: int) -> Iterator[CloseKey]:
+        """What is closed and to be compared by then, oldest first. The index may lag behind."""
+        return self._listed(final_shard(shard), until)
+
+    def _listed(self, shard: str, until: int) -> Iterator[CloseKey]:
         for raw in dynamo.query(
             self._table,
             IndexName="due",
             KeyConditionExpression="due_shard = :shard AND due_at <= :until",
-            ExpressionAttributeValues={":shard": dynamo.s(due_shard(shard)), ":until": dynamo.n(until)},
+            ExpressionAttributeValues={":shard": dynamo.s(shard), ":until": dynamo.n(until)},
         ):
             yield CloseKey(raw["pk"]["S"].partition("#")[2], raw["sk"]["S"])
 

@@ -100,7 +100,7 @@ def _sent(flushed: Iterable[Batch], rules: Rules) -> dict[str, Decimal]:
             there = last.get(batch.event_name)
             if there is None or _order(there) < _order(batch):
                 last[batch.event_name] = batch  # of a level, Stripe's total is the last one
-        else:
+        elif not batch.undoes:
             sent[batch.event_name] = EXACT.add(sent.get(batch.event_name, ZERO), batch.units)
     return sent | {name: batch.units for name, batch in last.items()}
 

@@ -44,6 +44,8 @@ class Invoice(NamedTuple):
     lines: tuple[InvoiceLine, ...]
     billing_reason: str | None = None
     finalizes_at: int | None = None
+    finalized_at: int | None = None
+    """When it became final: no usage was added from then on. None for a draft."""
 
     @property
     def draft(self) -> bool:
@@ -103,6 +105,15 @@ def amounts_by_meter(lines: Iterable[MeteredLine]) -> dict[str, Decimal]:
         name = price.meter or price.id
         amounts[name] = EXACT.add(amounts.get(name, ZERO), line.amount)
     return amounts
+
+
+class InvoiceItemProposal(NamedTuple):
+    """What a person may charge with the customer's next invoice; nothing is created by proposing it."""
+
+    invoice: str
+    currency: str
+    total: Decimal
+    memo: str
 
 
 class CreditNoteProposal(NamedTuple):

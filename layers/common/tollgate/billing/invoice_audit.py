@@ -159,17 +159,18 @@ def _line(
         quantity=_sum(line.quantity for line in lines if line.quantity is not None),
         units=units,
         amount=amount,
-        rated=_rated(deps, price, units, invoice.currency),
+        rated=rated(deps.plans, price, units, invoice.currency),
         windows=tuple(windows),
         hash=_digest([price.id, str(start), str(end), *sorted(window.hash for window in windows)]),
     )
 
 
-def _rated(deps: AuditDeps, price: InvoicePrice, units: Decimal, currency: str) -> Decimal | None:
+def rated(plans: PlanVersions, price: InvoicePrice, units: Decimal, currency: str) -> Decimal | None:
+    """What our own rating makes of units under a price, in major units; None where the price is not ours."""
     if price.plan is None or price.plan_version is None:
         return None
     try:
-        plan = deps.plans.version(price.plan, price.plan_version).plan
+        plan = plans.version(price.plan, price.plan_version).plan
     except UnknownPlan:
         return None
     ours = next((one for one in plan.prices if one.meter == price.meter), None)
@@ -192,7 +193,7 @@ def _windows(
     for home in rules.homes:
         grouped: dict[tuple[int, int, int], list[Batch]] = {}
         for batch in deps.batches.booked(home, meter, start, end):
-            if batch.state == FLUSHED and batch.customer == customer:
+            if batch.state == FLUSHED and batch.customer == customer and not batch.undoes:
                 grouped.setdefault((batch.window_start, batch.window_end, batch.period_start), []).append(batch)
         if not grouped:
             continue

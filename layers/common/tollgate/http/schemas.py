@@ -826,7 +826,8 @@ class InvoiceAudit(Answer):
 
 
 class ReconciledDifference(Answer):
-    """One difference. `units`: what it adds to Stripe's total less the events'; `repair`: what was or can be done."""
+    """One difference. `units`: what it adds to Stripe's total less the events', of an invoice to what it bills less the
+    events'; `repair`: what was or can be done."""
 
     class_: Annotated[str, Field(alias="class", examples=["unsent"])]
     units: Decimal
@@ -836,9 +837,25 @@ class ReconciledDifference(Answer):
     batch: str | None
 
 
+class CreditedLine(Answer):
+    id: str
+    amount: Decimal
+
+
+class InvoiceProposal(Answer):
+    """What makes up for an invoice that is final and does not bill what was used; done by hand, at Stripe. `lines`: of
+    a credit note, what is given back of each."""
+
+    repair: Literal["credit_note", "invoice_item"]
+    amount: Decimal
+    currency: str
+    memo: str
+    lines: list[CreditedLine]
+
+
 class ReconciledPair(Answer):
-    """A meter of an account over some days: four totals side by side. `stripe` null: not read; `invoices` null: no
-    invoice covers the days."""
+    """A meter of an account over some days, or over the service period of an `invoice`: four totals side by side.
+    `stripe` null: not read; `invoices` (what the invoice bills) null: it is about days."""
 
     account: str
     meter: str
@@ -848,6 +865,8 @@ class ReconciledPair(Answer):
     batches: Decimal
     stripe: Decimal | None
     invoices: Decimal | None
+    invoice: str | None
+    proposal: InvoiceProposal | None
     unexplained: Decimal
     put_off: bool
     differences: list[ReconciledDifference]
@@ -868,6 +887,13 @@ class ReconciledMeter(Answer):
     apart: Decimal
 
 
+class GateAudits(Answer):
+    """Gates whose counters were compared with their events and open holds in the day before the run."""
+
+    audited: Annotated[int, Field(ge=0)]
+    repaired: Annotated[int, Field(ge=0)]
+
+
 class Reconciliation(Answer):
     """One run over everything that changed. `divergent`: meters that are apart by more than 0.1 %. `reports`: up to 25
     pairs that differ."""
@@ -877,6 +903,7 @@ class Reconciliation(Answer):
     started_at: Time
     finished_at: Time | None
     pairs: Annotated[int, Field(ge=0)]
+    invoices: Annotated[int, Field(ge=0)]
     settled: Annotated[int, Field(ge=0)]
     differing: Annotated[int, Field(ge=0)]
     put_off: Annotated[int, Field(ge=0, description="Not compared: Stripe's total could not be read.")]
@@ -885,6 +912,7 @@ class Reconciliation(Answer):
     differences: list[ReconciledClass]
     meters: list[ReconciledMeter]
     divergent: list[str]
+    gates: GateAudits
     reports: list[ReconciledPair]
 
 

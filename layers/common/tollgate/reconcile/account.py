@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
 from tollgate.accounts.rules import Rules
+from tollgate.billing.invoice import CreditNoteProposal, InvoiceItemProposal
 from tollgate.quantities import EXACT, ZERO
 from tollgate.reconcile import findings as f
 from tollgate.reconcile.books import Books, minute_of, total
@@ -19,6 +20,7 @@ from tollgate.reconcile.classify import (
     sink_findings,
     wrong_customers,
 )
+from tollgate.reconcile.finality import Finality
 from tollgate.reconcile.findings import Finding, unexplained
 from tollgate.reconcile.ports import OutOfReads, Pair, ReconcileDeps
 from tollgate.reconcile.reading import SinkReader
@@ -34,7 +36,8 @@ CLOSED_S: Final = 900
 class PairReport:
     """One meter of an account over some days: four totals side by side, and what makes them differ.
 
-    `sink` None: not read (no customer, no name there, or no reads left); `invoices` None: no invoice covers the days.
+    `sink` None: not read (no customer, no name there, or no reads left). With an `invoice`: the service period of its
+    lines, and what these bill (`invoices`); findings are of (billed - events) then.
     """
 
     account: str
@@ -51,6 +54,11 @@ class PairReport:
     put_off: bool = False
     """The sink's total could not be read; the days are compared again."""
     settled: bool = False
+    invoice: str | None = None
+    final: bool = False
+    """Of an invoice: it is no draft any more."""
+    proposal: CreditNoteProposal | InvoiceItemProposal | None = None
+    """What a person may do about an invoice that is final."""
 
     @property
     def lasting(self) -> Decimal:
@@ -96,8 +104,7 @@ def reconcile_account(
         for meter, books in sorted(books_of(deps, rules, start, closed, meters).items()):
             if meter not in meters and not want.every_meter:
                 continue
-            report = compare(deps, books, person=person, repair=repair)
-            report = replace(report, invoices=_invoiced(deps, rules, books))
+            report = compare(deps, books, Finality(deps, rules), person=person, repair=repair)
             found.append(_settle(deps, rules, report, books, start, end) if settle else report)
     return found
 
@@ -113,10 +120,12 @@ def _stretches(days: Iterable[int]) -> list[tuple[int, int]]:
     return found
 
 
-def compare(deps: ReconcileDeps, books: Books, *, person: bool = False, repair: bool = True) -> PairReport:
+def compare(
+    deps: ReconcileDeps, books: Books, final: Callable[[int], bool], *, person: bool = False, repair: bool = True
+) -> PairReport:
     """One meter: the differences with their classes, and what was repaired of them."""
     now = deps.clock() // 1000
-    facts = Facts(now, deps.settled_s, lambda period_end: now >= period_end + deps.final_after_s)
+    facts = Facts(now, deps.settled_s, final)
     found = own_findings(books, facts)
     sink: Decimal | None = None
     reads, put_off, left = 0, False, ZERO
@@ -128,7 +137,7 @@ def compare(deps: ReconcileDeps, books: Books, *, person: bool = False, repair: 
                 found += last_value_findings(books, sink, facts)
             else:
                 found += [_matched(deps, books, one, now) for one in _at_sink(books, reader, sink, facts)]
-                left = _left(books, sink, found)
+                left = left_over(books, sink, found)
         except OutOfReads:
             put_off = True
         except LookupError:
@@ -179,24 +188,13 @@ def _matched(deps: ReconcileDeps, books: Books, finding: Finding, now: int) -> F
     return replace(finding, kind=f.WRONG_CUSTOMER, evidence=said)
 
 
-def _left(books: Books, sink: Decimal, found: list[Finding]) -> Decimal:
+def left_over(books: Books, sink: Decimal, found: list[Finding]) -> Decimal:
     """What no finding explains of the difference between the sink and the events."""
     left = unexplained(EXACT.subtract(sink, books.events_total), found)
     if left and rounded(left, sink):
         found.append(Finding(f.ROUNDING, left, f.WAIT, "the sink's totals have 15 digits"))
         return ZERO
     return left
-
-
-def _invoiced(deps: ReconcileDeps, rules: Rules, books: Books) -> Decimal | None:
-    """What invoices have of billing periods that lie wholly in the days compared."""
-    if deps.invoices is None:
-        return None
-    periods = {(one.period_start, one.period_end) for one in books.live}
-    if not periods or any(start < books.start or books.end < end for start, end in periods):
-        return None
-    billed = [deps.invoices.billed(rules.account, books.meter, start, end) for start, end in sorted(periods)]
-    return total(one.units for one in billed if one is not None) if any(billed) else None
 
 
 def _settle(deps: ReconcileDeps, rules: Rules, report: PairReport, books: Books, start: int, end: int) -> PairReport:

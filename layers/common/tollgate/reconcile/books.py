@@ -15,7 +15,8 @@ from tollgate.billing.batch import FLUSHED, Batch, timestamp_of
 from tollgate.quantities import EXACT, ZERO
 
 CORRECTIONS: Final = 500
-"""Batches whose supplement counts from here on undo something at the sink; they stand for no usage."""
+"""Batches whose supplement counts from here on correct something at the sink; they stand for no usage. Those below
+`UNDOING` move batches to another customer."""
 MINUTE: Final = 60
 
 

@@ -43,8 +43,8 @@ class Minute(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What classes depend on beside the books. `now`: epoch seconds. `finalized`: whether a period's invoice can take
-    nothing more; `settled_s`: after how long past its end a window's rows are all sealed."""
+    """What classes depend on beside the books. `now`: epoch seconds. `finalized`: whether no invoice takes usage any
+    more that is booked at a time; `settled_s`: after how long past its end a window's rows are all sealed."""
 
     now: int
     settled_s: int
@@ -82,7 +82,6 @@ def _unsealed(books: Books, facts: Facts) -> Iterable[Finding]:
 
 def _by_state(batch: Batch, facts: Facts) -> Finding | None:
     units = -batch.units
-    finalized = facts.finalized(batch.period_end)
     match batch.state:
         case "sealed" | "sending":
             said = f"{batch.state} since {rfc3339(batch.created_at)}, {batch.attempts} attempts"
@@ -93,7 +92,7 @@ def _by_state(batch: Batch, facts: Facts) -> Finding | None:
             return Finding(f.UNSENT, units, f.MAP_CUSTOMER, "the account has no Stripe customer", batch)
         case "rejected":
             said = f"{batch.reason} ({batch.detail or 'no detail'})"
-            repair = f.INVOICE_ITEM if finalized else f.REPAIR
+            repair = f.INVOICE_ITEM if facts.finalized(batch.timestamp) else f.REPAIR
             return Finding(f.REJECTED, units, repair, said, batch)
         case "expired":
             return Finding(f.LATE, units, f.INVOICE_ITEM, f"{batch.reason}: the sink takes it no more", batch)
@@ -129,7 +128,7 @@ def sink_findings(books: Books, minute: Minute, facts: Facts) -> list[Finding]:
         said = f"a correction of {plain(-gap)} is on its way"
         return [Finding(f.FOREIGN, gap, f.WAIT, said, undone[0], at=minute.start), *_all_wait(open_, facts)]
     waiting = [one for one in books.live if one.state in (SEALED, SENDING) and _in(one, minute) and _ours(one, books)]
-    arrived = _subset([*open_, *waiting], gap)
+    arrived = subset([*open_, *waiting], gap)
     if arrived is not None and waiting and gap:
         # One of these may have been sent meanwhile: which one it was, is known once they are through.
         there = [one for one in arrived if one in waiting] or waiting[:1]
@@ -167,7 +166,7 @@ def _settled(open_: Sequence[Batch], arrived: Sequence[Batch], facts: Facts) -> 
         since = one.created_at if lost_row else one.state_at
         if facts.now - since < BELIEVE_S:
             yield Finding(f.IN_FLIGHT if lost_row else kind, -one.units, f.WAIT, said + ", yet", one)
-        elif facts.finalized(one.period_end):
+        elif facts.finalized(one.timestamp):
             yield Finding(f.LATE, -one.units, f.INVOICE_ITEM, said + "; its invoice is final", one)
         else:
             yield Finding(kind, -one.units, f.RESTORE if lost_row else f.SEND_ANEW, said, one)
@@ -193,17 +192,17 @@ def _deficit(
     facts: Facts,
 ) -> list[Finding]:
     """The sink has less than was flushed."""
-    late = _subset(recent, -gap)
+    late = subset(recent, -gap)
     if late is not None:
         said = "taken less than an hour ago, not in the totals yet"
         return [*(Finding(f.LAG, -one.units, f.WAIT, said, one) for one in late), *_all_wait(open_, facts)]
-    lost = _subset([one for one in inside if one.units > ZERO], -gap)
+    lost = subset([one for one in inside if one.units > ZERO], -gap)
     if lost is None:
         return list(_undecided(open_))
     found = []
     for one in lost:
         said = f"taken at {rfc3339(one.state_at)}, and not in the sink's total of its minute"
-        if facts.finalized(one.period_end):
+        if facts.finalized(one.timestamp):
             found.append(Finding(f.LATE, -one.units, f.INVOICE_ITEM, said + "; its invoice is final", one))
         # `sent_at` is that of the last attempt: when the identifier was first used is not later than this.
         elif facts.now - one.created_at < DOUBT_S:
@@ -215,7 +214,6 @@ def _deficit(
 
 def _excess(books: Books, equal: Sequence[Batch], gap: Decimal, minute: Minute, facts: Facts) -> Iterable[Finding]:
     """The sink has more than was flushed, and nothing in doubt makes it up."""
-    final = equal and facts.finalized(equal[0].period_end)
     twice = [one for one in _predecessors(books, minute) if one.units == gap]
     if twice:
         one = twice[0]
@@ -224,7 +222,7 @@ def _excess(books: Books, equal: Sequence[Batch], gap: Decimal, minute: Minute, 
         if one.detail == CANCELLED and facts.now - one.state_at < BELIEVE_S:
             yield Finding(f.DUPLICATE, gap, f.WAIT, said + ", one is cancelled by now", one, at=minute.start)
             return
-        if facts.finalized(one.period_end):
+        if facts.finalized(one.timestamp):
             repair = f.CREDIT_NOTE
         elif facts.now - received < CANCEL_S and one.detail != CANCELLED:
             repair = f.CANCEL
@@ -233,11 +231,12 @@ def _excess(books: Books, equal: Sequence[Batch], gap: Decimal, minute: Minute, 
         yield Finding(f.DUPLICATE, gap, repair, said, one, at=minute.start, customer=books.customer)
     elif equal:
         said = f"{plain(gap)} units more, as many as batch {equal[0].key.sk} has: sent twice, the second time not by us"
-        repair = f.CREDIT_NOTE if final else f.CORRECT
+        repair = f.CREDIT_NOTE if facts.finalized(minute.start) else f.CORRECT
         yield Finding(f.DUPLICATE, gap, repair, said, equal[0], at=minute.start, customer=books.customer)
     else:
         said = f"{plain(gap)} units at {rfc3339(minute.start)} that no batch of ours stands for"
-        yield Finding(f.FOREIGN, gap, f.CORRECT, said, at=minute.start, customer=books.customer)
+        repair = f.CREDIT_NOTE if facts.finalized(minute.start) else f.CORRECT
+        yield Finding(f.FOREIGN, gap, repair, said, at=minute.start, customer=books.customer)
 
 
 def _predecessors(books: Books, minute: Minute) -> list[Batch]:
@@ -262,7 +261,7 @@ def wrong_customers(books: Books, facts: Facts) -> list[Finding]:
             continue
         if move_key(one) in moved:
             continue
-        final = facts.finalized(one.period_end)
+        final = facts.finalized(one.timestamp)
         said = f"sent for {one.customer}, and the account's customer is {books.customer}"
         repair = f.INVOICE_ITEM if final else f.MOVE
         found.append(Finding(f.WRONG_CUSTOMER, -one.units, repair, said, one, customer=books.customer))
@@ -307,7 +306,7 @@ def rounded(gap: Decimal, amount: Decimal) -> bool:
     return bool(gap) and abs(gap) < Decimal(1).scaleb(amount.adjusted() - MAX_DIGITS + 2)
 
 
-def _subset(batches: Sequence[Batch], amount: Decimal) -> list[Batch] | None:
+def subset(batches: Sequence[Batch], amount: Decimal) -> list[Batch] | None:
     """Batches whose units add up to `amount`: as few as can be, the first that fit. None where there are none."""
     if not amount:
         return []

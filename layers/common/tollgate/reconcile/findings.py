@@ -19,6 +19,10 @@ LATE: Final = "late_after_finalization"
 WRONG_CUSTOMER: Final = "wrong_customer"
 DUPLICATE: Final = "duplicate"
 FOREIGN: Final = "foreign_event"
+WRONG_PRICE: Final = "wrong_price"
+"""Of an invoice: two prices bill the same usage, or none does."""
+OUTSIDE: Final = "outside_lines"
+"""Of an invoice: booked in the minute in which its period begins, before the second."""
 ROUNDING: Final = "rounding"
 UNEXPLAINED: Final = "unexplained"
 CLASSES: Final = (
@@ -32,6 +36,8 @@ CLASSES: Final = (
     WRONG_CUSTOMER,
     DUPLICATE,
     FOREIGN,
+    WRONG_PRICE,
+    OUTSIDE,
     ROUNDING,
     UNEXPLAINED,
 )
@@ -69,6 +75,8 @@ CREDIT_NOTE: Final = "credit_note"
 INVOICE_ITEM: Final = "invoice_item"
 MAP_CUSTOMER: Final = "map_customer"
 LOOK: Final = "look"
+NOTHING: Final = "none"
+"""The invoice is right as it is."""
 BY_PERSON: Final = frozenset({REPAIR, CORRECT, MOVE, RESEND_LOST})
 """Done when a person says so; CREDIT_NOTE, INVOICE_ITEM, MAP_CUSTOMER and LOOK are a person's own work."""
 
@@ -83,7 +91,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. `units`: what it adds to (sink's total - events' total)."""
+    """One difference. `units`: what it adds to (sink's total - events' total), of an invoice to (billed - events)."""
 
     kind: str
     units: Decimal
@@ -98,7 +106,7 @@ class Finding:
 
     @property
     def passing(self) -> bool:
-        return self.applied or self.kind in PASSING or self.repair == WAIT
+        return self.applied or self.kind in PASSING or self.repair in (WAIT, NOTHING)
 
 
 def unexplained(difference: Decimal, findings: list[Finding]) -> Decimal:

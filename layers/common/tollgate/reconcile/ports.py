@@ -9,10 +9,14 @@ from typing import NamedTuple, Protocol
 
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import Batch, BatchKey
+from tollgate.billing.close_row import Close, CloseKey
 from tollgate.billing.grid import Grid
+from tollgate.billing.invoice import Invoice, InvoicePrice
+from tollgate.billing.invoice_audit import PlanVersions
 from tollgate.billing.ports import EventReader, RulesReader
 from tollgate.billing.sealed import SealedWindow
 from tollgate.clock import Clock
+from tollgate.gate.sweep_store import GateAudits
 from tollgate.usage.markers import Marker
 
 
@@ -41,6 +45,9 @@ class Totals(Protocol):
     def total(self, customer: str, event_name: str, start: int, end: int) -> Decimal:
         """Units counted in [start, end), whole minutes. Raises SinkUnavailable, OutOfReads, LookupError (no meter)."""
 
+    def meter(self, event_name: str) -> str:
+        """The sink's own id of a meter. Raises as `total`."""
+
     def customer_exists(self, customer: str) -> bool:
         """Raises SinkUnavailable, OutOfReads."""
 
@@ -53,17 +60,22 @@ class OutOfReads(Exception):
     """The month's reads are spent: what is left is compared later."""
 
 
-class Billed(NamedTuple):
-    """What invoices of a billing period have of one meter. `final`: no usage is added any more."""
-
-    units: Decimal
-    final: bool
-    invoices: tuple[str, ...] = ()
-
-
 class Invoices(Protocol):
-    def billed(self, account: str, meter: str, period_start: int, period_end: int) -> Billed | None:
-        """None: there is no invoice of that period (yet)."""
+    """Stripe's invoices. A call may be several reads there. Both raise StripeUnavailable, StripeRefused, OutOfReads."""
+
+    def read(self, invoice: str) -> Invoice | None: ...
+    def price(self, price: str) -> InvoicePrice: ...
+
+
+class Closes(Protocol):
+    """Which invoice bills which account, meters and time."""
+
+    def final(self, shard: int, until: int) -> Iterator[CloseKey]:
+        """What is closed, and to be compared by then."""
+
+    def get(self, key: CloseKey) -> Close | None: ...
+    def replace(self, before: Close, after: Close) -> Close | None: ...
+    def of_customer(self, customer: str) -> Iterator[Close]: ...
 
 
 class Pair(NamedTuple):
@@ -78,6 +90,11 @@ class Pairs(Protocol):
     def changed(self, shard: int, until: int) -> Iterator[Pair]: ...
     def days_of(self, account: str, start: int, end: int) -> Iterator[Pair]: ...
     def settle(self, pair: Pair, events: int) -> bool: ...
+
+
+class Audits(Protocol):
+    def between(self, first_ms: int, last_ms: int) -> GateAudits:
+        """What the sweep's audits of gates found in that time."""
 
 
 class LooseEnds(Protocol):
@@ -96,16 +113,20 @@ class ReconcileDeps:
     markers: Markers
     batches: Batches
     totals: Totals
+    invoices: Invoices
+    closes: Closes
+    plans: PlanVersions
     pairs: Pairs
     loose: LooseEnds
+    audits: Audits
     outbox: Outbox
     clock: Clock
     stack: str
     seal_seconds: int
     grace_seconds: int
-    invoices: Invoices | None = None
     final_after_s: int = 3_600
-    """How long after its period's end an invoice takes usage [Stripe: the default grace period]."""
+    """How long after its period's end an invoice takes usage that was never drafted here [Stripe: the default grace
+    period]."""
 
     @property
     def settled_s(self) -> int:

@@ -13,19 +13,18 @@ from tollgate.billing.batch import (
     SEALED,
     SENDING,
     UNCONFIRMED,
+    UNDOING,
     Batch,
     NotRepairable,
     identifier_of,
 )
 from tollgate.billing.repair import repair as succeed
 from tollgate.reconcile import findings as f
-from tollgate.reconcile.books import CORRECTIONS, MINUTE, Books
+from tollgate.reconcile.books import MINUTE, Books
 from tollgate.reconcile.classify import CANCELLED, move_key
 from tollgate.reconcile.findings import Finding
 from tollgate.reconcile.ports import ReconcileDeps
 
-_FIRST_UNDOING: Final = CORRECTIONS + 400
-"""Supplements of corrections that undo what is none of ours; below are those that move batches."""
 _MOST_UNDOINGS: Final = 99
 
 
@@ -110,7 +109,7 @@ def _correct(deps: ReconcileDeps, books: Books, finding: Finding, now: int) -> b
     if finding.at is None or like is None:
         return False
     used = {one.supplement for one in books.batches if one.window_start == finding.at}
-    number = next((n for n in range(_FIRST_UNDOING, _FIRST_UNDOING + _MOST_UNDOINGS) if n not in used), None)
+    number = next((n for n in range(UNDOING, UNDOING + _MOST_UNDOINGS) if n not in used), None)
     if number is None:
         return False
     undoing = replace(

@@ -8,15 +8,17 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tollgate.alerts.outbox import Alert
+from tollgate.billing.invoice import CreditNoteProposal
 from tollgate.clock import rfc3339, rfc3339_ms
+from tollgate.gate.sweep_store import GateAudits
 from tollgate.quantities import ZERO, plain
 from tollgate.reconcile.account import PairReport
-from tollgate.reconcile.findings import CLASSES
+from tollgate.reconcile.findings import CLASSES, CREDIT_NOTE, INVOICE_ITEM
 
 ACCOUNT_SHARE: Final = Decimal("0.01")
 OVERALL_SHARE: Final = Decimal("0.001")
 """How far totals may be apart before it is an alarm: of one account's units, and of all."""
-_COUNTS: Final = ("pairs", "settled", "differing", "put_off", "failed", "reads")
+_COUNTS: Final = ("pairs", "invoices", "settled", "differing", "put_off", "failed", "reads")
 _TOTALS: Final = ("events", "batches", "sink", "apart")
 
 
@@ -32,6 +34,8 @@ class Run:
     counts: Mapping[str, int]
     classes: Mapping[str, int]
     meters: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+    gates: GateAudits = GateAudits()
+    """What the sweep's audits found in the day before it started."""
 
     @property
     def finished(self) -> bool:
@@ -59,6 +63,7 @@ class Run:
             {name: int(row.get(f"n#{name}", 0)) for name in _COUNTS},
             {name: int(row[f"class#{name}"]) for name in CLASSES if f"class#{name}" in row},
             meters,
+            GateAudits(int(row.get("gates_audited", 0)), int(row.get("gates_repaired", 0))),
         )
 
     def fields(self, pairs: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -81,28 +86,32 @@ class Run:
                 for meter, sums in sorted(self.meters.items())
             ],
             "divergent": self.divergent,
+            "gates": self.gates._asdict(),
             "reports": list(pairs),
         }
 
 
-def sums_of(reports: Iterable[PairReport], failed: int = 0) -> dict[str, int | Decimal]:
-    """What reports add to their run. Pairs whose sink's total was not read add to counts only."""
-    sums: dict[str, int | Decimal] = {"n#failed": failed}
+def sums_of(reports: Iterable[PairReport], failed: int = 0, reads: int = 0) -> dict[str, int | Decimal]:
+    """What reports, and the GETs they took, add to their run. Invoices add to counts only, as the days that they cover
+    are added up already; so do pairs whose sink's total was not read."""
+    sums: dict[str, int | Decimal] = {"n#failed": failed, "n#reads": reads}
+    reports = list(reports)
+    invoices = {one.invoice for one in reports if one.invoice is not None}
 
     def add(name: str, value: int | Decimal) -> None:
         sums[name] = sums.get(name, 0) + value
 
+    add("n#invoices", len(invoices))
     for one in reports:
-        add("n#pairs", 1)
+        add("n#pairs", int(one.invoice is None))
         add("n#settled", int(one.settled))
         add("n#differing", int(not one.agrees))
         add("n#put_off", int(one.put_off))
-        add("n#reads", one.reads)
         for finding in one.findings:
             add(f"class#{finding.kind}", 1)
         if one.unexplained:
             add("class#unexplained", 1)
-        if one.sink is not None:
+        if one.sink is not None and one.invoice is None:
             for name, units in (
                 ("events", one.events),
                 ("batches", one.batches),
@@ -124,6 +133,8 @@ def pair_fields(report: PairReport) -> dict[str, Any]:
         "batches": plain(report.batches),
         "stripe": None if report.sink is None else plain(report.sink),
         "invoices": None if report.invoices is None else plain(report.invoices),
+        "invoice": report.invoice,
+        "proposal": _proposal(report),
         "unexplained": plain(report.unexplained),
         "put_off": report.put_off,
         "differences": [
@@ -137,6 +148,21 @@ def pair_fields(report: PairReport) -> dict[str, Any]:
             }
             for one in report.findings
         ],
+    }
+
+
+def _proposal(report: PairReport) -> dict[str, Any] | None:
+    made = report.proposal
+    if made is None:
+        return None
+    credit = isinstance(made, CreditNoteProposal)
+    lines = made.lines if isinstance(made, CreditNoteProposal) else {}
+    return {
+        "repair": CREDIT_NOTE if credit else INVOICE_ITEM,
+        "amount": plain(made.total),
+        "currency": made.currency,
+        "memo": made.memo,
+        "lines": [{"id": line, "amount": plain(amount)} for line, amount in lines.items()],
     }
 
 
@@ -163,6 +189,30 @@ def account_alert(report: PairReport, now_ms: int) -> Alert | None:
         ),
         at_ms=now_ms,
         facts={"meter": report.meter, "apart": plain(report.lasting)},
+    )
+
+
+def invoice_alert(report: PairReport, now_ms: int) -> Alert | None:
+    """A final invoice that does not bill what was used is told of, however little it is; it is compared once."""
+    if not report.final or not report.lasting:
+        return None
+    kinds = sorted({one.kind for one in report.findings if not one.passing} | _unexplained(report))
+    made = _proposal(report)
+    said = "Look at it at Stripe."
+    if made is not None:
+        said = f"Proposed: {made['repair'].replace('_', ' ')} of {made['amount']} {made['currency']}, by hand."
+    return Alert(
+        id=f"invoice_differs#{report.invoice}#{report.meter}#{report.start}",
+        kind="invoice_differs",
+        account=report.account,
+        subject=f"Usage and an invoice differ: {report.account}",
+        text=(
+            f"Invoice {report.invoice} of account {report.account}, {report.meter} from {rfc3339(report.start)} to "
+            f"{rfc3339(report.end)}: {plain(report.events)} units were used, "
+            f"{plain(report.invoices or ZERO)} are billed ({', '.join(kinds)}). {said}"
+        ),
+        at_ms=now_ms,
+        facts={"invoice": report.invoice or "", "meter": report.meter},
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.gate.sweep_store import GateAudits
 from tollgate.reconcile.account import PairReport
 from tollgate.reconcile.report import Run, pair_fields
 
@@ -34,9 +35,12 @@ class ReportTable:
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
-    def begin(self, run: str, parts: int, started_ms: int) -> None:
+    def begin(self, run: str, parts: int, started_ms: int, audits: GateAudits) -> None:
         """Put a run's row. Repeating it changes nothing."""
         row = {"pk": "reconcile", "sk": run, "parts": parts, "started": started_ms, "done": 0}
+        row |= {"gates_audited": audits.audited, "gates_repaired": audits.repaired}
+        if not parts:
+            row["finished"] = started_ms  # nothing comes after it
         row["ttl"] = started_ms // 1000 + KEPT_S
         try:
             dynamo.client().put_item(

@@ -21,19 +21,25 @@ LONGEST_WINDOW_S: Final = 3_600
 """A window that began so long before a stretch may have its timestamp inside."""
 
 
-def books_of(deps: ReconcileDeps, rules: Rules, start: int, end: int, meters: Iterable[str] = ()) -> dict[str, Books]:
+def books_of(
+    deps: ReconcileDeps, rules: Rules, start: int, end: int, meters: Iterable[str] = (), *, rows: bool = True
+) -> dict[str, Books]:
     """The books of all meters that have anything booked at the sink in [start, end), and of those named. The rows of
-    accounts that became this one stand under their own ids, and belong to it."""
-    reader = _Reader(deps, rules, start, end)
+    accounts that became this one stand under their own ids, and belong to it. Without `rows` none is read: the frozen
+    totals stand for them."""
+    reader = _Reader(deps, rules, start, end, with_rows=rows)
     for meter in meters:
         reader.books(meter)
     for home in rules.homes:
         reader.read(home)
+    for books in () if rows else reader.found.values():
+        books.rows = dict(books.sealed)
     return reader.found
 
 
 class _Reader:
-    def __init__(self, deps: ReconcileDeps, rules: Rules, start: int, end: int) -> None:
+    def __init__(self, deps: ReconcileDeps, rules: Rules, start: int, end: int, *, with_rows: bool) -> None:
+        self._with_rows = with_rows
         self._deps, self._rules, self._start, self._end = deps, rules, start, end
         self._grid = deps.windows.known_grid() or Grid.of(deps.seal_seconds)
         self.found: dict[str, Books] = {}
@@ -63,7 +69,8 @@ class _Reader:
                 for period in sorted(periods)
                 for one in self._deps.batches.between(home, meter, period, first, self._end)
             ]
-        self._rows(home, windows)
+        if self._with_rows:
+            self._rows(home, windows)
         for window in windows:
             self._frozen(home, window, batches)
         for meter, some in batches.items():

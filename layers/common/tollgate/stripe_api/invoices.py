@@ -26,10 +26,11 @@ _STANDING: Final = frozenset({"open", "paid", "uncollectible"})
 
 
 class StripeInvoices:
-    """`Invoices` on Stripe. Prices never change where it matters here, so each is read once per process."""
+    """`Invoices` on Stripe. Prices never change where it matters here, so each is read once per process. `spend` is
+    asked before each GET, and raises where the month's reads are spent."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._stripe = connection
+    def __init__(self, connection: Connection, spend: Callable[[int], None] = lambda _: None) -> None:
+        self._stripe, self._spend = connection, spend
         self._prices: dict[str, InvoicePrice] = {}
 
     def read(self, invoice: str) -> Invoice | None:
@@ -89,6 +90,7 @@ class StripeInvoices:
 
     def _asked(self, request: Callable[..., Any]) -> Json:
         """A read's answer as it came: the SDK reads some numbers as binary fractions."""
+        self._spend(1)
         answer = self._stripe.once(request)
         found: Json = json.loads(answer.last_response.body, parse_float=Decimal)
         return found
@@ -110,6 +112,7 @@ def invoice_of(raw: Json, lines: list[Json]) -> Invoice:
         lines=tuple(line_of(line) for line in lines),
         billing_reason=raw.get("billing_reason"),
         finalizes_at=raw.get("automatically_finalizes_at"),
+        finalized_at=(raw.get("status_transitions") or {}).get("finalized_at"),
     )
 
 

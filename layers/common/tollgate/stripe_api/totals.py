@@ -32,7 +32,7 @@ class StripeTotals:
     def total(self, customer: str, event_name: str, start: int, end: int) -> Decimal:
         """Units counted in [start, end), whole minutes. Raises LookupError where no meter has the event name,
         SinkUnavailable where Stripe gives no usable answer."""
-        meter = self._meter(event_name)
+        meter = self.meter(event_name)
         self._spend(1)
         page = self._read(
             lambda client: client.v1.billing.meters.event_summaries.list(
@@ -76,7 +76,8 @@ class StripeTotals:
             raise SinkUnavailable(str(trouble)) from trouble
         return True
 
-    def _meter(self, event_name: str) -> str:
+    def meter(self, event_name: str) -> str:
+        """Stripe's id of the active meter with that event name. Raises as `total`."""
         if event_name not in self._meters:
             self._spend(1)
             listed = self._read(lambda client: client.v1.billing.meters.list({"status": "active", "limit": 100}))
