@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import calendar
 import os
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -213,10 +211,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     (tmp_path / "catalog.yaml").write_text(CATALOG)
     stacks = running(tmp_path, {"TOLLGATE_CATALOG": str(tmp_path / "catalog.yaml")})
     stack = next(stacks)
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_"))}
-    environment |= {"TOLLGATE_PORT": str(stack.port), "PYTHONPATH": f"{ROOT}/layers/common:{ROOT}/cli"}
-    command = [sys.executable, "-m", "tollgate_cli", "stripe", "sync", "--apply"]
-    subprocess.run(command, check=True, env=environment, cwd=ROOT)
+    synced = stack.command("stripe", "sync", "--apply")
+    assert synced.returncode == 0, synced.stderr
     yield Run(stack)
     for _ in stacks:
         pass

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,16 +41,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
     (folder / "catalog.yaml").write_text(CATALOG)
     stacks = running(folder, {"TOLLGATE_CATALOG": str(folder / "catalog.yaml")})
     stack = next(stacks)
-    tollgate(stack, "stripe", "sync", "--apply")
+    synced = stack.command("stripe", "sync", "--apply")
+    assert synced.returncode == 0, synced.stderr
     yield stack
     for _ in stacks:
         pass
-
-
-def tollgate(stack: StackProcess, *arguments: str) -> None:
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_"))}
-    environment |= {"TOLLGATE_PORT": str(stack.port), "PYTHONPATH": f"{ROOT}/layers/common:{ROOT}/cli"}
-    subprocess.run([sys.executable, "-m", "tollgate_cli", *arguments], check=True, env=environment, cwd=ROOT)
 
 
 def account(stack: StackProcess, plan: str) -> str:

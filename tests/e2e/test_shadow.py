@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from local.testing import ROOT, StackProcess, wait_until
+from local.testing import StackProcess, wait_until
 from tests.e2e.test_spine import Stripe, account, epoch, settle, use
 from tests.support.stack import running
 
@@ -23,18 +21,7 @@ def shadow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
 
 
 def compare(stack: StackProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_", "STRIPE_"))}
-    paths = os.pathsep.join((str(ROOT / "cli"), str(ROOT / "layers/common")))
-    other = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB")
-    env |= {"TOLLGATE_PORT": str(stack.port), "COLUMNS": "300", "PYTHONPATH": paths}
-    return subprocess.run(
-        [sys.executable, "-m", "tollgate_cli", "shadow", "compare", "--month", stack.now()[:7], *arguments],
-        cwd=ROOT,
-        env={**env, **({"AWS_ENDPOINT_URL_DYNAMODB": other} if other else {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return stack.command("shadow", "compare", "--month", stack.now()[:7], *arguments)
 
 
 def rows(printed: str, account: str) -> list[list[str]]:

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import boto3
 import pytest
 
 from local.testing import StackProcess
 from tests.e2e.test_spine import Stripe, account, epoch, settle, use
-from tests.unit.cli.conftest import ROOT
 
 pytestmark = pytest.mark.stack
 
 
 def tollgate(stack: StackProcess, *arguments: str, shown: str = "stdout") -> str:
     """What a command printed; it must succeed."""
-    env = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_"))}
-    found = subprocess.run(
-        [sys.executable, "-m", "tollgate_cli", *arguments],
-        cwd=ROOT,
-        env={
-            **env,
-            "TOLLGATE_PORT": str(stack.port),
-            "COLUMNS": "300",
-            "PYTHONPATH": os.pathsep.join((str(ROOT / "cli"), str(ROOT / "layers/common"))),
-            **({"AWS_ENDPOINT_URL_DYNAMODB": other} if (other := os.environ.get("AWS_ENDPOINT_URL_DYNAMODB")) else {}),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = stack.command(*arguments)
     assert found.returncode == 0, found.stderr
     return str(getattr(found, shown))
 

@@ -9,7 +9,7 @@ import pytest
 from local.testing import StackProcess, wait_until
 from tests.unit.cli.conftest import ROOT
 from tests.unit.cli.test_running_stack import tollgate
-from tests.unit.cli.test_stripe_command import owners, start
+from tests.unit.cli.test_stripe_command import owners
 
 pytestmark = pytest.mark.stack
 
@@ -35,5 +35,5 @@ def test_one_unit_goes_to_stripe_and_comes_back(tmp_path: Path) -> None:
         wait_until(lambda: owners(stack)["signed-up"] == 1)
         wait_until(lambda: stack.api("GET", "/v1/accounts/signed-up").json()["stripe_customer_id"])
         assert owners(stack) == {"signed-up": 1, "tollgate-smoke": 1}
-        refused = start(stack, "smoke", "--plan", "none-such")
+        refused = stack.start_command("smoke", "--plan", "none-such")
         assert "nothing that would reach Stripe" in " ".join(refused.communicate(timeout=60)[1].split())

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -14,32 +11,11 @@ import pytest
 
 from local.stripe_double.testing import sdk
 from local.testing import StackProcess, wait_until
-from tests.unit.cli.conftest import ROOT
 from tests.unit.cli.test_running_stack import tollgate
 
 pytestmark = pytest.mark.stack
 
 ACCOUNTS = 40
-
-
-def start(stack: StackProcess, *arguments: str, **more: str) -> subprocess.Popen[str]:
-    env = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_", "STRIPE_"))}
-    other = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB")
-    return subprocess.Popen(
-        [sys.executable, "-m", "tollgate_cli", *arguments],
-        cwd=ROOT,
-        env={
-            **env,
-            "TOLLGATE_PORT": str(stack.port),
-            "COLUMNS": "200",
-            "PYTHONPATH": os.pathsep.join((str(ROOT / "cli"), str(ROOT / "layers/common"))),
-            **({"AWS_ENDPOINT_URL_DYNAMODB": other} if other else {}),
-            **more,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def owners(stack: StackProcess) -> Counter[str]:
@@ -53,14 +29,14 @@ def test_a_sync_is_shown_then_made_then_matches(stack: StackProcess) -> None:
     shown = tollgate(stack, "stripe", "sync")
     assert "create" in shown
     assert sdk(stack.double_url).v1.products.list().data == []
-    checked = start(stack, "stripe", "sync", "--check")
+    checked = stack.start_command("stripe", "sync", "--check")
     assert "would change" in checked.communicate(timeout=60)[1]
     assert checked.returncode == 1
     tollgate(stack, "stripe", "sync", "--apply")
     products = sdk(stack.double_url).v1.products.list({"limit": 100}).data
     assert products
     assert all(one.metadata["tollgate_stack"] == "tollgate-local" for one in products)
-    again = start(stack, "stripe", "sync", "--check")
+    again = stack.start_command("stripe", "sync", "--check")
     assert "match" in again.communicate(timeout=60)[1]
     assert again.returncode == 0
 
@@ -70,7 +46,7 @@ def test_what_is_refused_changes_nothing(stack: StackProcess) -> None:
     meters = sdk(stack.double_url).v1.billing.meters
     meter = meters.list({"status": "active"}).data[0]
     meters.deactivate(meter.id)
-    refused = start(stack, "stripe", "sync", "--apply")
+    refused = stack.start_command("stripe", "sync", "--apply")
     shown, said = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert "it was deactivated: --reactivate takes it into use again" in " ".join(shown.split())
@@ -80,7 +56,7 @@ def test_what_is_refused_changes_nothing(stack: StackProcess) -> None:
 
 
 def test_a_live_key_is_refused(stack: StackProcess) -> None:
-    refused = start(stack, "stripe", "sync", STRIPE_SECRET_KEY="sk_live_1")
+    refused = stack.start_command("stripe", "sync", STRIPE_SECRET_KEY="sk_live_1")
     assert "takes only test mode keys" in " ".join(refused.communicate(timeout=60)[1].split())
     assert refused.returncode == 2
 
@@ -95,7 +71,7 @@ def test_a_backfill_that_is_killed_three_times_makes_no_second_customer(stack: S
     print("seed", seed)
     for _ in range(3):
         target = len(owners(stack)) + draw.randint(2, 10)
-        running = start(stack, "stripe", "backfill", "--apply", "--rate", "60")
+        running = stack.start_command("stripe", "backfill", "--apply", "--rate", "60")
         wait_until(lambda target=target: len(owners(stack)) >= target, 60)  # type: ignore[misc]
         time.sleep(draw.randrange(60) / 1000)
         assert running.poll() is None, running.communicate()
