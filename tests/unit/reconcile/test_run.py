@@ -161,14 +161,27 @@ def test_a_part_that_comes_twice_is_added_up_once(stage: Stage) -> None:
 
 def test_one_accounts_failure_stops_no_other_one(stage: Stage) -> None:
     stage.usage("3")
-    stage.world.rules.add("broken", customer="cus_unknown")
+    stage.world.rules.add("broken", customer=stage.other)
     stage.world.record("1", account="broken")
     stage.world.close_window()
     stage.world.seal()
     stage.later(DAY_S)
+    stage.world.rules.change("broken", plan="none-such")
     run = stage.nightly()
     assert (run.counts["failed"], run.counts["settled"]) == (1, 1)
     assert [pair.account for pair in listed(stage)] == ["broken"]
+
+
+def test_a_customer_that_stripe_does_not_know_fails_no_part(stage: Stage) -> None:
+    stage.world.rules.add("typo", customer="cus_unknown")
+    stage.world.record("1", account="typo")
+    stage.world.close_window()
+    stage.world.seal()
+    stage.later(DAY_S)
+    run = stage.nightly()
+    assert (run.counts["failed"], run.counts["put_off"], run.counts["settled"]) == (0, 1, 0)
+    report = stage.reconcile(account="typo")
+    assert [(one.kind, one.repair) for one in report.findings] == [("rejected", "repair")]
 
 
 def test_parts_keep_an_account_together() -> None:

@@ -141,7 +141,7 @@ def compare(
         except OutOfReads:
             put_off = True
         except LookupError:
-            put_off = True  # the sink has no such meter: batches of it are refused, and parked with that reason
+            put_off = True  # the sink has no such meter, or customer: such batches are parked with that reason
         reads = reader.reads
     elif books.missing:
         found += [

@@ -43,7 +43,7 @@ class Totals(Protocol):
     """The sink's side. Each call of these is one read or write there."""
 
     def total(self, customer: str, event_name: str, start: int, end: int) -> Decimal:
-        """Units counted in [start, end), whole minutes. Raises SinkUnavailable, OutOfReads, LookupError (no meter)."""
+        """Units counted in [start, end), whole minutes. Raises SinkUnavailable, OutOfReads, LookupError (not there)."""
 
     def meter(self, event_name: str) -> str:
         """The sink's own id of a meter. Raises as `total`."""

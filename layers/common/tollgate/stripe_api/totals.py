@@ -30,8 +30,8 @@ class StripeTotals:
         self._meters: dict[str, str] = {}
 
     def total(self, customer: str, event_name: str, start: int, end: int) -> Decimal:
-        """Units counted in [start, end), whole minutes. Raises LookupError where no meter has the event name,
-        SinkUnavailable where Stripe gives no usable answer."""
+        """Units counted in [start, end), whole minutes. Raises LookupError where no meter has the event name or there
+        is no such customer, SinkUnavailable where Stripe gives no usable answer."""
         meter = self.meter(event_name)
         self._spend(1)
         page = self._read(
@@ -90,4 +90,6 @@ class StripeTotals:
         try:
             return self._connection.patiently(request)
         except (StripeRefused, StripeUnavailable) as trouble:
+            if isinstance(trouble, StripeRefused) and trouble.missing:
+                raise LookupError(str(trouble)) from trouble  # asking again would not help
             raise SinkUnavailable(str(trouble)) from trouble
