@@ -8,6 +8,10 @@ from typing import NamedTuple
 from tollgate import wiring
 from tollgate.alerts.backstop import BackstopDeps, look
 from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.anomalies.memory_store import AnomalyTable
+from tollgate.anomalies.run import AnomalyDeps
+from tollgate.anomalies.run import look as look_for_anomalies
+from tollgate.billing.rollup_store import RollupTable
 from tollgate.clock import system_clock
 from tollgate.gate.store import GateTable
 from tollgate.settings import seconds, text
@@ -29,7 +33,7 @@ Task = Callable[[InTime], Done]
 
 def tasks(env: Mapping[str, str]) -> dict[str, Task]:
     """All tasks, by the name in `{"task": name}`; `env` names the tables. Raises BadSetting, KeyError."""
-    return {"thresholds": _thresholds(env)}
+    return {"thresholds": _thresholds(env), "anomalies": _anomalies(env)}
 
 
 def _thresholds(env: Mapping[str, str]) -> Task:
@@ -44,6 +48,23 @@ def _thresholds(env: Mapping[str, str]) -> Task:
 
     def run(in_time: InTime) -> Done:
         looked = look(deps, in_time)
+        return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
+
+    return run
+
+
+def _anomalies(env: Mapping[str, str]) -> Task:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    deps = AnomalyDeps(
+        rollups=RollupTable(billing),
+        rules=wiring.rules_table(env),
+        memory=AnomalyTable(billing),
+        outbox=OutboxTable(billing, system_clock),
+        clock=system_clock,
+    )
+
+    def run(in_time: InTime) -> Done:
+        looked = look_for_anomalies(deps, in_time)
         return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
 
     return run
