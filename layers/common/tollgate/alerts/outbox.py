@@ -8,9 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tollgate.clock import rfc3339_ms
+
+Audience = Literal["operator", "customer", "both"]
+
+
+class Words(NamedTuple):
+    subject: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,12 @@ class Alert:
     at_ms: int
     facts: Mapping[str, str] = field(default_factory=dict)
     """What a program may want to know besides: meter, reason, batch."""
+    audience: Audience = "operator"
+    """Whom it concerns. Whatever has the customer among it is also listed for the account's own app to show."""
+    customer: Words | None = None
+    """What the customer reads, where that is not `subject` and `text`."""
+    guarded_until: int = 0
+    """Epoch second until which the same trouble may be met again, where that is longer than the outbox remembers."""
 
     def message(self) -> str:
         """The message as JSON: `{id, kind, account, subject, text, at, ...facts}`."""
