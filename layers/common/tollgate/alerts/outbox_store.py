@@ -47,10 +47,26 @@ class OutboxTable:
             if not _guarded(error):
                 raise
             new = False
+        self._remember(alert.id)
+        return new
+
+    def knows(self, alert_id: str) -> bool:
+        """Whether the alert was put before (consistent). Cheaper than putting it again."""
+        if alert_id in self._put_before:
+            return True
+        key = {"pk": dynamo.s(f"alert#{alert_id}"), "sk": dynamo.s("first")}
+        answer = dynamo.client().get_item(
+            TableName=self._table, Key=key, ConsistentRead=True, ProjectionExpression="sk"
+        )
+        if "Item" not in answer:
+            return False
+        self._remember(alert_id)
+        return True
+
+    def _remember(self, alert_id: str) -> None:
         if len(self._put_before) >= _REMEMBERED:
             self._put_before.clear()
-        self._put_before.add(alert.id)
-        return new
+        self._put_before.add(alert_id)
 
 
 def _guarded(error: ClientError) -> bool:

@@ -38,6 +38,7 @@ def _thresholds(env: Mapping[str, str]) -> Task:
         gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
         rules=wiring.rules_table(env),
         markers=MarkerTable(billing, seconds(env, "TOLLGATE_SEAL_SECONDS")),
+        rows=wiring.event_table(env),
         outbox=OutboxTable(billing, system_clock),
         clock=system_clock,
     )

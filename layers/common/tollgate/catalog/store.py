@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import NamedTuple
 
 from botocore.exceptions import ClientError
@@ -28,6 +29,7 @@ class Current(NamedTuple):
     grace_days: int = 7
     fallback_plan: str | None = None
     stripe_customers: str = "first_need"
+    expected_volume: Mapping[str, Decimal] = {}
 
     @property
     def fallback(self) -> str:
@@ -68,6 +70,7 @@ class CatalogTable:
             int(row.get("grace_days", 7)),
             row.get("fallback_plan"),
             row.get("stripe_customers", "first_need"),
+            row.get("expected_volume", {}),
         )
 
     def current_version(self, plan: str) -> PlanVersion:
@@ -113,6 +116,7 @@ class CatalogTable:
                     "grace_days": catalog.grace_days,
                     "fallback_plan": catalog.fallback_plan,
                     "stripe_customers": catalog.stripe_customers,
+                    "expected_volume": dict(catalog.expected_volume) or None,
                 }
             ),
         )

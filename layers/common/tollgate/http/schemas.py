@@ -248,6 +248,7 @@ class Controls(Answer):
     soft_limit_source: Literal["customer", "default"] | None
     hard_limit: Decimal | None
     block_overage: bool | None
+    thresholds: Annotated[list[int], Field(description="Per cent at which the customer is told; the plan's, else.")]
     currency: Annotated[str, Field(pattern="^[a-z]{3}$", examples=["usd"])]
 
 
