@@ -41,7 +41,14 @@ CUT_ELSEWHERE = {
 
 def test_every_handler_and_route_is_in_a_scenario(suite: Suite) -> None:
     handlers = set[str]().union(*(scenario.handlers for scenario in SCENARIOS))
-    assert handlers == {"gate", "manage", "seal", "flush", "sweep"}  # reconcile: tests/unit/reconcile/test_crash.py
+    assert handlers == {
+        "alert",
+        "gate",
+        "manage",
+        "seal",
+        "flush",
+        "sweep",
+    }  # reconcile: tests/unit/reconcile/test_crash.py
     functions = (("gate", gate_routes.ROUTES), ("manage", manage_routes.ROUTES), ("billing", billing_routes.ROUTES))
     for function, routes in functions:
         router = Router(routes)

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tollgate.accounts.rules import Rules
 from tollgate.clock import Clock
@@ -35,15 +35,15 @@ Tell = Callable[[Rules, GateWrite, Gate, str | None, int], None]
 """Tells what a write passed: the rules, the write, the gate that it left, its member, epoch milliseconds."""
 
 
-class Marks(NamedTuple):
-    """The marks of an account's rules, ascending."""
+class Marks:
+    """The marks of an account's rules, ascending: of used units by counter slot, of money by kind of gate. (A plain
+    class: the gate's start waits for a named tuple to be made.)"""
 
-    rules: Rules
-    counts: Mapping[int, tuple[Decimal, ...]]
-    """Used units, by counter slot."""
-    spend: Mapping[str, tuple[Decimal, ...]]
-    """Money, by kind of gate."""
-    percents: tuple[int, ...]
+    __slots__ = ("counts", "percents", "rules", "spend")
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules, self.percents = rules, percents_of(rules)
+        self.counts, self.spend = _count_marks(rules, self.percents), _spend_marks(rules, self.percents)
 
 
 class Watched:
@@ -81,7 +81,7 @@ class Watched:
         if marks is None or marks.rules is not rules:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            marks = self._known[account] = marks_of(rules)
+            marks = self._known[account] = Marks(rules)
         now_ms = self._clock()
         if _passes(marks, write, gate, "member" if member else "account", now_ms // 1000):
             self._tell(rules, write, gate, member or None, now_ms)
@@ -97,8 +97,7 @@ def mark(maximum: Decimal, percent: int) -> Decimal:
     return EXACT.multiply(maximum, Decimal(percent).scaleb(-2))
 
 
-def marks_of(rules: Rules) -> Marks:
-    percents = percents_of(rules)
+def _count_marks(rules: Rules, percents: tuple[int, ...]) -> Mapping[int, tuple[Decimal, ...]]:
     nudged = percents if rules.plan.prices else (*percents, NUDGE)
     counts: dict[int, set[Decimal]] = {}
     for ruled in rules.limits:
@@ -106,6 +105,10 @@ def marks_of(rules: Rules) -> Marks:
             counts.setdefault(ruled.counter.slot, set()).update(mark(ruled.maximum, one) for one in nudged)
     for slot, included in included_by_slot(rules).items():
         counts.setdefault(slot, set()).update(mark(included, one) for one in percents)
+    return {slot: tuple(sorted(found)) for slot, found in counts.items()}
+
+
+def _spend_marks(rules: Rules, percents: tuple[int, ...]) -> Mapping[str, tuple[Decimal, ...]]:
     spend = {}
     for per in ("account", "member"):
         terms = rules.terms_of(per)
@@ -115,7 +118,7 @@ def marks_of(rules: Rules) -> Marks:
         if per == "account" and rules.row.controls.soft_limit is not None:
             found.append(rules.row.controls.soft_limit)
         spend[per] = tuple(sorted(found))
-    return Marks(rules, {slot: tuple(sorted(found)) for slot, found in counts.items()}, spend, percents)
+    return spend
 
 
 def included_by_slot(rules: Rules) -> dict[int, Decimal]:
