@@ -31,7 +31,11 @@ CALL_STRIPE = {"BillingFunction", "FlushFunction", "ReconcileFunction", "StripeE
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "GatesTable": {"": ("pk:S:HASH",)},
     "EventsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
-    "BillingTable": {"": ("pk:S:HASH", "sk:S:RANGE"), "due": ("due_shard:S:HASH", "due_at:N:RANGE")},
+    "BillingTable": {
+        "": ("pk:S:HASH", "sk:S:RANGE"),
+        "due": ("due_shard:S:HASH", "due_at:N:RANGE"),
+        "days": ("day_shard:S:HASH", "pk:S:RANGE"),
+    },
     "AccountsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
     "ConfigTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
 }

@@ -16,6 +16,7 @@ from decimal import Decimal
 from tollgate.accounts.rules import Rules
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import NO_CUSTOMER, REJECTED, SEALED, Batch, split, timestamp_of
+from tollgate.billing.breakdown import CostOf, unknown_cost
 from tollgate.billing.grid import Grid, GridWindow
 from tollgate.billing.ports import BatchStore, EventReader, MarkerReader, Queue, RulesReader, SealStore
 from tollgate.billing.sealed import (
@@ -57,6 +58,8 @@ class SealDeps:
     seal_seconds: int
     grace_seconds: int
     """How long a window stays open for rows in flight: longer than a function's timeout, SDK retries and clock skew."""
+    cost_of: CostOf = unknown_cost
+    """The provider's price of rows that do not bring their cost."""
 
     @property
     def requeue_seconds(self) -> int:
@@ -201,7 +204,7 @@ def _freeze(
         frozen = deps.seals.of_window(account, window.start)
         ranges = _range_starts(grid, window, markers, frozen)
         events = _rows(deps, account, ranges, window.seconds)
-        current = totals(events, window.start, window.end, lambda at: _period(rules, at))
+        current = totals(events, window.start, window.end, lambda at: _period(rules, at), deps.cost_of)
         current = standing(current, carried, lambda at: _period(rules, at))
         try:
             missing = added(current.values(), frozen)

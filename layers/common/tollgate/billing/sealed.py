@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NamedTuple
 
+from tollgate.billing.breakdown import Breakdown, CostOf, Tally, unknown_cost
 from tollgate.quantities import EXACT, ZERO
 from tollgate.usage.outcome import Event, UsedItem
 
@@ -107,6 +108,8 @@ class PeriodTotal:
     period_end: int
     rows: int = 0
     meters: Mapping[str, MeterTotal] = field(default_factory=dict)
+    breakdowns: Mapping[str, Breakdown] = field(default_factory=dict)
+    """By meter. A supplement's are no difference: they are of all rows there were by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +130,17 @@ class SealedWindow:
 
 
 def totals(
-    events: Iterable[Event], start: int, end: int, period_of: Callable[[int], tuple[int, int]]
+    events: Iterable[Event],
+    start: int,
+    end: int,
+    period_of: Callable[[int], tuple[int, int]],
+    cost_of: CostOf = unknown_cost,
 ) -> dict[int, PeriodTotal]:
     """The totals of the rows recorded in [start, end), by period start."""
     rows: dict[int, int] = {}
     ends: dict[int, int] = {}
     meters: dict[int, dict[str, MeterTotal]] = {}
+    tallies: dict[int, Tally] = {}
     for event in events:
         if not start <= event.recorded_s < end:
             continue
@@ -142,7 +150,13 @@ def totals(
         mine = meters.setdefault(period, {})
         for item in event.items:
             mine[item.meter] = mine.get(item.meter, MeterTotal()).plus(item, event.recorded_s)
-    return {period: PeriodTotal(period, ends[period], rows[period], meters[period]) for period in rows}
+        if period not in tallies:
+            tallies[period] = Tally(cost_of)
+        tallies[period].add(event)
+    return {
+        period: PeriodTotal(period, ends[period], rows[period], meters[period], tallies[period].breakdowns())
+        for period in rows
+    }
 
 
 def standing(
@@ -195,4 +209,4 @@ def _beyond(total: PeriodTotal, frozen: list[SealedWindow]) -> PeriodTotal:
     moved = any(any(amount.counts) for amount in left.values())  # a level that was carried over has no row
     if rows < 0 or any(count < 0 for amount in left.values() for count in amount.counts) or (moved and not rows):
         raise Inconsistent(f"{rows} rows beyond what is frozen of period {total.period_start}")
-    return PeriodTotal(total.period_start, total.period_end, rows, left)
+    return PeriodTotal(total.period_start, total.period_end, rows, left, total.breakdowns)

@@ -3,8 +3,8 @@
 | row | pk | sk |
 | --- | --- | --- |
 | sealed window | `sealed#<account>` | `<window start>#<period start>#<supplement>`, never changed once put |
-| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day; in \
-the index `due` until it is reconciled |
+| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day \
+(`rollup_store.py`); in the index `due` until it is reconciled |
 | window grid | `seal` | `grid` |
 | standing level | `carry#<shard of 16>` | `<period start>#<account>#<meter>`: what to bill that period for, if nobody \
 changes it; put when the period before is sealed, gone when its first window is |
@@ -20,12 +20,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.billing.breakdown import Breakdown, Share
 from tollgate.billing.grid import Grid
-from tollgate.billing.sealed import Carried, LevelMark, MeterTotal, PeriodTotal, SealedWindow
-from tollgate.clock import rfc3339
+from tollgate.billing.rollup import DAY_S, rolled_up
+from tollgate.billing.rollup_store import rollup_item
+from tollgate.billing.sealed import Carried, LevelMark, PeriodTotal, SealedWindow
+from tollgate.billing.total_row import amounts, amounts_of
+from tollgate.quantities import ZERO
 from tollgate.usage.markers import Marker, partition, shard_of
-
-DAY_S = 86_400
 
 
 class SealTable:
@@ -100,20 +102,15 @@ class SealTable:
 
     def roll_up(self, account: str, day: int) -> None:
         """Overwrite an account's rollups of the UTC day that starts at `day` with the sum of its sealed windows."""
-        totals: dict[str, MeterTotal] = {}
-        for window in self.between(account, day, day + DAY_S):
-            for meter, amount in window.total.meters.items():
-                totals[meter] = totals.get(meter, MeterTotal()).combined(amount)
-        for meter, total in totals.items():
+        for rollup in rolled_up(account, day, self.between(account, day, day + DAY_S)):
             # Reconciliation finds by these two which pairs changed. They stay the same all day, so the index is
             # written once for each account, meter and day.
-            index = {"due_shard": changed_shard(shard_of(account)), "due_at": day}
-            row = {"pk": f"rollup#{account}", "sk": f"{rfc3339(day)[:10]}#{meter}", **_amounts(total), **index}
+            changed = {"due_shard": changed_shard(shard_of(account)), "due_at": day}
             # Sealed windows only come, so of two sums at once the one of more events is the later one.
             self._put_if(
-                dynamo.item(row),
+                rollup_item(rollup) | dynamo.item(changed),
                 "attribute_not_exists(pk) OR events <= :events",
-                {":events": dynamo.n(total.events)},
+                {":events": dynamo.n(rollup.total.events)},
             )
 
     # -- the grid ------------------------------------------------------------------------------------------------------
@@ -204,7 +201,8 @@ def sealed_item(window: SealedWindow) -> dynamo.Item:
             "seal": window.seal_seconds,
             "ranges": list(window.range_starts),
             "rows": total.rows,
-            "totals": {meter: _amounts(amount) for meter, amount in total.meters.items()},
+            "totals": {meter: amounts(amount) for meter, amount in total.meters.items()},
+            "shares": {meter: _shares(one) for meter, one in total.breakdowns.items() if one != _NOTHING},
             "period_end": total.period_end,
             "sealed_at": window.sealed_at,
         }
@@ -214,48 +212,43 @@ def sealed_item(window: SealedWindow) -> dynamo.Item:
 def sealed_of(raw: dynamo.Item) -> SealedWindow:
     row = dynamo.unitem(raw)
     window, period, supplement = row["sk"].split("#")
-    meters = {meter: _amounts_of(amount) for meter, amount in row["totals"].items()}
+    meters = {meter: amounts_of(amount) for meter, amount in row["totals"].items()}
+    # Rows from before windows had shares have none: all of it is then of no known model, member or cost.
+    breakdowns = {meter: _breakdown(one) for meter, one in row.get("shares", {}).items()}
     return SealedWindow(
         account=row["pk"].partition("#")[2],
         window_start=int(window),
         seal_seconds=int(row["seal"]),
         supplement=int(supplement),
-        total=PeriodTotal(int(period), int(row["period_end"]), int(row["rows"]), meters),
+        total=PeriodTotal(int(period), int(row["period_end"]), int(row["rows"]), meters, breakdowns),
         range_starts=tuple(int(start) for start in row["ranges"]),
         sealed_at=int(row["sealed_at"]),
     )
 
 
-def _amounts(total: MeterTotal) -> dict[str, Any]:
-    amounts: dict[str, Any] = {
-        "events": total.events,
-        "units": total.units,
-        "billable": total.billable,
-        "credit_funded": total.credit_funded,
-        "waived": total.waived,
+_NOTHING = Breakdown()
+
+
+def _shares(breakdown: Breakdown) -> dict[str, Any]:
+    """`[name, events, units, cost]`, without what is 0: a day's sum reads all windows of the day, at every seal."""
+    named = {
+        "models": [_share(*one) for one in breakdown.models.items()],
+        "members": [_share(*one) for one in breakdown.members.items()],
     }
-    if total.event_name is not None:
-        amounts["event_name"] = total.event_name
-    if total.level is not None:
-        level = total.level
-        amounts["level"] = {"n": level.number, "v": level.units, "at": level.at, "priced": level.priced}
-    return amounts
+    sums = {"cached": breakdown.cached, "cost": breakdown.cost, "priced": breakdown.priced}
+    return {name: value for name, value in (named | sums).items() if value}
 
 
-def _amounts_of(row: Mapping[str, Any]) -> MeterTotal:
-    return MeterTotal(
-        events=int(row["events"]),
-        units=row["units"],
-        credit_funded=row["credit_funded"],
-        waived=row["waived"],
-        billable=row["billable"],
-        event_name=row.get("event_name"),
-        level=_level_of(row["level"]) if "level" in row else None,
+def _share(name: str, share: Share) -> list[Any]:
+    return [name, share.events, share.units, *([share.cost] if share.cost else ())]
+
+
+def _breakdown(row: Mapping[str, Any]) -> Breakdown:
+    models, members = (
+        {name: Share(int(events), units, *cost) for name, events, units, *cost in row.get(kind, ())}
+        for kind in ("models", "members")
     )
-
-
-def _level_of(row: Mapping[str, Any]) -> LevelMark:
-    return LevelMark(int(row["n"]), row["v"], int(row["at"]), row["priced"])
+    return Breakdown(int(row.get("cached", 0)), row.get("cost", ZERO), row.get("priced", ZERO), models, members)
 
 
 def _carry_key(carried: Carried) -> dynamo.Item:
