@@ -270,6 +270,8 @@ class Catalog:
     grace_days: int = 7
     """How long an account stays on its plan once a payment failed."""
     stripe_customers: StripeCustomers = "first_need"
+    thresholds: tuple[int, ...] = THRESHOLDS
+    """Of plans that say nothing themselves, and of what belongs to no account."""
     expected_volume: Mapping[str, Decimal] = field(default_factory=dict)
     """Units that the operator expects all accounts together to use in a calendar month (UTC), by meter."""
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from tollgate import dynamo
 from tollgate.catalog.frozen import PlanVersion, content_hash, plan_from_json, plan_to_json
-from tollgate.catalog.model import Catalog
+from tollgate.catalog.model import THRESHOLDS, Catalog
 from tollgate.errors import UnknownPlan
 
 
@@ -30,6 +30,7 @@ class Current(NamedTuple):
     fallback_plan: str | None = None
     stripe_customers: str = "first_need"
     expected_volume: Mapping[str, Decimal] = {}
+    thresholds: tuple[int, ...] = THRESHOLDS
 
     @property
     def fallback(self) -> str:
@@ -71,6 +72,7 @@ class CatalogTable:
             row.get("fallback_plan"),
             row.get("stripe_customers", "first_need"),
             row.get("expected_volume", {}),
+            tuple(int(percent) for percent in row.get("thresholds", THRESHOLDS)),
         )
 
     def current_version(self, plan: str) -> PlanVersion:
@@ -117,6 +119,7 @@ class CatalogTable:
                     "fallback_plan": catalog.fallback_plan,
                     "stripe_customers": catalog.stripe_customers,
                     "expected_volume": dict(catalog.expected_volume) or None,
+                    "thresholds": None if catalog.thresholds == THRESHOLDS else list(catalog.thresholds),
                 }
             ),
         )

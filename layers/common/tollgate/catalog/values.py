@@ -70,6 +70,7 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
             )
             for plan_id, entry in document.plans.items()
         },
+        thresholds=_thresholds(document.alerts),
         expected_volume=dict(document.expected_volume),
         rate_changes=tuple(sorted(changes, key=lambda change: change.on)),
     )
