@@ -34,7 +34,7 @@ class Marks:
 class Stage:
     def __init__(self) -> None:
         self.world = world(plan(limit("daily", 10), limit("each", 5, per="member")))
-        self.told, self.marks = Told(), Marks(self.world)
+        self.told, self.marks, self.calls = Told(), Marks(self.world), 0
         memory = self.world.deps()
         self.deps = BackstopDeps(
             memory.gates, memory.rules, self.marks, memory.outcomes, self.told, lambda: self.world.now_ms
@@ -42,7 +42,8 @@ class Stage:
 
     def used(self, account: str, units: int, member: str = "ann") -> None:
         client = Client(self.world, account)  # its gates tell nobody: as if each of its calls had died
-        client.commit(client.granted(units, member=member))
+        self.calls += 1
+        client.commit(client.granted(units, key=f"call {self.calls}", member=member))
 
 
 def test_what_active_accounts_and_their_members_passed_is_told_once() -> None:
