@@ -74,6 +74,7 @@ def count(stage: Stage) -> Counted:
     _account_limits(run)
     _refusals(run)
     _money(run)
+    _thresholds(run)
     _own_seats(run)
     _member_limits(run)
     _usage(run)
@@ -143,6 +144,18 @@ def _money(run: Scenarios) -> None:
     run.quiet(RESERVATIONS, asked("ws_money"), key=run.key())
     held = run.run("reserve: from credits", RESERVATIONS, asked("ws_money"), key=run.key(), expect=201)
     run.run("commit of fewer credits", f"{RESERVATIONS}/{held['id']}/commit", {"quantity": 2})
+
+
+def _thresholds(run: Scenarios) -> None:
+    """A commit that passes a mark puts one message; those before and after it ask for nothing more."""
+    _warm(run, "ws_told", "capped")
+    for name, units in (
+        ("commit below a mark", 40),
+        ("commit that passes a mark", 20),
+        ("commit above a mark", 10),
+    ):
+        held = run.quiet(RESERVATIONS, asked("ws_told", units), key=run.key())
+        run.run(name, f"{RESERVATIONS}/{held['id']}/commit", {})
 
 
 def _own_seats(run: Scenarios) -> None:
@@ -301,6 +314,9 @@ def _checks(found: Counted, minutes: Minutes) -> list[Check]:
             1,
             "requests",
         ),
+        requests("commit below a mark", 2),
+        requests("commit that passes a mark", 3),
+        requests("commit above a mark", 2),
         requests("reserve and commit in one call", 3),
         units("reserve and commit in one call", 3),
         Check("usage: 100 events of one account, beside their rows", batch.requests - 100, 2, "requests"),

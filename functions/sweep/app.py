@@ -1,4 +1,5 @@
-"""The sweep function: every 15 minutes, reclaims expired holds of idle gates and audits counters against events."""
+"""The sweep function: every 15 minutes, reclaims expired holds of idle gates, audits counters against events, and tells
+the thresholds that nobody told."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from tollgate import wiring
+from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.alerts.telling import tell_standing
+from tollgate.clock import system_clock
 from tollgate.gate.store import GateTable
 from tollgate.gate.sweep import sweep
 from tollgate.gate.sweep_store import AuditLog, GateAudits, SweepCursor
@@ -20,6 +24,7 @@ logger = Logger()
 metrics = Metrics()
 deps = wiring.gate_deps(os.environ, wiring.rules_table(os.environ))
 gates = GateTable(os.environ["TOLLGATE_GATES_TABLE"])
+outbox = OutboxTable(os.environ["TOLLGATE_BILLING_TABLE"], system_clock)
 cursor = SweepCursor(os.environ["TOLLGATE_BILLING_TABLE"])
 audits = AuditLog(os.environ["TOLLGATE_BILLING_TABLE"])
 
@@ -33,6 +38,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         cursor,
         lambda: context.get_remaining_time_in_millis() > MARGIN_MS,
         audit=bool(event.get("audit", True)),
+        look=lambda rules, gate, member: tell_standing(outbox, rules, gate, member, deps.clock()),
     )
     for found in swept.repaired:
         logger.error("counters did not equal events; repaired", subject=found.subject, slots=len(found.changed))

@@ -114,6 +114,7 @@ def put(label: str, account: str, *, key: str | None = None, customer: bool = Fa
 
 
 SWEEP: Final = Call("sweep", "sweep", lambda world: {})
+ALERT: Final = Call("alert", "alert", lambda world: {"task": "thresholds"})
 SEAL: Final = Call("seal", "seal", lambda world: {"shards": [0]})
 FLUSH: Final = Call("flush", "flush", lambda world: {})
 SEALED: Final = (wait(400), SEAL)
@@ -659,4 +660,32 @@ MONEY: Final = [
     ),
 ]
 
-SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH, *MONEY]
+PASSING: Final = on("c", "r", "commit")
+"""Of a reservation that is past half of the cap on spend."""
+TOLD: Final = [
+    Scenario(
+        "a commit that passes a mark, and the scheduled look",
+        [PASSING, ALERT],
+        [PURSE, reserve("r", NEW, "8")],
+        used(new="8"),
+    ),
+    Scenario(
+        "the look at a mark that a dead commit passed",
+        [ALERT],
+        [PURSE, reserve("r", NEW, "8"), Broken(PASSING, "dynamodb.transact_write_items", KILLED_BEFORE)],
+        used(new="8"),
+    ),
+    Scenario(
+        "usage that passes marks of a limit, of a member's and of credits",
+        [
+            reserve("r", PRO, "26", commit=True, member="m", dimensions={"model": "premium"}),
+            usage("u", {"id": uuid_key(7), "account": PRO, "quantity": "180"}),
+            reserve("credits", NEW, "6"),
+            on("burned", "credits", "commit", again="409 already_released"),
+        ],
+        [put("plan", NEW, plan="prepaid")],
+        used(pro="206", new="6"),
+    ),
+]
+
+SCENARIOS: Final = [*RESERVE, *COMMIT, *RELEASE, *USAGE, *ACCOUNTS, *SWEPT, *SEAL_AND_FLUSH, *MONEY, *TOLD]

@@ -34,6 +34,9 @@ CUT_ELSEWHERE = {
     "createCheckout": "tests/contract/http/test_sale_crashes.py",
     "createSubscription": "tests/contract/http/test_sale_crashes.py",
     "auditInvoice": "tests/unit/billing/test_invoice_audit.py",  # it writes nothing
+    **dict.fromkeys(
+        ("listNotifications", "readNotification", "readNotifications"), "tests/contract/http/test_notifications.py"
+    ),
     "listReconciliations": "tests/unit/reconcile/test_run.py",
 }
 """Routes whose writes are cut one by one in memory: what they write is not in this suite's catalogue or audit."""
@@ -41,7 +44,14 @@ CUT_ELSEWHERE = {
 
 def test_every_handler_and_route_is_in_a_scenario(suite: Suite) -> None:
     handlers = set[str]().union(*(scenario.handlers for scenario in SCENARIOS))
-    assert handlers == {"gate", "manage", "seal", "flush", "sweep"}  # reconcile: tests/unit/reconcile/test_crash.py
+    assert handlers == {
+        "alert",
+        "gate",
+        "manage",
+        "seal",
+        "flush",
+        "sweep",
+    }  # reconcile: tests/unit/reconcile/test_crash.py
     functions = (("gate", gate_routes.ROUTES), ("manage", manage_routes.ROUTES), ("billing", billing_routes.ROUTES))
     for function, routes in functions:
         router = Router(routes)

@@ -11,6 +11,7 @@ import pytest
 from tests.crash.scenarios import SCENARIOS
 from tests.support.crash_run import Scenario, Suite, prepare
 from tollgate.accounts import service
+from tollgate.alerts import telling, texts
 from tollgate.billing import flush
 from tollgate.billing.sealed_store import SealTable
 from tollgate.gate import reclaim
@@ -107,9 +108,26 @@ def an_unchanged_account_is_not_applied(patch: Patch) -> None:
     patch.setattr("tollgate.http.manage_routes.put_account", noted)
 
 
+def nobody_looks_for_what_was_not_told(patch: Patch) -> None:
+    patch.setattr(telling, "tell_standing", lambda *seen: 0)
+
+
+def a_mark_is_another_message_each_time(patch: Patch) -> None:
+    """Its id has the time in it."""
+    alert_of = texts.alert_of
+
+    def timed(rules: Any, crossing: Any, member: Any, now_ms: int) -> Any:
+        alert = alert_of(rules, crossing, member, now_ms)
+        return replace(alert, id=f"{alert.id}#{now_ms}")
+
+    patch.setattr(telling, "alert_of", timed)
+
+
 @pytest.mark.parametrize(
     ("mutant", "names"),
     [
+        (nobody_looks_for_what_was_not_told, ["a commit that passes a mark, and the scheduled look"]),
+        (a_mark_is_another_message_each_time, ["a commit that passes a mark, and the scheduled look"]),
         (settle_before_the_row, ["commit of less, member gate"]),
         (markers_go_before_the_batches_are_queued, ["seal, delivered again", "seal of a row that was found late"]),
         (row_before_its_marker, ["commit of what was reserved"]),

@@ -19,6 +19,8 @@ from tests.support.prices import charge
 from tollgate import wiring
 from tollgate.accounts.rules import Rules, windowed_end
 from tollgate.accounts.store import RulesTable
+from tollgate.alerts.texts import alert_of
+from tollgate.alerts.thresholds import standing
 from tollgate.billing.batch import FLUSHED, PARKED, Batch
 from tollgate.billing.batch_store import batch_of
 from tollgate.billing.sealed import SealedWindow
@@ -132,6 +134,23 @@ def _kept(body: Mapping[str, Any], events: Sequence[Event]) -> None:
             found = [event for event in events if event.at.key == key_hash("usage", result["id"])]
             hold_true(found, "acknowledged, and not there", result)
             hold_true(any(event.units == Decimal(result["units"]) for event in found), "other units", result, found)
+
+
+# --- thresholds -------------------------------------------------------------------------------------------------------
+
+
+def told(world: World) -> None:
+    """Each mark that a gate shows to be passed stands in the outbox once, and nothing there twice. Raises Wrong."""
+    messages = [json.loads(row["message"]["S"]) for row in world.rows("billing", "outbox")]
+    ids = [message["id"] for message in messages]
+    hold_true(len(ids) == len(set(ids)), "told twice", ids)
+    source = rules_source(world)
+    for gate in gates(world):
+        account, _, member = gate.subject.partition("#")
+        rules = source.fresh(account)
+        for crossing in standing(rules, gate, member or None, world.now):
+            wanted = alert_of(rules, crossing, member or None, world.now * 1000).id
+            hold_true(wanted in ids, "passed, and nobody was told", wanted, ids)
 
 
 # --- gates ------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from tests.support.crash_audit import Promise, audit, caps
+from tests.support.crash_audit import Promise, audit, caps, told
 from tests.support.crash_wire import AWS_KINDS, STRIPE_KINDS, Cut
 from tests.support.crash_world import KEY, MOST_RECEIVED, Answer, State, World
 from tollgate.billing.batch import NO_CUSTOMER
@@ -323,6 +323,7 @@ def aftermath(world: World) -> None:
         expect(swept.status == 200, "sweep", swept)
         expect(swept.body["repaired"] == 0 and swept.body["complete"], "counters did not equal events", swept)
         expect(at == 0 or swept.body["reclaimed"] == 0, "a second sweep still found holds", swept)
+    told(world)
     for wait in ROUNDS:
         world.wait(wait)
         sealed = world.invoke("seal", {"shards": [0]})

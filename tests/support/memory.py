@@ -6,7 +6,7 @@ outcome rows by the few rules of `OutcomeStore`. `step` is called before each ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -145,6 +145,9 @@ class MemoryGates:
     def read(self, subject: str) -> Gate | None:
         self._world.called("gate.read")
         return self._remember(self._world.gates.get(subject))
+
+    def read_all(self, subjects: Sequence[str]) -> Mapping[str, Gate]:
+        return {subject: gate for subject in subjects if (gate := self.read(subject)) is not None}
 
     def recall(self, subject: str) -> Gate | None:
         return self._last.get(subject)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tollgate.accounts.key_store import KeyTable
 from tollgate.accounts.store import AccountTable, RulesTable
+from tollgate.alerts.watch import Tell, Watched
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
 from tollgate.gate.ports import GateDeps, SharedStore
@@ -25,7 +26,10 @@ from tollgate.usage.member_store import MemberTable
 from tollgate.usage.store import EventTable
 
 if TYPE_CHECKING:
+    from tollgate.accounts.rules import Rules
     from tollgate.accounts.service import AccountDeps
+    from tollgate.alerts.outbox import Outbox
+    from tollgate.gate.item import Gate, GateWrite
 
 
 def pause(tried: int) -> None:
@@ -58,9 +62,26 @@ def gate_table(env: Mapping[str, str]) -> GateTable:
     return GateTable(env["TOLLGATE_GATES_TABLE"], member_table(env).begins)
 
 
+def telling(table: str) -> Tell:
+    """Tells what a gate's write passed. Its modules come with the first mark that is passed: most calls pass none."""
+
+    @lru_cache(maxsize=1)
+    def outbox() -> Outbox:
+        from tollgate.alerts.outbox_store import OutboxTable
+
+        return OutboxTable(table, system_clock)
+
+    def told(rules: Rules, write: GateWrite, gate: Gate, member: str | None, now_ms: int) -> None:
+        from tollgate.alerts.telling import tell
+
+        tell(outbox(), rules, write, gate, member, now_ms)
+
+    return told
+
+
 def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
     return GateDeps(
-        gates=gate_table(env),
+        gates=Watched(gate_table(env), rules, system_clock, telling(env["TOLLGATE_BILLING_TABLE"])),
         outcomes=event_table(env),
         markers=MarkerTable(env["TOLLGATE_BILLING_TABLE"], int(env.get("TOLLGATE_SEAL_SECONDS", "300"))),
         rules=rules,

@@ -89,6 +89,7 @@ def test_a_hard_limit_binds_the_very_next_reservation(priced: Surface) -> None:
         "soft_limit_source": None,
         "hard_limit": "20",
         "block_overage": None,
+        "thresholds": [50, 80, 90, 100],
         "currency": "usd",
     }
     assert reserve(priced, "careful", 6) == "hard_limit by customer"
@@ -125,6 +126,16 @@ def test_controls_are_shown_wherever_they_are_asked_for(priced: Surface) -> None
     assert control(priced, "shown") == said
 
 
+def test_the_customer_says_when_to_be_told(priced: Surface) -> None:
+    put(priced, "told", plan="pro")
+    assert control(priced, "told")["thresholds"] == [50, 80, 90, 100], "the plan's"
+    assert control(priced, "told", thresholds=[1000, 1, 75, 75])["thresholds"] == [1, 75, 1000]
+    assert control(priced, "told", hard_limit=20)["thresholds"] == [1, 75, 1000]
+    assert control(priced, "told", thresholds=[])["thresholds"] == []
+    assert control(priced, "told", thresholds=None)["thresholds"] == [50, 80, 90, 100]
+    assert changes(priced, "told") == [["controls"]] * 4 + [["plan"]]
+
+
 def test_a_key_of_controls_belongs_to_its_body(priced: Surface) -> None:
     put(priced, "keyed", plan="pro")
     path, headers = "/v1/accounts/keyed/controls", {"Idempotency-Key": "c-1"}
@@ -151,6 +162,12 @@ def test_a_key_of_controls_belongs_to_its_body(priced: Surface) -> None:
         ({"block_overage": 1}, "block_overage", "bool_type"),
         ({"hard_limit": "20", "soft_limit": "x"}, "soft_limit", "decimal"),
         ({"hard-limit": "20"}, "hard-limit", "extra_forbidden"),
+        ({"thresholds": [0]}, "thresholds.0", "greater_than_equal"),
+        ({"thresholds": [50, 1001]}, "thresholds.1", "less_than_equal"),
+        ({"thresholds": list(range(1, 12))}, "thresholds", "too_long"),
+        ({"thresholds": ["50"]}, "thresholds.0", "int_type"),
+        ({"thresholds": [50.5]}, "thresholds.0", "int_type"),
+        ({"thresholds": 50}, "thresholds", "list_type"),
     ],
 )
 def test_wrong_controls_change_nothing(priced: Surface, body: dict[str, Any], path: str, code: str) -> None:

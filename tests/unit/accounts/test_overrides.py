@@ -225,12 +225,16 @@ def test_a_limits_maximum() -> None:
         Controls(Decimal("0.10"), None, False),
         Controls(None, Decimal(0), None),
         Controls(Decimal(5), Decimal("999999999999999"), True),
+        Controls(thresholds=()),
+        Controls(None, Decimal(20), None, (1, 75, 1000)),
     ],
 )
 def test_controls_are_stored_with_the_row(controls: Controls) -> None:
     stored = row_item(row(controls=controls, overrides=text(spend_cap=None)))
     assert row_of(stored) == row(controls=controls, overrides=text(spend_cap=None))
     assert ("controls" in stored) == (controls != Controls()), "most accounts say nothing"
+    if controls.thresholds is None and "controls" in stored:
+        assert len(stored["controls"]["L"]) == 3, "as a release reads it that knows no thresholds"
 
 
 # -- currencies --------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def test_the_sample_runs_its_task_and_no_task_runs_them_all(app: ModuleType) -> 
     assert app.handler(json.loads(SAMPLE.read_text()), Context()) == {"thresholds": nothing}
     everything = app.handler({}, Context())
     assert everything["thresholds"] == nothing
+    assert everything["volume"] == {"told": 0, "left": 0}
     assert set(everything) == set(app.known())
 
 

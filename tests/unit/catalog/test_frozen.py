@@ -86,6 +86,7 @@ FULL = Plan(
         SharedLimit("all", ("ai_credits", "b"), LIFETIME, condition({"model": "x*"}), Decimal(10)),
         SharedLimit("address", ("b",), DAY, (), Decimal(0), "ip"),
     ),
+    thresholds=(),
 )
 
 GROWN = (

@@ -456,10 +456,23 @@ def test_two_meters_must_not_share_a_name_in_stripe() -> None:
         ("default_plan: p", "default_plan: p\nauto_create_accounts: 'yes'", "auto_create_accounts", "true or false"),
         ("default_plan: p", "default_plan: p\nextra: 1", "extra", "unknown field"),
         ("  m:\n", "  M:\n", "meters.M", "an id has"),
+        ("default_plan: p", "default_plan: p\nalerts: {thresholds: [0]}", "alerts.thresholds[0]", "or equal to 1"),
+        ("default_plan: p", "default_plan: p\nalerts: {thresholds: [1001]}", "alerts.thresholds[0]", "to 1000"),
+        ("default_plan: p", "default_plan: p\nalerts: {at: [1]}", "alerts.at", "unknown field"),
+        ("default_plan: p", "default_plan: p\nexpected_volume: {n: 5}", "expected_volume.n", "no meter `n`"),
+        ("default_plan: p", "default_plan: p\nexpected_volume: {m: 0}", "expected_volume.m", ""),
     ],
 )
 def test_a_mistake_at_the_top_is_named(replace: str, by: str, path: str, reason: str) -> None:
     assert reason in refusals(catalogue().replace(replace, by))[path]
+
+
+def test_a_plan_s_own_thresholds_take_the_place_of_the_catalogue_s() -> None:
+    none, top = parse_catalog(catalogue()), parse_catalog(catalogue(top="alerts: {thresholds: [90, 10, 10]}"))
+    own = parse_catalog(catalogue("alerts: {thresholds: []}", top="alerts: {thresholds: [90, 10]}"))
+    assert [found.plans["p"].thresholds for found in (none, top, own)] == [(50, 80, 90, 100), (10, 90), ()]
+    assert [found.thresholds for found in (none, top, own)] == [(50, 80, 90, 100), (10, 90), (10, 90)]
+    assert parse_catalog(catalogue(top="expected_volume: {m: 5}")).expected_volume == {"m": 5}
 
 
 def test_a_currency_without_cents_has_none_in_its_fees() -> None:

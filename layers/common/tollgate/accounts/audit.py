@@ -53,6 +53,7 @@ def controls(row: AccountRow) -> dict[str, Any] | None:
         "soft_limit": None if said.soft_limit is None else plain(said.soft_limit),
         "hard_limit": None if said.hard_limit is None else plain(said.hard_limit),
         "block_overage": said.block_overage,
+        **({} if said.thresholds is None else {"thresholds": list(said.thresholds)}),
     }
     return None if all(value is None for value in shown.values()) else shown
 

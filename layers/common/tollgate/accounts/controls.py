@@ -30,6 +30,7 @@ class ControlsPatch:
     soft_limit: object = ABSENT
     hard_limit: object = ABSENT
     block_overage: object = ABSENT
+    thresholds: object = ABSENT
 
 
 class SoftLimit(NamedTuple):
@@ -50,7 +51,9 @@ def set_controls(deps: AccountDeps, account: str, patch: ControlsPatch, by: str 
             amount = said.get(name)
             if isinstance(amount, Decimal):
                 check_chargeable(amount, currency, name)
-        return replace(row, controls=row.controls._replace(**said))
+        listed = said.get("thresholds")
+        thresholds = {"thresholds": tuple(sorted(set(listed)))} if isinstance(listed, list | tuple) else {}
+        return replace(row, controls=row.controls._replace(**{**said, **thresholds}))
 
     return change(deps, account, changed, by)
 

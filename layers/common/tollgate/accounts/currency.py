@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tollgate.accounts.overrides import without_money
-from tollgate.accounts.rules import AccountRow, Controls
+from tollgate.accounts.rules import AccountRow
 from tollgate.catalog.model import Plan
 from tollgate.errors import CurrencyMismatch
 
@@ -28,4 +28,5 @@ def in_currency(row: AccountRow, before: Plan, after: Plan) -> AccountRow:
     if before.currency == after.currency:
         return row
     blocked = row.controls.block_overage if row.controls.hard_limit is None else True
-    return replace(row, controls=Controls(block_overage=blocked), overrides=without_money(row.overrides))
+    controls = row.controls._replace(soft_limit=None, hard_limit=None, block_overage=blocked)
+    return replace(row, controls=controls, overrides=without_money(row.overrides))

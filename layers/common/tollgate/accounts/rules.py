@@ -79,6 +79,8 @@ class Controls(NamedTuple):
     """What usage of a billing period must not come to more than."""
     block_overage: bool | None = None
     """True: nothing past what is included and prepaid. False opts in to overage where the plan asks for that."""
+    thresholds: tuple[int, ...] | None = None
+    """Per cent at which the customer wants to be told, instead of the plan's; empty: never."""
 
 
 class NextPlan(NamedTuple):

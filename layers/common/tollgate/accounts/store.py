@@ -8,7 +8,7 @@ Rules row: `pk` account, `sk` `rules`; beside it the audit of its changes (`audi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -308,7 +308,7 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "next": None if row.next_plan is None else list(row.next_plan),
             "anchor": row.subscription_anchor,
             "since": row.plan_since,
-            "controls": None if row.controls == Controls() else list(row.controls),
+            "controls": _controls_json(row.controls),
             "merged": list(row.merged) or None,
             "into": row.merged_into,
         }
@@ -335,10 +335,23 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         next_plan=_next_plan_of(row["next"]) if "next" in row else None,
         subscription_anchor=int(row["anchor"]) if "anchor" in row else None,
         plan_since=int(row.get("since", 0)),
-        controls=Controls(*row.get("controls", ())),
+        controls=_controls_of(row.get("controls", ())),
         merged=tuple(row.get("merged", ())),
         merged_into=row.get("into"),
     )
+
+
+def _controls_json(said: Controls) -> list[Any] | None:
+    """Without thresholds where none are said: a release that does not know them reads three."""
+    if said == Controls():
+        return None
+    money = [said.soft_limit, said.hard_limit, said.block_overage]
+    return money if said.thresholds is None else [*money, list(said.thresholds)]
+
+
+def _controls_of(stored: Sequence[Any]) -> Controls:
+    thresholds = tuple(int(percent) for percent in stored[3]) if len(stored) > 3 else None
+    return Controls(*stored[:3])._replace(thresholds=thresholds)
 
 
 def renewed(row: AccountRow, **changes: Any) -> AccountRow:

@@ -1,8 +1,9 @@
 """The outbox in the billing table.
 
 Message row: `pk` `outbox`, `sk` `<created ms, 13 digits>#<alert id>`, `message` JSON. Guard row: `pk` `alert#<id>`,
-`sk` `first`, kept so long that the same trouble cannot come again under its id. One transaction puts both, so an id
-has its message exactly once, whoever puts it how often.
+`sk` `first`, kept so long that the same trouble cannot come again under its id. One transaction puts both, and the
+notification where the customer is among the audience (`notification_store`), so an id has its message exactly once,
+whoever puts it how often.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.alerts.notification_store import notification_item
 from tollgate.alerts.outbox import Alert
 from tollgate.clock import Clock
 
@@ -40,6 +42,8 @@ class OutboxTable:
             {"TableName": self._table, "Item": dynamo.item(guard), "ConditionExpression": "attribute_not_exists(pk)"},
             {"TableName": self._table, "Item": dynamo.item(row)},
         ]
+        if alert.for_customer:
+            puts.append({"TableName": self._table, "Item": notification_item(alert, now_ms)})
         new = True
         try:
             dynamo.client().transact_write_items(TransactItems=[{"Put": put} for put in puts])
@@ -47,10 +51,26 @@ class OutboxTable:
             if not _guarded(error):
                 raise
             new = False
+        self._remember(alert.id)
+        return new
+
+    def knows(self, alert_id: str) -> bool:
+        """Whether the alert was put before (consistent). Cheaper than putting it again."""
+        if alert_id in self._put_before:
+            return True
+        key = {"pk": dynamo.s(f"alert#{alert_id}"), "sk": dynamo.s("first")}
+        answer = dynamo.client().get_item(
+            TableName=self._table, Key=key, ConsistentRead=True, ProjectionExpression="sk"
+        )
+        if "Item" not in answer:
+            return False
+        self._remember(alert_id)
+        return True
+
+    def _remember(self, alert_id: str) -> None:
         if len(self._put_before) >= _REMEMBERED:
             self._put_before.clear()
-        self._put_before.add(alert.id)
-        return new
+        self._put_before.add(alert_id)
 
 
 def _guarded(error: ClientError) -> bool:

@@ -11,8 +11,10 @@ from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.anomalies.memory_store import AnomalyTable
 from tollgate.anomalies.run import AnomalyDeps
 from tollgate.anomalies.run import look as look_for_anomalies
+from tollgate.alerts.platform import PlatformDeps, look_at_shared, look_at_volume
 from tollgate.billing.rollup_store import RollupTable
 from tollgate.clock import system_clock
+from tollgate.gate.shared_store import SharedTable
 from tollgate.gate.store import GateTable
 from tollgate.settings import seconds, text
 from tollgate.usage.marker_store import MarkerTable
@@ -33,22 +35,46 @@ Task = Callable[[InTime], Done]
 
 def tasks(env: Mapping[str, str]) -> dict[str, Task]:
     """All tasks, by the name in `{"task": name}`; `env` names the tables. Raises BadSetting, KeyError."""
-    return {"thresholds": _thresholds(env), "anomalies": _anomalies(env)}
+    return {"thresholds": _thresholds(env), "volume": _volume(env), "anomalies": _anomalies(env)}
+
+
+def _platform(env: Mapping[str, str]) -> PlatformDeps:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    return PlatformDeps(
+        plans=wiring.catalog_table(env),
+        shared=SharedTable(env["TOLLGATE_GATES_TABLE"]),
+        days=RollupTable(billing),
+        outbox=OutboxTable(billing, system_clock),
+        clock=system_clock,
+    )
+
+
+def _volume(env: Mapping[str, str]) -> Task:
+    deps = _platform(env)
+
+    def run(in_time: InTime) -> Done:
+        told, complete = look_at_volume(deps, in_time)
+        return Done({"told": told, "left": int(not complete)})
+
+    return run
 
 
 def _thresholds(env: Mapping[str, str]) -> Task:
-    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    billing, platform = text(env, "TOLLGATE_BILLING_TABLE"), _platform(env)
     deps = BackstopDeps(
         gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
         rules=wiring.rules_table(env),
         markers=MarkerTable(billing, seconds(env, "TOLLGATE_SEAL_SECONDS")),
+        rows=wiring.event_table(env),
         outbox=OutboxTable(billing, system_clock),
         clock=system_clock,
     )
 
     def run(in_time: InTime) -> Done:
+        shared = look_at_shared(platform)
         looked = look(deps, in_time)
-        return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
+        counts = {"accounts": looked.accounts, "told": shared + looked.told, "left": int(looked.left)}
+        return Done(counts, looked.failures)
 
     return run
 

@@ -199,6 +199,16 @@ class LimitEntry(_Entry):
         return [self.meter] if self.meter is not None else self.meters or []
 
 
+class AlertsEntry(_Entry):
+    """When operator and customer are told."""
+
+    thresholds: list[Annotated[int, Field(ge=1, le=1000)]] | None = Field(
+        None,
+        max_length=10,
+        description="Per cent of every limit, included quota, cap and credit balance; [50, 80, 90, 100] if absent.",
+    )
+
+
 class PlanEntry(_Entry):
     """What an account on this plan pays and may use."""
 
@@ -220,6 +230,7 @@ class PlanEntry(_Entry):
     )
     features: dict[Text, FeatureValue] = Field(default_factory=dict)
     unlimited: bool = Field(False, description="Meters that the plan neither prices nor limits are free to use.")
+    alerts: AlertsEntry | None = Field(None, description="What the plan says itself, instead of the catalogue.")
 
 
 class Document(_Entry):
@@ -234,6 +245,10 @@ class Document(_Entry):
     grace_days: int = Field(7, ge=0, le=90, description="Days that an account stays on its plan once a payment failed.")
     stripe_customers: StripeCustomers = Field(
         "first_need", description="When an account gets a Stripe customer: when it buys something, or when it is made."
+    )
+    alerts: AlertsEntry | None = Field(None, description="For all plans that say nothing themselves.")
+    expected_volume: dict[Id, PositiveAmount] = Field(
+        default_factory=dict, description="By meter: units that all accounts together use in a calendar month (UTC)."
     )
     meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
     plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
 from tollgate.catalog.model import (
+    THRESHOLDS,
     BillingPeriod,
     Condition,
     GrantRule,
@@ -183,6 +184,8 @@ def _plan(plan: Plan) -> _Object:
         currency=None if plan.currency == "usd" else plan.currency,
         packs=[_pack(pack) for pack in plan.packs],
         shared_limits=[_shared(limit) for limit in plan.shared_limits],
+        # In an object, as an empty list says something: nobody is told. Older releases may ignore it.
+        alerts=None if plan.thresholds == THRESHOLDS else {"thresholds": list(plan.thresholds)},
     )
 
 
@@ -207,6 +210,7 @@ def _plan_from(stored: _Object, version: int) -> Plan:
         currency=stored.get("currency", "usd"),
         packs=tuple(_pack_from(pack) for pack in stored.get("packs", ())),
         shared_limits=tuple(_shared_from(limit) for limit in stored.get("shared_limits", ())),
+        thresholds=tuple(stored["alerts"]["thresholds"]) if "alerts" in stored else THRESHOLDS,
     )
 
 

@@ -31,6 +31,8 @@ Condition = tuple[tuple[str, tuple[str, ...]], ...]
 """(dimension, patterns) pairs by dimension, patterns sorted and unique: equal conditions are equal values."""
 
 DEFAULT_SCALE: Final = 6
+THRESHOLDS: Final = (50, 80, 90, 100)
+"""Per cent of a limit at which a plan tells, where the catalogue says nothing."""
 MAX_MULTIPLIERS: Final = 16
 """Per meter: keeps a product of weight and factors inside `_EXACT`."""
 
@@ -226,6 +228,8 @@ class Plan:
     """Of all its money: lower-case ISO 4217."""
     packs: tuple[Pack, ...] = ()
     shared_limits: tuple[SharedLimit, ...] = ()
+    thresholds: tuple[int, ...] = THRESHOLDS
+    """Per cent of whatever fills up at which operator and customer are told, ascending; empty: they are not."""
 
 
 class RateChange(NamedTuple):
@@ -266,6 +270,10 @@ class Catalog:
     grace_days: int = 7
     """How long an account stays on its plan once a payment failed."""
     stripe_customers: StripeCustomers = "first_need"
+    thresholds: tuple[int, ...] = THRESHOLDS
+    """Of plans that say nothing themselves, and of what belongs to no account."""
+    expected_volume: Mapping[str, Decimal] = field(default_factory=dict)
+    """Units that the operator expects all accounts together to use in a calendar month (UTC), by meter."""
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:

@@ -172,6 +172,9 @@ def _check(data: dict[Any, Any], document: Document | None, meters: Mapping[str,
     yield from checks.check_meters({name: meter for name, meter in meters.items() if meter is not None})
     for plan_id, plan in plans.items():
         yield from checks.check_plan(plan_id, plan, meters, currency)
+    for meter in _mapping(data.get("expected_volume")):
+        if meter not in meters:
+            yield ("expected_volume", meter), f"no meter `{meter}` in this file"
     named = _mapping(data.get("plans"))
     for field in ("default_plan", "fallback_plan"):
         wanted = data.get(field)

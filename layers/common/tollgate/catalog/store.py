@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
 from tollgate.catalog.frozen import PlanVersion, content_hash, plan_from_json, plan_to_json
-from tollgate.catalog.model import Catalog
+from tollgate.catalog.model import THRESHOLDS, Catalog
 from tollgate.errors import UnknownPlan
 
 
@@ -28,6 +29,8 @@ class Current(NamedTuple):
     grace_days: int = 7
     fallback_plan: str | None = None
     stripe_customers: str = "first_need"
+    expected_volume: Mapping[str, Decimal] = {}
+    thresholds: tuple[int, ...] = THRESHOLDS
 
     @property
     def fallback(self) -> str:
@@ -68,6 +71,8 @@ class CatalogTable:
             int(row.get("grace_days", 7)),
             row.get("fallback_plan"),
             row.get("stripe_customers", "first_need"),
+            row.get("expected_volume", {}),
+            tuple(int(percent) for percent in row.get("thresholds", THRESHOLDS)),
         )
 
     def current_version(self, plan: str) -> PlanVersion:
@@ -113,6 +118,8 @@ class CatalogTable:
                     "grace_days": catalog.grace_days,
                     "fallback_plan": catalog.fallback_plan,
                     "stripe_customers": catalog.stripe_customers,
+                    "expected_volume": dict(catalog.expected_volume) or None,
+                    "thresholds": None if catalog.thresholds == THRESHOLDS else list(catalog.thresholds),
                 }
             ),
         )

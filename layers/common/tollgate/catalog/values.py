@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from tollgate.catalog.document import (
+    AlertsEntry,
     Document,
     LimitEntry,
     MeterEntry,
@@ -20,6 +21,7 @@ from tollgate.catalog.document import (
 )
 from tollgate.catalog.fields import DIMENSION
 from tollgate.catalog.model import (
+    THRESHOLDS,
     BillingPeriod,
     Catalog,
     Condition,
@@ -62,7 +64,14 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
             meter_id: _meter(meter_id, entry, rates[meter_id].weights if meter_id in rates else ())
             for meter_id, entry in document.meters.items()
         },
-        plans={plan_id: _plan(plan_id, entry, document.currency, levels) for plan_id, entry in document.plans.items()},
+        plans={
+            plan_id: replace(
+                _plan(plan_id, entry, document.currency, levels), thresholds=_thresholds(entry.alerts, document.alerts)
+            )
+            for plan_id, entry in document.plans.items()
+        },
+        thresholds=_thresholds(document.alerts),
+        expected_volume=dict(document.expected_volume),
         rate_changes=tuple(sorted(changes, key=lambda change: change.on)),
     )
 
@@ -117,6 +126,12 @@ def _plan(plan_id: str, entry: PlanEntry, currency: str, levels: frozenset[str])
         currency=currency,
         seats=None if entry.seats is None else _seats(entry.seats),
     )
+
+
+def _thresholds(*said: AlertsEntry | None) -> tuple[int, ...]:
+    """The first list that is said, ascending."""
+    found = (entry.thresholds for entry in said if entry is not None and entry.thresholds is not None)
+    return tuple(sorted(set(next(found, THRESHOLDS))))
 
 
 def _seats(entry: SeatsEntry) -> Seats:

@@ -66,7 +66,7 @@ def put_on_gate(deps: GateDeps, rules: Rules, row: GrantRow) -> None:
         return None
     slot = rules.row.meters.index(row.meter)
     own = whose(row.member)
-    grant = Grant(slot, row.units, row.priority, row.starts, row.ends, clawed=row.clawed, whose=own)
+    grant = Grant(slot, row.units, row.priority, row.starts, row.ends, units=row.units, clawed=row.clawed, whose=own)
     gate = deps.gates.read(row.account)
     for tried in range(TRIES):
         if tried > 2:

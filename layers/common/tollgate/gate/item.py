@@ -64,7 +64,7 @@ class Grant(NamedTuple):
     every: str = ""
     """Of a plan's grant: how often it comes."""
     units: Decimal = ZERO
-    """Of a plan's grant: how many were given, without what was carried over."""
+    """How many were given, without what was carried over."""
     carried: Decimal = ZERO
     """Units left of the windows before that it began with."""
     clawed: Decimal = ZERO
@@ -209,6 +209,8 @@ class LevelSet(NamedTuple):
     expect: int
     new: Level
     first: bool = False
+    was: Decimal | None = None
+    """What stood before; None: the level stays what it is."""
 
 
 class HoldWrite(NamedTuple):

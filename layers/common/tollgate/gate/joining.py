@@ -194,7 +194,7 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
             )
         deps.grants.end(their, Ended(there.unused + kept - mine.units, there.carried, now))
         numbers[their.number] = mine.number
-        once = there.units if mine.every else ZERO
+        once = there.units if mine.every else mine.units
         came = Grant(slot, mine.units - kept, mine.priority, mine.starts, mine.ends, mine.every, once)
         grants.append((mine.number, came._replace(whose=whose(mine.member))))
     return _Brought(tuple(grants), numbers)

@@ -146,6 +146,7 @@ def set_level(deps: GateDeps, asked: Setting) -> Standing | Refused:
                 0 if before is None else before.number,
                 level,
                 first=gate is None or not gate.levels,
+                was=ZERO if before is None else before.units,
             ),
         )
         written = deps.gates.write(write)

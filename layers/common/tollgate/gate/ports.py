@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +27,9 @@ class GateStore(Protocol):
 
     def read(self, subject: str) -> Gate | None:
         """A consistent read."""
+
+    def read_all(self, subjects: Sequence[str]) -> Mapping[str, Gate]:
+        """Consistent reads of up to 100 gates; those that are not there are left out."""
 
     def recall(self, subject: str) -> Gate | None:
         """Money and credits of the gate as this process saw them last, without counters and holds: a guess, which the

@@ -97,6 +97,17 @@ def wanted(rules: Rules, items: Iterable[Item], now: int) -> list[Share]:
     return sorted(found.values(), key=_narrow_first)
 
 
+def of_plan(plan_id: str, limits: Iterable[SharedLimit], now: int) -> list[Share]:
+    """The counters that all accounts of a plan share, in the window that is current; values of dimensions have none
+    that could be listed."""
+    shares = []
+    for limit in limits:
+        if limit.dimension is None:
+            window = window_at(limit.window, _UTC, now)
+            shares.append(Share(limit, None, _base(plan_id, limit, None), window.start, window.end, ZERO))
+    return shares
+
+
 def _narrow_first(share: Share) -> tuple[bool, int, str]:
     return share.limit.dimension is None, -(FAR if share.ends is None else share.ends), share.base
 

@@ -34,7 +34,11 @@ class Swept:
     """What went wrong, one for each gate that failed; its subject stands in a note."""
 
 
-def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None:
+Look = Callable[[Rules, Gate, str | None], object]
+"""Looks at a gate as it stands, with its rules and its member, once the sweep is done with it."""
+
+
+def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool, look: Look | None = None) -> None:
     """End every expired hold of one gate; with `audit`, prove its counters and repair them where they differ."""
     swept.gates += 1
     account, _, member = gate.subject.partition("#")
@@ -75,6 +79,8 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
         if missing(deps, rules, seen):
             seen = deps.gates.read(gate.subject)
         seen = None if seen is None else take_off(deps, rules, seen)
+    if look is not None and seen is not None and 0 <= seen.rev <= rules.rev:
+        look(rules, seen, counted)
     if seen is not None and (seen.rev < 0 or (audit and not _equal(deps, rules, seen, counted))):
         found = recount(deps, rules, gate.subject, counted)
         if (found.changed or found.money) and seen.rev >= 0:
@@ -121,6 +127,7 @@ def sweep(
     more: Callable[[], bool],
     *,
     audit: bool,
+    look: Look | None = None,
 ) -> tuple[Swept, bool]:
     """Sweep gates from the cursor on, once round, while `more()`; returns what was done, and whether all had a turn.
 
@@ -137,7 +144,7 @@ def sweep(
                 return swept, False
             cursor.write(gate.subject)
             try:
-                sweep_gate(deps, gate, swept, audit=audit)
+                sweep_gate(deps, gate, swept, audit=audit, look=look)
             except Exception as error:  # noqa: BLE001 (told by the caller, once the others had their turn)
                 error.add_note(gate.subject)
                 swept.failures.append(error)

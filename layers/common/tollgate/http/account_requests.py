@@ -32,6 +32,10 @@ class ControlsIn(Body):
         StrictBool | None,
         Field(description="true: nothing past what is included and prepaid; false opts in where the plan asks."),
     ] = None
+    thresholds: Annotated[
+        list[Annotated[int, Field(strict=True, ge=1, le=1000)]] | None,
+        Field(max_length=10, description="Per cent at which to be told; empty: never; null: as the plan says."),
+    ] = None
     idempotency_key: Key | None = None
 
 

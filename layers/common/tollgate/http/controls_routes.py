@@ -65,6 +65,7 @@ def controls_answer(gate: GateDeps, rules: Rules) -> dict[str, Any]:
         "soft_limit_source": soft.source,
         "hard_limit": None if said.hard_limit is None else plain(said.hard_limit),
         "block_overage": said.block_overage,
+        "thresholds": list(rules.plan.thresholds if said.thresholds is None else said.thresholds),
         "currency": rules.plan.currency,
     }
 

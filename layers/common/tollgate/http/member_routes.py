@@ -17,7 +17,6 @@ from tollgate.gate import steps
 from tollgate.gate.hold import incarnation_of
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import subject_of
-from tollgate.gate.store import GateTable
 from tollgate.http.pages import cursor, page
 from tollgate.http.requests import account_id, idempotency_key
 from tollgate.http.routing import Request, Response, Route
@@ -43,7 +42,7 @@ def list_members(deps: MemberDeps, request: Request) -> Response:
     limit, before = page(request, _PLACE)
     rules = deps.accounts.rules.fresh(account_id(request.params["id"], "id"))
     rows, after = deps.members.page(rules.account, limit, before)
-    gates = _gates(deps).read_all([subject_of(rules.account, MEMBER, row.member) for row in rows])
+    gates = deps.accounts.gate.gates.read_all([subject_of(rules.account, MEMBER, row.member) for row in rows])
     now = deps.accounts.gate.clock() // 1000
     data = [_shown(rules, row, gates.get(subject_of(rules.account, MEMBER, row.member)), now) for row in rows]
     return Response(200, {"data": data, "next_cursor": None if after is None else cursor(after)})
@@ -63,12 +62,6 @@ def delete_member(deps: MemberDeps, request: Request) -> Response:
     counts = {} if gate is None else gate.counts
     left = {slot: (count.window, count.taken - count.held) for slot, count in counts.items()}
     return Response(200, _removed(deps.members.remove(rules.account, row, left)))
-
-
-def _gates(deps: MemberDeps) -> GateTable:
-    gates = deps.accounts.gate.gates
-    assert isinstance(gates, GateTable)
-    return gates
 
 
 def _removed(row: MemberRow) -> dict[str, Any]:
