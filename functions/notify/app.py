@@ -98,10 +98,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
 
 
 def _told(letter: Letter) -> None:
-    """One line for each new message: the local stack shows them. The text may speak of persons, and is not logged."""
+    """One line for each new message: the local stack prints them. The text may speak of persons, and is not logged."""
     logger.info(
         "message",
-        extra={"message_id": letter.id, "kind": letter.kind, "audience": letter.audience, "account": letter.account},
+        extra={
+            "message_id": letter.id,
+            "kind": letter.kind,
+            "audience": letter.audience,
+            "account": letter.account,
+            "subject": letter.words.subject,
+        },
     )
 
 

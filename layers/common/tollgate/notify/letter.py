@@ -91,6 +91,15 @@ class Letter:
         waits = [one.at for one in deliveries.values() if one.state in OPEN]
         return replace(self, deliveries=deliveries, due_at=min(waits, default=None))
 
+    def replayed(self, channel: str | None, now: int) -> Letter | None:
+        """To be sent again from the start: where it was given up, or on that channel whatever became of it. None where
+        that is nowhere."""
+        there = self.deliveries or {}
+        again = [name for name, one in there.items() if name == channel or (channel is None and one.state == FAILED)]
+        if not again:
+            return None
+        return self.at_channels({**there, **{name: Delivery(WAITING, now) for name in again}})
+
     def leased(self, now: int) -> Letter:
         return replace(self, due_at=now + LEASE_S)
 
