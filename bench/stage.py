@@ -49,6 +49,8 @@ ENVIRONMENT = {
     "TOLLGATE_MODE": "test",
     "TOLLGATE_SIGNING_SECRET_PARAMETER": "/tollgate/bench/signing-secret",
     "TOLLGATE_STRIPE_READS_MONTHLY": "8000",
+    "TOLLGATE_NOTIFY_BUS": "default",
+    "TOLLGATE_NOTIFY_SECRETS_PARAMETER": "/tollgate/bench/notify-secrets",
     "TOLLGATE_STRIPE_SECRET_PARAMETER": "/tollgate/bench/stripe",
     "TOLLGATE_SEAL_SECONDS": str(SEAL_SECONDS),
     "TOLLGATE_SEAL_GRACE_SECONDS": str(GRACE_SECONDS),

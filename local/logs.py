@@ -9,6 +9,9 @@ from pathlib import Path
 _ERROR_MARKS = (b'"level":"ERROR"', b'"level":"CRITICAL"', b'"level": "ERROR"', b'"level": "CRITICAL"')
 
 
+_MESSAGE = b'"message":"message"'
+
+
 def console(text: str) -> None:
     """One line (or a few) for the person at the terminal."""
     print(text, flush=True)
@@ -28,6 +31,13 @@ def _readable(line: bytes) -> str:
         return "\n".join(parts)
     # The runtime client joins the lines of a traceback with carriage returns and indents them with no-break spaces.
     return text.replace("\r", "\n").replace("\u00a0", " ").rstrip()
+
+
+def _message(line: bytes) -> str:
+    """What notify says of a new message of the outbox."""
+    record = json.loads(line)
+    whose = f"{record['account']}: " if record["account"] else ""
+    return f"  message for {record['audience']} | {record['kind']} | {whose}{record['subject']}"
 
 
 class FunctionLog:
@@ -57,6 +67,8 @@ class FunctionLog:
         if stream == "stderr" or line.startswith(b"[ERROR]") or any(mark in line for mark in _ERROR_MARKS):
             for text in _readable(line).splitlines():
                 print(f"  {self.name} | {text}", file=sys.stderr, flush=True)
+        elif _MESSAGE in line:
+            console(_message(line))
 
     def platform(self, text: str, *, loud: bool = False) -> None:
         """A line of the platform itself (START, REPORT, a killed process)."""

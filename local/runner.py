@@ -149,6 +149,7 @@ def _local_values(function: Function, settings: Settings) -> dict[str, str]:
         "TOLLGATE_SEAL_SECONDS": str(settings.seal_seconds),
         "TOLLGATE_SEAL_GRACE_SECONDS": str(settings.seal_grace_seconds),
         "TOLLGATE_SHADOW": "true" if settings.shadow else "false",
+        "TOLLGATE_PRIVATE_WEBHOOKS": "true",  # receivers are on this machine
     }
     return {name: value for name, value in values.items() if name in function.environment}
 

@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "layers" / "common" / "tollgate"
 SDK = ("botocore", "boto3", "pynamodb", "tollgate.dynamo")
-STORES = re.compile(r"(^|_)(store|dynamo|secrets|stripe_sink|queue_store)\.py$")
+STORES = re.compile(r"(^|_)(store|dynamo|secrets|stripe_sink|queue_store|aws_channels)\.py$")
 EDGES = ("tollgate/http/", "tollgate/catalog/")
 OUTSIDE = ("local", "demo", "bench", "tests", "tollgate_cli")
 SEED_MAY = ("tollgate.wiring", "tollgate.accounts.key_store", "tollgate.catalog.schema")

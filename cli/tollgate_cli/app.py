@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, batches, catalog, dlq, keys, plans, reconcile, secrets, shadow, smoke, stripe
+from tollgate_cli import accounts, batches, catalog, dlq, keys, notify, plans, reconcile, secrets, shadow, smoke, stripe
 
 app = typer.Typer(
     name="tollgate",
@@ -26,5 +26,6 @@ app.add_typer(stripe.app, name="stripe")
 app.add_typer(secrets.app, name="secrets")
 app.command()(smoke.smoke)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(notify.app, name="notify")
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(shadow.app, name="shadow")

@@ -18,8 +18,9 @@ from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Router
+from tollgate.notify.channel_store import ChannelTable
 from tollgate.reconcile.report_store import ReportTable
-from tollgate.settings import text
+from tollgate.settings import PRIVATE_WEBHOOKS, switch, text
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.webhooks.queue_store import CUSTOMER_TASK, StripeEventsQueue
 
@@ -68,6 +69,8 @@ api = Api(
         customer_missing=missing,
         runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
         notifications=NotificationTable(os.environ["TOLLGATE_BILLING_TABLE"]),
+        channels=ChannelTable(os.environ["TOLLGATE_CONFIG_TABLE"]),
+        private_webhooks=switch(os.environ, PRIVATE_WEBHOOKS),
     ),
     logger,
     dynamo.unavailable,

@@ -90,6 +90,7 @@ def test_the_deploy_page_shows_the_cost_of_an_idle_month(counted: tuple[int, dic
         "`seal`: runs and their duration": (_many(listing, "seal: runs"), dollars("seal: runs")),
         "`seal`: DynamoDB reads of 16 shards, log lines": ("", dollars("seal: read", "seal: write", "seal: bytes")),
         "`flush`: polls of its empty queue": (_many(listing, "flush"), dollars("flush")),
+        "`notify`: everything": (_many(listing, "notify: runs"), dollars("notify")),
         "`sweep`: everything": (_many(listing, "sweep: runs"), dollars("sweep")),
         "`alert`: everything": (_many(listing, "alert: runs"), dollars("alert")),
         "`reconcile`: polls of its empty queue, nights": (_many(listing, "reconcile: polling"), dollars("reconcile")),

@@ -37,6 +37,17 @@ CUT_ELSEWHERE = {
     **dict.fromkeys(
         ("listNotifications", "readNotification", "readNotifications"), "tests/contract/http/test_notifications.py"
     ),
+    **dict.fromkeys(
+        (
+            "createWebhookEndpoint",
+            "listWebhookEndpoints",
+            "getWebhookEndpoint",
+            "putWebhookEndpoint",
+            "rotateWebhookEndpoint",
+            "deleteWebhookEndpoint",
+        ),
+        "tests/contract/http/test_endpoints.py",
+    ),
     "listReconciliations": "tests/unit/reconcile/test_run.py",
 }
 """Routes whose writes are cut one by one in memory: what they write is not in this suite's catalogue or audit."""

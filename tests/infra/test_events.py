@@ -39,6 +39,7 @@ def test_each_function_has_one_sample(stack: Stack) -> None:
     ("name", "function"),
     [
         ("alert", "AlertFunction"),
+        ("notify", "NotifyFunction"),
         ("reconcile", "ReconcileFunction"),
         ("seal", "SealFunction"),
         ("sweep", "SweepFunction"),

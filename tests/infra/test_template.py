@@ -14,6 +14,7 @@ from tests.infra.translated import Stack, name_of
 from tollgate.accounts.key_store import ApiKey
 from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
+from tollgate.notify.letter import LEASE_S
 
 FUNCTIONS = [
     "AlertFunction",
@@ -21,6 +22,7 @@ FUNCTIONS = [
     "FlushFunction",
     "GateFunction",
     "ManageFunction",
+    "NotifyFunction",
     "ReconcileFunction",
     "SealFunction",
     "StripeEventsFunction",
@@ -204,6 +206,12 @@ def test_sweep_runs_every_quarter_of_an_hour_and_ends_before_the_next(stack: Sta
     assert stack.functions["SealFunction"]["Timeout"] < 60
 
 
+def test_messages_are_delivered_every_minute_by_one_run_at_a_time(stack: Stack) -> None:
+    assert schedules(stack, "NotifyFunction") == [("rate(1 minute)", {})]
+    # A message is a run's own for its lease: no run may outlive it.
+    assert stack.functions["NotifyFunction"]["Timeout"] < min(60, LEASE_S)
+
+
 def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stack: Stack) -> None:
     assert sorted(schedules(stack, "ReconcileFunction")) == [
         ("rate(1 day)", {}),
@@ -328,6 +336,7 @@ OWN_ALARMS = {
     "FlushParkedBatchesAlarm": ("BatchesParked", "FlushFunction"),
     "StripeEventsParkedBatchesAlarm": ("BatchesParked", "StripeEventsFunction"),
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
+    "MessagesFailedAlarm": ("MessagesFailed", "NotifyFunction"),
     "DivergenceAlarm": ("DivergentPairs", "ReconcileFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
@@ -394,7 +403,7 @@ class NoKeys:
         raise AssertionError("nobody is asked for a key")
 
 
-LASTING = {"BatchesParked", "DivergentPairs", "RepairedGates"}
+LASTING = {"BatchesParked", "DivergentPairs", "MessagesFailed", "RepairedGates"}
 """What does not end by itself: a mail that the alarm is over would be a lie."""
 
 

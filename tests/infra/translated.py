@@ -33,6 +33,7 @@ def name_of(value: Any) -> str:
             text = re.sub(r"\$\{(\w+)\.Arn\}", r"\1", argument)
             text = re.sub(r"^arn:.*:parameter/tollgate/\$\{AWS::StackName\}/", "parameter/", text)
             text = text.replace("/tollgate/${AWS::StackName}/", "parameter/")
+            text = re.sub(r"^arn:.*:(identity|event-bus)/\$\{(\w+)\}$", r"\1/\2", text)
             if "$" not in text and "*" not in text:
                 return text
     raise ValueError(f"names no single resource of the stack: {value!r}")

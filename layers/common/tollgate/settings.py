@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+PRIVATE_WEBHOOKS: Final = "TOLLGATE_PRIVATE_WEBHOOKS"
+"""`true`: webhooks may go to private addresses and by plain http. Only the local stack sets it."""
 
 
 class BadSetting(Exception):
@@ -141,6 +145,32 @@ class ReconcileSettings:
             stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY", least=1),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """notify's environment. `private_webhooks`: set by the local stack only, where receivers are on this machine."""
+
+    billing_table: str
+    accounts_table: str
+    config_table: str
+    stack: str
+    bus: str
+    secrets_parameter: str
+    private_webhooks: bool
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> NotifySettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            config_table=text(env, "TOLLGATE_CONFIG_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            bus=text(env, "TOLLGATE_NOTIFY_BUS"),
+            secrets_parameter=text(env, "TOLLGATE_NOTIFY_SECRETS_PARAMETER"),
+            private_webhooks=switch(env, PRIVATE_WEBHOOKS),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 RESERVE = {"account": "bad", "meter": "ai_credits", "quantity": 1}
 EVENT = {"id": "e-1", **RESERVE}
 NOTIFICATION = "msg_17952624000004c1f2a9be07d35a6b1c8"
+ENDPOINT = "whe_0123456789abcdef"
 OPEN = "{open}"
 """Stands for the id of an open reservation."""
 
@@ -40,6 +41,9 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "changePlan": ("POST", "/v1/accounts/bad/plan", {"plan": "seats"}),
     "putControls": ("PUT", "/v1/accounts/bad/controls", {"soft_limit": "5", "block_overage": True}),
     "readNotifications": ("POST", "/v1/accounts/bad/notifications/read", {}),
+    "createWebhookEndpoint": ("POST", "/v1/webhook_endpoints", {"url": "https://93.184.216.34/hooks"}),
+    "putWebhookEndpoint": ("PUT", f"/v1/webhook_endpoints/{ENDPOINT}", {"description": "ours"}),
+    "rotateWebhookEndpoint": ("POST", f"/v1/webhook_endpoints/{ENDPOINT}/rotate", {}),
     "createKey": ("POST", "/v1/keys", {"name": "k", "scopes": ["read"]}),
 }
 """Every operation with a body, and one that it would take."""
@@ -54,6 +58,9 @@ READS = {
     "getLevel": ("GET", "/v1/accounts/bad/levels/storage"),
     "listNotifications": ("GET", "/v1/accounts/bad/notifications"),
     "readNotification": ("POST", f"/v1/accounts/bad/notifications/{NOTIFICATION}/read"),
+    "listWebhookEndpoints": ("GET", "/v1/webhook_endpoints"),
+    "getWebhookEndpoint": ("GET", f"/v1/webhook_endpoints/{ENDPOINT}"),
+    "deleteWebhookEndpoint": ("DELETE", f"/v1/webhook_endpoints/{ENDPOINT}"),
     "listMembers": ("GET", "/v1/accounts/bad/members"),
     "removeMember": ("DELETE", "/v1/accounts/bad/members/u-1"),
     "getControls": ("GET", "/v1/accounts/bad/controls"),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from tests.contract.http.operations import BODIES, OPEN, READS, RESERVE
+from tests.contract.http.operations import BODIES, ENDPOINT, OPEN, READS, RESERVE
 from tests.contract.http.surface import Answer, Surface
 from tollgate import dynamo
+from tollgate.notify.endpoint import Endpoint
 
 WRITES = ("UpdateItem", "PutItem", "DeleteItem", "TransactWriteItems")
 ALL = (*WRITES, "GetItem", "Query", "BatchGetItem")
@@ -62,6 +63,9 @@ def test_throttled_writes(surface: Surface, opened: str, operation: str) -> None
         body = {"ttl_seconds": 86_000}
     if operation == "identifyAccount":
         surface.call("PUT", "/v1/accounts/bad-guest", {"plan": "free"})
+    if operation in ("putWebhookEndpoint", "rotateWebhookEndpoint"):
+        there = Endpoint(ENDPOINT, "https://93.184.216.34/", ("*",), "", 0, "whsec_AAAA")
+        surface.manage_deps.channels.put_endpoint(there, 0)
     headers = {"Idempotency-Key": "throttled"} if operation == "recordUsage" else {}
     before = surface.contents()
     with throttling(WRITES):

@@ -1,12 +1,15 @@
 """The outbox in the billing table.
 
-Message row: `pk` `outbox`, `sk` `<created ms, 13 digits>#<alert id>`, `message` JSON. Guard row: `pk` `alert#<id>`,
+Message row: `pk` `outbox`, `sk` `<created ms, 13 digits>#<alert id>`, `message` JSON, due at once in the index `due`;
+from then on it is `notify/letter_store`'s. Guard row: `pk` `alert#<id>`,
 `sk` `first`, kept so long that the same trouble cannot come again under its id. One transaction puts both, and the
 notification where the customer is among the audience (`notification_store`), so an id has its message exactly once,
 whoever puts it how often.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +18,9 @@ from tollgate.alerts.notification_store import notification_item
 from tollgate.alerts.outbox import Alert
 from tollgate.clock import Clock
 
+OUTBOX: Final = "outbox"
+DUE: Final = "notify"
+"""What is to be delivered, in the index `due`."""
 _GUARDED_S = 90 * 86_400
 _REMEMBERED = 10_000
 
@@ -37,7 +43,15 @@ class OutboxTable:
             "ttl": max(now_ms // 1000, alert.guarded_until) + _GUARDED_S,
         }
         # The time of putting, not of the trouble: a reader that goes through the outbox in order must not be overtaken.
-        row = {"pk": "outbox", "sk": f"{now_ms:013d}#{alert.id}", "kind": alert.kind, "message": alert.message()}
+        row = {
+            "pk": OUTBOX,
+            "sk": f"{now_ms:013d}#{alert.id}",
+            "kind": alert.kind,
+            "message": alert.message(),
+            "version": 0,
+            "due_shard": DUE,
+            "due_at": now_ms // 1000,
+        }
         puts = [
             {"TableName": self._table, "Item": dynamo.item(guard), "ConditionExpression": "attribute_not_exists(pk)"},
             {"TableName": self._table, "Item": dynamo.item(row)},

@@ -21,6 +21,7 @@ from tollgate.http import (
     answers,
     controls_routes,
     credit_routes,
+    endpoint_routes,
     level_routes,
     member_routes,
     notification_routes,
@@ -36,6 +37,8 @@ from tollgate.http.idempotency import digest, once
 from tollgate.http.override_requests import check_overrides, overrides_text, readable
 from tollgate.http.requests import Body, account_id, idempotency_key, moment_ms, parse
 from tollgate.http.routing import Request, Response, Route, json_body
+from tollgate.notify.addresses import Resolve, resolve
+from tollgate.notify.channel_store import ChannelTable
 from tollgate.usage.idempotency_store import IdempotencyTable
 from tollgate.usage.markers import LAST_MS
 from tollgate.usage.member_store import MemberTable
@@ -74,8 +77,12 @@ class ManageApiDeps:
     members: MemberTable
     runs: reconcile_routes.RunReader
     notifications: NotificationTable
+    channels: ChannelTable
     customer_missing: Callable[[Rules], None] = lambda rules: None
     """Called after an account without a Stripe customer was put: the catalogue says whether it gets one now."""
+    resolve: Resolve = resolve
+    private_webhooks: bool = False
+    """The local stack, whose webhooks may stay on the machine."""
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------
@@ -339,6 +346,7 @@ ROUTES = (
     *member_routes.ROUTES,
     *plans_routes.ROUTES,
     *notification_routes.ROUTES,
+    *endpoint_routes.ROUTES,
     *reconcile_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),

@@ -125,9 +125,22 @@ _BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId", "{invoice}": "Invoice
 """Parameters of paths below an account."""
 
 
+_OF = {
+    "reservations": "ReservationId",
+    "accounts": "AccountId",
+    "keys": "KeyId",
+    "webhook_endpoints": "EndpointId",
+}
+
+
 def _path_parameter(route: Route) -> dict[str, Any]:
     kind = route.parts[1]
-    name = {"reservations": "ReservationId", "accounts": "AccountId", "keys": "KeyId"}[kind]
+    name = {
+        "reservations": "ReservationId",
+        "accounts": "AccountId",
+        "keys": "KeyId",
+        "webhook_endpoints": "EndpointId",
+    }[kind]
     return {"$ref": f"#/components/parameters/{name}"}
 
 
@@ -256,6 +269,12 @@ def _parameters() -> dict[str, Any]:
             "in": "path",
             "required": True,
             "schema": {"type": "string", "pattern": "^in_[A-Za-z0-9_]{1,60}$", "description": "Stripe's id."},
+        },
+        "EndpointId": {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^whe_[0-9a-f]{16}$"},
         },
         "NotificationId": {
             "name": "notification",

@@ -51,6 +51,7 @@ from tollgate.http import schemas
 from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
 from tollgate.http.billing_requests import CheckoutIn, SubscriptionIn
 from tollgate.http.credit_requests import CreditsIn
+from tollgate.http.endpoint_routes import EndpointIn, EndpointPatch, RotateIn, SecretShown, TooManyEndpoints
 from tollgate.http.level_routes import LevelIn
 from tollgate.http.manage_routes import KeyAlreadyMade
 from tollgate.http.notification_routes import ReadIn
@@ -105,6 +106,8 @@ _SALE_PROBLEMS = (
     StripeRefused(402, "card_declined", "Your card was declined."),
     StripeUnavailable(None, "no answer"),
 )
+_BAD_URL = Invalid("`url`: 10.0.0.7 leads to a private address.", (FieldError("url", "private_address"),))
+_NO_ENDPOINT = NotFound("No such webhook endpoint; GET /v1/webhook_endpoints lists them.")
 _OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
 _RESERVING = (UnknownMeter("ai_credit"), LevelMeter("storage"), MemberRequired("jobs"), QuantityTooLarge())
@@ -549,6 +552,57 @@ OPERATIONS: Mapping[str, Operation] = {
         examples={"all that was seen": {"up_to": "msg_17952624000004c1f2a9be07d35a6b1c8"}},
         answers={200: ((schemas.NotificationsRead,), "Read, now or before.")},
         problems=(UnknownAccount("alice"), _BAD_FIELD),
+    ),
+    "createWebhookEndpoint": Operation(
+        tag="Notifications",
+        summary="Have messages sent to a URL as signed webhooks",
+        description=(
+            "Signed as Standard Webhooks says; the secret is shown once. A repeat under the same Idempotency-Key is "
+            "refused, as the secret cannot be shown again. docs/notifications.md has a receiver."
+        ),
+        body=EndpointIn,
+        examples={"what stops customers": {"url": "https://example.com/hooks", "events": ["breaker*"]}},
+        answers={201: ((schemas.NewWebhookEndpoint,), "The endpoint and its secret.")},
+        problems=(_BAD_URL, IdempotencyMismatch(), TooManyEndpoints(), SecretShown()),
+        links=(Link("getWebhookEndpoint", _ID), Link("rotateWebhookEndpoint", _ID)),
+    ),
+    "listWebhookEndpoints": Operation(
+        tag="Notifications",
+        summary="All webhook endpoints, newest first",
+        answers={200: ((schemas.WebhookEndpointList,), "A page.")},
+        query=("limit", "cursor"),
+        problems=(_BAD_QUERY,),
+    ),
+    "getWebhookEndpoint": Operation(
+        tag="Notifications",
+        summary="A webhook endpoint",
+        answers={200: ((schemas.WebhookEndpoint,), "The endpoint, without its secret.")},
+        problems=(_NO_ENDPOINT,),
+    ),
+    "putWebhookEndpoint": Operation(
+        tag="Notifications",
+        summary="Change a webhook endpoint",
+        description="`enabled: true` also brings back one that was disabled because it answered 410.",
+        body=EndpointPatch,
+        examples={"pause": {"enabled": False}},
+        answers={200: ((schemas.WebhookEndpoint,), "As it is now.")},
+        problems=(_BAD_URL, _NO_ENDPOINT),
+    ),
+    "rotateWebhookEndpoint": Operation(
+        tag="Notifications",
+        summary="Give a webhook endpoint a new secret",
+        description="Deliveries are signed with both secrets until the overlap ends.",
+        body=RotateIn,
+        body_required=False,
+        answers={200: ((schemas.NewWebhookEndpoint,), "The endpoint and its new secret.")},
+        problems=(_NO_ENDPOINT, IdempotencyMismatch(), SecretShown()),
+    ),
+    "deleteWebhookEndpoint": Operation(
+        tag="Notifications",
+        summary="Delete a webhook endpoint",
+        description="What waits for it is not sent any more.",
+        answers={200: ((schemas.WebhookEndpointDeleted,), "Deleted, now or before.")},
+        problems=(_NO_ENDPOINT,),
     ),
     "listEvents": Operation(
         tag="Usage",

@@ -943,3 +943,30 @@ class NotificationsRead(Answer):
     """Everything up to this id is read."""
 
     read_up_to: str
+
+
+class WebhookEndpoint(Answer):
+    """`disabled_reason`: why nothing is sent there; `old_secret_until`: how long two secrets sign."""
+
+    id: Annotated[str, Field(examples=["whe_0123456789abcdef"])]
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    disabled_reason: str | None
+    old_secret_until: Time | None
+    created_at: Time
+
+
+class NewWebhookEndpoint(WebhookEndpoint):
+    secret: Annotated[str, Field(description="Shown this once.", examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
+
+
+class WebhookEndpointList(Answer):
+    data: list[WebhookEndpoint]
+    next_cursor: Cursor
+
+
+class WebhookEndpointDeleted(Answer):
+    id: str
+    deleted: Literal[True]
