@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 
 from tollgate import dynamo, wiring
 from tollgate.accounts.rules import Rules
+from tollgate.alerts.notification_store import NotificationTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.queue_store import FlushQueue, QueueRefused
 from tollgate.billing.requeue import release_account
@@ -66,6 +67,7 @@ api = Api(
         members=wiring.member_table(os.environ),
         customer_missing=missing,
         runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
+        notifications=NotificationTable(os.environ["TOLLGATE_BILLING_TABLE"]),
     ),
     logger,
     dynamo.unavailable,

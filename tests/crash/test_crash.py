@@ -34,6 +34,9 @@ CUT_ELSEWHERE = {
     "createCheckout": "tests/contract/http/test_sale_crashes.py",
     "createSubscription": "tests/contract/http/test_sale_crashes.py",
     "auditInvoice": "tests/unit/billing/test_invoice_audit.py",  # it writes nothing
+    **dict.fromkeys(
+        ("listNotifications", "readNotification", "readNotifications"), "tests/contract/http/test_notifications.py"
+    ),
     "listReconciliations": "tests/unit/reconcile/test_run.py",
 }
 """Routes whose writes are cut one by one in memory: what they write is not in this suite's catalogue or audit."""

@@ -6,6 +6,7 @@ from typing import Any
 
 RESERVE = {"account": "bad", "meter": "ai_credits", "quantity": 1}
 EVENT = {"id": "e-1", **RESERVE}
+NOTIFICATION = "msg_17952624000004c1f2a9be07d35a6b1c8"
 OPEN = "{open}"
 """Stands for the id of an open reservation."""
 
@@ -38,6 +39,7 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "identifyAccount": ("POST", "/v1/accounts/bad-guest/identify", {"into": "bad"}),
     "changePlan": ("POST", "/v1/accounts/bad/plan", {"plan": "seats"}),
     "putControls": ("PUT", "/v1/accounts/bad/controls", {"soft_limit": "5", "block_overage": True}),
+    "readNotifications": ("POST", "/v1/accounts/bad/notifications/read", {}),
     "createKey": ("POST", "/v1/keys", {"name": "k", "scopes": ["read"]}),
 }
 """Every operation with a body, and one that it would take."""
@@ -50,6 +52,8 @@ READS = {
     "listEvents": ("GET", "/v1/accounts/bad/events"),
     "getLedger": ("GET", "/v1/accounts/bad/ledger"),
     "getLevel": ("GET", "/v1/accounts/bad/levels/storage"),
+    "listNotifications": ("GET", "/v1/accounts/bad/notifications"),
+    "readNotification": ("POST", f"/v1/accounts/bad/notifications/{NOTIFICATION}/read"),
     "listMembers": ("GET", "/v1/accounts/bad/members"),
     "removeMember": ("DELETE", "/v1/accounts/bad/members/u-1"),
     "getControls": ("GET", "/v1/accounts/bad/controls"),

@@ -21,6 +21,7 @@ from tests.support.shop import MemoryShop
 from tollgate import dynamo, wiring
 from tollgate.accounts.rules import AccountRow
 from tollgate.accounts.service import AccountPatch, put_account
+from tollgate.alerts.notification_store import NotificationTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.invoice_audit import AuditDeps
 from tollgate.billing.sealed_store import SealTable
@@ -118,6 +119,7 @@ class Surface:
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
             runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            notifications=NotificationTable(ENV["TOLLGATE_BILLING_TABLE"]),
         )
         self.shop = MemoryShop()
         self.sales = SaleDeps(

@@ -33,6 +33,7 @@ def test_an_alert_is_one_message_whoever_puts_it(world: World) -> None:
         "subject": "Subject",
         "text": "Text",
         "at": "2026-11-21T12:00:00.000Z",
+        "audience": "operator",
         "meter": "ai_credits",
     }
 

@@ -1,8 +1,9 @@
 """The outbox in the billing table.
 
 Message row: `pk` `outbox`, `sk` `<created ms, 13 digits>#<alert id>`, `message` JSON. Guard row: `pk` `alert#<id>`,
-`sk` `first`, kept so long that the same trouble cannot come again under its id. One transaction puts both, so an id
-has its message exactly once, whoever puts it how often.
+`sk` `first`, kept so long that the same trouble cannot come again under its id. One transaction puts both, and the
+notification where the customer is among the audience (`notification_store`), so an id has its message exactly once,
+whoever puts it how often.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from tollgate import dynamo
+from tollgate.alerts.notification_store import notification_item
 from tollgate.alerts.outbox import Alert
 from tollgate.clock import Clock
 
@@ -35,6 +37,8 @@ class OutboxTable:
             {"TableName": self._table, "Item": dynamo.item(guard), "ConditionExpression": "attribute_not_exists(pk)"},
             {"TableName": self._table, "Item": dynamo.item(row)},
         ]
+        if alert.for_customer:
+            puts.append({"TableName": self._table, "Item": notification_item(alert, now_ms)})
         new = True
         try:
             dynamo.client().transact_write_items(TransactItems=[{"Put": put} for put in puts])

@@ -14,6 +14,7 @@ from tollgate.accounts.identify import bring_members, identify
 from tollgate.accounts.key_store import ApiKey, KeyTable
 from tollgate.accounts.rules import NextPlan, Rules
 from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
+from tollgate.alerts.notification_store import NotificationTable
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
 from tollgate.http import (
@@ -22,6 +23,7 @@ from tollgate.http import (
     credit_routes,
     level_routes,
     member_routes,
+    notification_routes,
     pages,
     plans_routes,
     reconcile_routes,
@@ -71,6 +73,7 @@ class ManageApiDeps:
     """Called after an account got a Stripe customer: batches that waited for one go on."""
     members: MemberTable
     runs: reconcile_routes.RunReader
+    notifications: NotificationTable
     customer_missing: Callable[[Rules], None] = lambda rules: None
     """Called after an account without a Stripe customer was put: the catalogue says whether it gets one now."""
 
@@ -335,6 +338,7 @@ ROUTES = (
     *level_routes.ROUTES,
     *member_routes.ROUTES,
     *plans_routes.ROUTES,
+    *notification_routes.ROUTES,
     *reconcile_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),

@@ -38,6 +38,7 @@ _TAGS = {
     "Usage": "What was used, and where an account stands.",
     "Accounts": "Who is billed, on which plan.",
     "Billing": "What is sold at Stripe.",
+    "Notifications": "What accounts and operators are told.",
     "Keys": "API keys and their scopes.",
     "Reconciliation": "Events, batches and Stripe's totals, compared.",
     "Catalogue": "What can be bought.",
@@ -120,7 +121,7 @@ def _operation(route: Route, described: Operation) -> dict[str, Any]:
     return found
 
 
-_BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId", "{invoice}": "InvoiceId"}
+_BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId", "{invoice}": "InvoiceId", "{notification}": "NotificationId"}
 """Parameters of paths below an account."""
 
 
@@ -256,12 +257,19 @@ def _parameters() -> dict[str, Any]:
             "required": True,
             "schema": {"type": "string", "pattern": "^in_[A-Za-z0-9_]{1,60}$", "description": "Stripe's id."},
         },
+        "NotificationId": {
+            "name": "notification",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^msg_[0-9]{13}[0-9a-f]{20}$"},
+        },
         "IdempotencyKey": {"name": "Idempotency-Key", "in": "header", "schema": a_key},
         "limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}),
         "cursor": _query("cursor", {"type": "string", "description": "`next_cursor` of the page before."}),
         "audit_limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 5000, "default": 1000}),
         "rows": _query("rows", {"type": "string", "enum": ["events", "batches"], "default": "events"}),
         "format": _query("format", {"type": "string", "enum": ["json", "csv"]}),
+        "unread": _query("unread", {"type": "boolean", "default": False}),
         "member": _query("member", an_id),
         "member_filter": _query("member", {"type": "string"}),
         "meter": _query("meter", {"type": "string"}),

@@ -53,6 +53,7 @@ from tollgate.http.billing_requests import CheckoutIn, SubscriptionIn
 from tollgate.http.credit_requests import CreditsIn
 from tollgate.http.level_routes import LevelIn
 from tollgate.http.manage_routes import KeyAlreadyMade
+from tollgate.http.notification_routes import ReadIn
 from tollgate.http.requests import CommitIn, ExtendIn, ReleaseIn, ReservationIn, UsageIn
 from tollgate.windows import UnknownTimezone
 
@@ -521,6 +522,33 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
         answers={200: ((schemas.MemberRemoved,), "Removed, now or before.")},
         problems=(UnknownAccount("alice"), _BAD_FIELD, NotFound("No such member; GET …/members lists them.")),
+    ),
+    "listNotifications": Operation(
+        tag="Notifications",
+        summary="What the account was told, newest first",
+        description="For the app to show and mark as read. Kept for 180 days. `unread=true` may answer a short page.",
+        answers={200: ((schemas.NotificationList,), "A page.")},
+        query=("unread", "limit", "cursor"),
+        problems=(UnknownAccount("alice"), _BAD_QUERY),
+    ),
+    "readNotification": Operation(
+        tag="Notifications",
+        summary="Mark a notification as read",
+        answers={200: ((schemas.Notification,), "Read, now or before.")},
+        problems=(
+            UnknownAccount("alice"),
+            _BAD_FIELD,
+            NotFound("No such notification; GET …/notifications lists them."),
+        ),
+    ),
+    "readNotifications": Operation(
+        tag="Notifications",
+        summary="Mark all notifications as read",
+        body=ReadIn,
+        body_required=False,
+        examples={"all that was seen": {"up_to": "msg_17952624000004c1f2a9be07d35a6b1c8"}},
+        answers={200: ((schemas.NotificationsRead,), "Read, now or before.")},
+        problems=(UnknownAccount("alice"), _BAD_FIELD),
     ),
     "listEvents": Operation(
         tag="Usage",

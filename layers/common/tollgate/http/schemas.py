@@ -891,3 +891,26 @@ class Reconciliation(Answer):
 class ReconciliationList(Answer):
     data: list[Reconciliation]
     next_cursor: Cursor
+
+
+class Notification(Answer):
+    """What an account was told. `facts`: for an app that has its own words (meter, limit, threshold, ...)."""
+
+    id: Annotated[str, Field(examples=["msg_17952624000004c1f2a9be07d35a6b1c8"])]
+    kind: str
+    subject: str
+    text: str
+    facts: dict[str, str]
+    at: Time
+    read: bool
+
+
+class NotificationList(Answer):
+    data: list[Notification]
+    next_cursor: Cursor
+
+
+class NotificationsRead(Answer):
+    """Everything up to this id is read."""
+
+    read_up_to: str
