@@ -25,6 +25,7 @@ from tollgate.alerts.notification_store import NotificationTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.invoice_audit import AuditDeps
 from tollgate.billing.sealed_store import SealTable
+from tollgate.breaker.platform_store import PlatformTable
 from tollgate.catalog.schema import parse_catalog
 from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
@@ -119,6 +120,8 @@ class Surface:
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
             runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            link_secret=lambda: SECRET,
+            platform=PlatformTable(ENV["TOLLGATE_BILLING_TABLE"]),
             notifications=NotificationTable(ENV["TOLLGATE_BILLING_TABLE"]),
         )
         self.shop = MemoryShop()

@@ -5,9 +5,10 @@ Unknown fields are refused, and nothing is converted silently (strict mode).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from tollgate.catalog.fields import (
     MAX_DIMENSIONS,
@@ -18,6 +19,8 @@ from tollgate.catalog.fields import (
     FileName,
     Id,
     LimitPer,
+    Multiple,
+    OffSwitch,
     OverageSwitch,
     PositiveAmount,
     Text,
@@ -199,6 +202,36 @@ class LimitEntry(_Entry):
         return [self.meter] if self.meter is not None else self.meters or []
 
 
+class BreakerEntry(_Entry):
+    """What stops a runaway: an hour in which an account uses many of its typical days."""
+
+    multiple: Multiple = Field(Decimal(10), description='Typical days that an hour may come to; "10" if absent.')
+    floor: dict[Id, PositiveAmount] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="By meter: units an hour that stop nobody; where absent, what the plan includes or allows says it.",
+    )
+
+
+class CatalogBreakerEntry(BreakerEntry):
+    """The breaker of all plans, and of all accounts together."""
+
+    platform_cost_per_hour: Multiple | None = Field(
+        None, description="Provider cost of all accounts in an hour, in US dollars, that stops everything new."
+    )
+
+
+def _kind_of_breaker(value: Any) -> str:
+    return "settings" if isinstance(value, BreakerEntry | dict) else "off"
+
+
+BREAKER_KINDS = ("settings", "off")
+_Off = Annotated[OffSwitch, Tag("off")]
+_Kind = Discriminator(_kind_of_breaker)
+BreakerSwitch = Annotated[Annotated[BreakerEntry, Tag("settings")] | _Off, _Kind]
+CatalogBreakerSwitch = Annotated[Annotated[CatalogBreakerEntry, Tag("settings")] | _Off, _Kind]
+
+
 class PlanEntry(_Entry):
     """What an account on this plan pays and may use."""
 
@@ -219,6 +252,7 @@ class PlanEntry(_Entry):
         default_factory=dict, description="By meter: rules asked before the meter's own."
     )
     features: dict[Text, FeatureValue] = Field(default_factory=dict)
+    breaker: BreakerSwitch | None = Field(None, description="Instead of the catalogue's own; off: none.")
     unlimited: bool = Field(False, description="Meters that the plan neither prices nor limits are free to use.")
 
 
@@ -235,5 +269,6 @@ class Document(_Entry):
     stripe_customers: StripeCustomers = Field(
         "first_need", description="When an account gets a Stripe customer: when it buys something, or when it is made."
     )
+    breaker: CatalogBreakerSwitch = CatalogBreakerEntry()
     meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
     plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

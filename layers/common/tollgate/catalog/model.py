@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Context, Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from tollgate.errors import QuantityTooLarge
@@ -228,6 +229,25 @@ class Plan:
     shared_limits: tuple[SharedLimit, ...] = ()
 
 
+class BreakerRule(NamedTuple):
+    """What stops a runaway on one plan: an hour may come to `multiple` typical days of the account."""
+
+    multiple: Decimal
+    floors: Mapping[str, Decimal]
+    """By meter: units an hour that stop nobody."""
+    typical: Mapping[str, Decimal] = MappingProxyType({})
+    """By meter: units of a typical day of the plan's accounts, once there are enough of them."""
+
+
+class Breakers(NamedTuple):
+    """By plan, absent where it is off. `cost_cap`: what all accounts together may cost the operator in an hour (US
+    dollars, as the app tells it); None: anything. `stopped`: they did, and nobody resumed."""
+
+    rules: Mapping[str, BreakerRule] = MappingProxyType({})
+    cost_cap: Decimal | None = None
+    stopped: bool = False
+
+
 class RateChange(NamedTuple):
     """A weight that a rates file changes at the beginning of `on` (UTC). None: no rate of its own before or after."""
 
@@ -266,6 +286,7 @@ class Catalog:
     grace_days: int = 7
     """How long an account stays on its plan once a payment failed."""
     stripe_customers: StripeCustomers = "first_need"
+    breakers: Breakers = Breakers()
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:
