@@ -36,7 +36,13 @@ def test_each_function_has_one_sample(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "function"), [("reconcile", "ReconcileFunction"), ("seal", "SealFunction"), ("sweep", "SweepFunction")]
+    ("name", "function"),
+    [
+        ("alert", "AlertFunction"),
+        ("reconcile", "ReconcileFunction"),
+        ("seal", "SealFunction"),
+        ("sweep", "SweepFunction"),
+    ],
 )
 def test_a_scheduled_sample_is_one_of_its_rules_inputs(stack: Stack, name: str, function: str) -> None:
     assert sample(name) in [event for _, event in schedules(stack, function)]

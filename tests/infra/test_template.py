@@ -16,6 +16,7 @@ from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 
 FUNCTIONS = [
+    "AlertFunction",
     "BillingFunction",
     "FlushFunction",
     "GateFunction",
@@ -208,6 +209,11 @@ def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stac
         ("rate(1 day)", {}),
         ("rate(7 days)", {"task": "weekly"}),
     ]
+
+
+def test_thresholds_that_a_crash_swallowed_are_looked_for_every_five_minutes(stack: Stack) -> None:
+    assert ("rate(5 minutes)", {"task": "thresholds"}) in schedules(stack, "AlertFunction")
+    assert stack.functions["AlertFunction"]["Timeout"] < 5 * 60
 
 
 def test_every_rule_may_call_its_function(stack: Stack) -> None:

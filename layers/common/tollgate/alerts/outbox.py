@@ -39,6 +39,8 @@ class Alert:
     """Whom it concerns. Whatever has the customer among it is also listed for the account's own app to show."""
     customer: Words | None = None
     """What the customer reads, where that is not `subject` and `text`."""
+    guarded_until: int = 0
+    """Epoch second until which the same trouble may be met again, where that is longer than the outbox remembers."""
 
     def __post_init__(self) -> None:
         if self.for_customer and not self.account:

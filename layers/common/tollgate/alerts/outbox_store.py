@@ -30,7 +30,12 @@ class OutboxTable:
         if alert.id in self._put_before:
             return False
         now_ms = self._clock()
-        guard = {"pk": f"alert#{alert.id}", "sk": "first", "at": alert.at_ms, "ttl": now_ms // 1000 + _GUARDED_S}
+        guard = {
+            "pk": f"alert#{alert.id}",
+            "sk": "first",
+            "at": alert.at_ms,
+            "ttl": max(now_ms // 1000, alert.guarded_until) + _GUARDED_S,
+        }
         # The time of putting, not of the trouble: a reader that goes through the outbox in order must not be overtaken.
         row = {"pk": "outbox", "sk": f"{now_ms:013d}#{alert.id}", "kind": alert.kind, "message": alert.message()}
         puts = [

@@ -1,0 +1,49 @@
+"""The tasks of the scheduled alert function, by name: each looks for trouble that nothing tells by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from tollgate import wiring
+from tollgate.alerts.backstop import BackstopDeps, look
+from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.clock import system_clock
+from tollgate.gate.store import GateTable
+from tollgate.settings import seconds, text
+from tollgate.usage.marker_store import MarkerTable
+
+InTime = Callable[[], bool]
+"""Whether there is time to take on more."""
+
+
+class Done(NamedTuple):
+    """What a task answers: counts by name, and the failures that the function raises once all tasks are done."""
+
+    counts: Mapping[str, int]
+    failures: Sequence[Exception] = ()
+
+
+Task = Callable[[InTime], Done]
+
+
+def tasks(env: Mapping[str, str]) -> dict[str, Task]:
+    """All tasks, by the name in `{"task": name}`; `env` names the tables. Raises BadSetting, KeyError."""
+    return {"thresholds": _thresholds(env)}
+
+
+def _thresholds(env: Mapping[str, str]) -> Task:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    deps = BackstopDeps(
+        gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
+        rules=wiring.rules_table(env),
+        markers=MarkerTable(billing, seconds(env, "TOLLGATE_SEAL_SECONDS")),
+        outbox=OutboxTable(billing, system_clock),
+        clock=system_clock,
+    )
+
+    def run(in_time: InTime) -> Done:
+        looked = look(deps, in_time)
+        return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
+
+    return run
