@@ -76,7 +76,7 @@ def test_a_loop_is_cut_to_the_unit_and_frozen_everywhere(one: Process, clock: Cl
 
 
 def test_it_is_told_once_with_its_drivers(one: Process, clock: Clock, account: str) -> None:
-    said = {"account": account, "dimensions": {"model": "large-1", "operation": "chat"}}
+    said: dict[str, Any] = {"account": account, "dimensions": {"model": "large-1", "operation": "chat"}}
     for _ in range(3):
         found = one.reserve(30, member="ada", **said)
         assert isinstance(found, Granted)
@@ -267,17 +267,17 @@ def test_a_link_lasts_a_day_and_cannot_be_made_up() -> None:
 
 def test_a_plan_change_keeps_the_baseline_and_every_put_does(one: Process, clock: Clock, account: str) -> None:
     row = one.rules(account).row
-    assert one.deps.accounts.set_typical(row, Typical({"tokens": Decimal(100)}, settled=True))
+    assert one.deps.accounts.set_typical(row, Typical({"tokens": Decimal(100)}, ("tokens",)))
     assert one.deps.rules.stored(account).rev == row.rev, "no new revision"
     service.put_account(one.deps, account, service.AccountPatch(name="Named"))
-    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)}, settled=True)
-    assert not one.deps.accounts.set_typical(row, Typical({}, settled=False)), "the row changed since"
+    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)}, ("tokens",))
+    assert not one.deps.accounts.set_typical(row, Typical({})), "the row changed since"
     service.change_plan(one.deps, account, "calm")
-    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)}, settled=False)
+    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)})
 
 
 def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, account: str) -> None:
     assert isinstance(one.reserve(1, account), Granted)
-    one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(50)}, settled=True))
+    one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(50)}, ("tokens",)))
     clock.ms += 60_000
     assert one.until_refused(10, account=account)[0] == 490

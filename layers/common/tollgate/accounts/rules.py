@@ -78,11 +78,11 @@ class Frozen(NamedTuple):
 
 
 class Typical(NamedTuple):
-    """What an account uses on a typical day, by meter. `settled` False: it has too few days, or changed its plan since,
-    so that the plan's typical day counts where that is more."""
+    """What an account uses on a typical day, by meter. Of meters that are not `settled` there are too few days, or the
+    plan was changed since: there the plan's typical day counts where that is more."""
 
     units: Mapping[str, Decimal]
-    settled: bool
+    settled: tuple[str, ...] = ()
 
 
 class Grace(NamedTuple):
@@ -394,23 +394,26 @@ def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int
     return PeriodRule(period.interval, 1, period.anchor, created_at if told is None else told)
 
 
-def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
-    """`row` moved to a plan version at `now` (epoch seconds): its counters and meters are appended where the account
-    does not keep them yet. Another rule of billing periods binds from the end of the period that contains `now`: a
-    change that is to bind with the next period is made with the last second of this one."""
+def with_needed(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
+    """`row` with the counters and meters appended that its plan version needs, and that it does not keep yet."""
     kept = {key for key, _ in row.counters}
     needed = needed_counters(plan, level_meters(meters), meters if plan.unlimited else ())
     added = tuple((key, now) for key in needed if key not in kept)
     new_meters = tuple(sorted(set(meters) - set(row.meters)))
+    return replace(row, counters=row.counters + added, meters=row.meters + new_meters)
+
+
+def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
+    """`row` moved to a plan version at `now` (epoch seconds): its counters and meters are appended where the account
+    does not keep them yet. Another rule of billing periods binds from the end of the period that contains `now`: a
+    change that is to bind with the next period is made with the last second of this one."""
     return replace(
-        row,
+        with_needed(row, plan, meters, now),
         plan=plan.id,
         plan_version=plan.version,
         plan_since=now,
-        counters=row.counters + added,
-        meters=row.meters + new_meters,
         # What was typical on another plan is no measure for this one.
-        typical=None if row.typical is None else row.typical._replace(settled=False),
+        typical=None if row.typical is None else row.typical._replace(settled=()),
         calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),
     )
 
@@ -430,10 +433,10 @@ def _ruled(limit: Limit, counter: Counter, maxima: Mapping[str, Decimal | None])
 def _breakers(row: AccountRow, rule: BreakerRule, by_key: Mapping[CounterKey, Counter]) -> Iterable[RuledLimit]:
     """By meter the larger of `multiple` typical days and the floor (the limit's `max`), and what a grace lets through;
     where nothing is known of a meter there is none."""
-    own = row.typical or Typical({}, settled=False)
+    own = row.typical or Typical({})
     for meter in row.meters:
         counter, plans = by_key.get(hour_counter(meter)), rule.typical.get(meter)
-        days = [own.units.get(meter), plans if meter not in rule.floors or not own.settled else None]
+        days = [own.units.get(meter), plans if meter not in rule.floors or meter not in own.settled else None]
         known = [EXACT.multiply(rule.multiple, day) for day in days if day is not None]
         known += [rule.floors[meter]] if meter in rule.floors else []
         if counter is not None and known:

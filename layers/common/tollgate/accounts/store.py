@@ -380,13 +380,13 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         controls=Controls(*row.get("controls", ())),
         merged=tuple(row.get("merged", ())),
         merged_into=row.get("into"),
-        typical=Typical(row["typical"]["units"], row["typical"]["settled"]) if "typical" in row else None,
+        typical=Typical(row["typical"]["units"], tuple(row["typical"]["settled"])) if "typical" in row else None,
         grace=_grace_of(row["grace"]) if "grace" in row else None,
     )
 
 
 def typical_map(typical: Typical) -> dict[str, Any]:
-    return {"units": dict(typical.units), "settled": typical.settled}
+    return {"units": dict(typical.units), "settled": list(typical.settled)}
 
 
 def _grace_of(stored: dict[str, Any]) -> Grace:

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from tollgate import wiring
 from tollgate.alerts.backstop import BackstopDeps, look
 from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.billing.rollup_store import RollupTable
+from tollgate.breaker.learn import LearnDeps, learn
+from tollgate.breaker.learn_store import LearnTable
+from tollgate.breaker.platform_store import PlatformTable
 from tollgate.clock import system_clock
 from tollgate.gate.store import GateTable
 from tollgate.settings import seconds, text
@@ -29,7 +33,7 @@ Task = Callable[[InTime], Done]
 
 def tasks(env: Mapping[str, str]) -> dict[str, Task]:
     """All tasks, by the name in `{"task": name}`; `env` names the tables. Raises BadSetting, KeyError."""
-    return {"thresholds": _thresholds(env)}
+    return {"thresholds": _thresholds(env), "breaker": _breaker(env)}
 
 
 def _thresholds(env: Mapping[str, str]) -> Task:
@@ -45,5 +49,23 @@ def _thresholds(env: Mapping[str, str]) -> Task:
     def run(in_time: InTime) -> Done:
         looked = look(deps, in_time)
         return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
+
+    return run
+
+
+def _breaker(env: Mapping[str, str]) -> Task:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    deps = LearnDeps(
+        accounts=wiring.account_deps(env),
+        rollups=RollupTable(billing),
+        store=LearnTable(billing),
+        platform=PlatformTable(billing),
+        outbox=OutboxTable(billing, system_clock),
+    )
+
+    def run(in_time: InTime) -> Done:
+        done = learn(deps, in_time)
+        counts = {"accounts": done.accounts, "changed": done.changed, "told": int(done.stopped), "left": int(done.left)}
+        return Done(counts, done.failures)
 
     return run
