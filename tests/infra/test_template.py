@@ -213,7 +213,7 @@ def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stac
 
 def test_thresholds_that_a_crash_swallowed_are_looked_for_every_five_minutes(stack: Stack) -> None:
     assert ("rate(5 minutes)", {"task": "thresholds"}) in schedules(stack, "AlertFunction")
-    assert ("rate(1 hour)", {"task": "breaker"}) in schedules(stack, "AlertFunction")
+    assert ("rate(60 minutes)", {"task": "breaker"}) in schedules(stack, "AlertFunction")
     assert stack.functions["AlertFunction"]["Timeout"] < 5 * 60
 
 

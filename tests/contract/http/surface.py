@@ -251,8 +251,8 @@ class Surface:
 
 
 def _parsed(answer: payload.HttpAnswer) -> Any:
-    is_csv = dict(answer.headers).get(b"content-type", b"").startswith(b"text/csv")
-    return answer.body.decode() if is_csv else json.loads(answer.body)
+    is_text = dict(answer.headers).get(b"content-type", b"").startswith(b"text/")
+    return answer.body.decode() if is_text else json.loads(answer.body)
 
 
 def validate(schema: dict[str, Any], value: Any) -> None:

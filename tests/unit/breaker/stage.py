@@ -18,6 +18,7 @@ from tollgate.breaker.platform import Platform
 from tollgate.breaker.platform_store import PlatformTable
 from tollgate.breaker.stops import Stops
 from tollgate.breaker.trip import TripDeps
+from tollgate.breaker.trip_store import TripTable
 from tollgate.catalog.schema import parse_catalog
 from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import Extended, extend
@@ -130,7 +131,12 @@ def process(clock: Clock, catalog: str | None = None) -> Process:
     gate = replace(made.gate, rules=rules, clock=clock, pause=lambda tried: None, breaker=lambda: parts[0])
     deps = replace(made, rules=rules, gate=gate)
     spending = Platform(platform, outbox, clock, lambda: rules.breakers.cost_cap, rules.look_again)
-    parts.append(Stops(TripDeps(deps, outbox, wiring.event_table(ENV), lambda: SECRET), spending))
+    parts.append(
+        Stops(
+            TripDeps(deps, outbox, TripTable(ENV["TOLLGATE_BILLING_TABLE"]), wiring.event_table(ENV), lambda: SECRET),
+            spending,
+        )
+    )
     return Process(deps, parts[0])
 
 

@@ -92,7 +92,9 @@ def ruled(
     return {one.limit.meters[0]: one.maximum for one in rules.breakers}
 
 
-OWN, SETTLED = Typical({"tokens": Decimal(3)}), Typical({"tokens": Decimal(3)}, ("tokens",))
+YOUNG, SETTLED = Typical({"tokens": Decimal(30)}), Typical({"tokens": Decimal(30)}, ("tokens",))
+HAD = {"tokens": Decimal(900)}
+TINY = Typical({"tokens": Decimal(3)}, ("tokens",))
 TEN = Decimal(10)
 
 
@@ -100,17 +102,25 @@ TEN = Decimal(10)
     ("rule", "own", "most"),
     [
         (BreakerRule(TEN, {}), None, None),  # nothing is known
-        (BreakerRule(TEN, {}), OWN, 30),
-        (BreakerRule(TEN, {"tokens": Decimal(500)}), None, 500),
+        (BreakerRule(TEN, {}), YOUNG, None),  # a few days of its own are not enough
+        (BreakerRule(TEN, {}), SETTLED, 300),
+        (BreakerRule(TEN, {}), TINY, 100),  # 30 are no runaway
+        (BreakerRule(TEN, {"tokens": Decimal(7)}), None, 7),
         (BreakerRule(TEN, {"tokens": Decimal(500)}), SETTLED, 500),  # never below the floor
-        (BreakerRule(TEN, {"tokens": Decimal(20)}), SETTLED, 30),
-        (BreakerRule(TEN, {}, {"tokens": Decimal(100)}), None, 1000),  # new: as others of the plan
-        (BreakerRule(TEN, {}, {"tokens": Decimal(100)}), OWN, 1000),  # young: where that is more
-        (BreakerRule(TEN, {}, {"tokens": Decimal(1)}), OWN, 30),
-        (BreakerRule(TEN, {"tokens": Decimal(20)}, {"tokens": Decimal(100)}), OWN, 1000),
-        (BreakerRule(TEN, {"tokens": Decimal(20)}, {"tokens": Decimal(100)}), SETTLED, 30),  # its own stands alone
-        (BreakerRule(TEN, {}, {"tokens": Decimal(100)}), SETTLED, 1000),  # no other floor: the plan's day is one
-        (BreakerRule(Decimal("2.5"), {}), SETTLED, Decimal("7.5")),
+        (BreakerRule(TEN, {"tokens": Decimal(20)}), SETTLED, 300),
+        (BreakerRule(TEN, {"tokens": Decimal(20)}), YOUNG, 300),
+        (BreakerRule(TEN, {}, {}, {"tokens": Decimal(100)}), None, 1000),  # new: as others of the plan
+        (BreakerRule(TEN, {}, {}, {"tokens": Decimal(100)}), YOUNG, 1000),  # young: where that is more
+        (BreakerRule(TEN, {}, {}, {"tokens": Decimal(1)}), YOUNG, 300),
+        (BreakerRule(TEN, {"tokens": Decimal(20)}, {}, {"tokens": Decimal(100)}), YOUNG, 1000),
+        (BreakerRule(TEN, {"tokens": Decimal(20)}, {}, {"tokens": Decimal(100)}), SETTLED, 300),  # its own stands alone
+        (BreakerRule(TEN, {}, {}, {"tokens": Decimal(100)}), SETTLED, 1000),  # no other floor: the plan's day is one
+        (BreakerRule(Decimal("4.5"), {}), SETTLED, 135),
+        (BreakerRule(TEN, {}, HAD), None, None),  # to use up what is included is no runaway, nor what comes after it
+        (BreakerRule(TEN, {}, HAD), YOUNG, None),
+        (BreakerRule(TEN, {}, HAD), SETTLED, 900),
+        (BreakerRule(TEN, {}, HAD, {"tokens": Decimal(100)}), YOUNG, 1000),
+        (BreakerRule(TEN, {}, HAD, {"tokens": Decimal(100)}), SETTLED, 900),
         (None, SETTLED, None),
     ],
 )
@@ -119,8 +129,8 @@ def test_what_an_hour_may_come_to(rule: BreakerRule | None, own: Typical | None,
 
 
 def test_a_grace_adds_nothing_where_there_is_no_breaker() -> None:
-    grace = Grace(TODAY, {"tokens": Decimal(70)})
-    assert ruled(BreakerRule(TEN, {}), SETTLED, grace) == {"tokens": Decimal(70)}
+    grace = Grace(TODAY, {"tokens": Decimal(700)})
+    assert ruled(BreakerRule(TEN, {}), SETTLED, grace) == {"tokens": Decimal(700)}
     assert ruled(BreakerRule(TEN, {}), None, grace) == {}
     assert ruled(None, SETTLED, grace) == {}
 
@@ -149,24 +159,26 @@ def settings(plan: str, general: str = "", own: str = "") -> BreakerRule | None:
 @pytest.mark.parametrize(
     ("plan", "floor"),
     [
-        ("limits: [{id: d, meter: tokens, window: day, max: 10}]", 100),
-        ("limits: [{id: w, meter: tokens, window: week, max: 10}]", 15),
+        ("limits: [{id: d, meter: tokens, window: day, max: 10}, {id: m, meter: tokens, window: month, max: 90}]", 90),
         ("limits: [{id: m, meter: tokens, per: member, window: day, max: 10}]", None),
         ("limits: [{id: m, meter: tokens, window: day, max: 10, where: {model: a}}]", None),
-        ("limits: [{id: h, meter: tokens, window: hour, max: 10}]", None),
         ('prices: [{meter: tokens, scheme: per_unit, unit_price: "1"}]', None),
         (
             "prices: [{meter: tokens, scheme: graduated, tiers: [{up_to: 3000, unit_price: '0'}, {up_to: inf,"
-            " unit_price: '1'}]}]",
-            1000,
+            " unit_price: '1'}]}]\n    limits: [{id: cap, meter: tokens, window: month, max: 1000000}]",
+            3000,  # a cap on what is paid for is no quota
         ),
-        ("grants: [{meter: tokens, units: 60, every: month}]", 20),
+        ("grants: [{meter: tokens, units: 60, every: month}, {meter: tokens, units: 5, every: day}]", 65),
+        (
+            'packs: [{id: s, meter: tokens, units: 40, price: "1"}, {id: l, meter: tokens, units: 400, price: "9"}]',
+            400,
+        ),
         ("unlimited: true", None),
     ],
 )
 def test_where_the_catalogue_names_no_floor_the_plan_says_what_is_normal(plan: str, floor: int | None) -> None:
     found = settings(plan)
-    assert found == BreakerRule(TEN, {} if floor is None else {"tokens": Decimal(floor)})
+    assert found == BreakerRule(TEN, {}, {} if floor is None else {"tokens": Decimal(floor)})
 
 
 def test_a_plan_has_the_catalogues_settings_but_for_its_own() -> None:

@@ -144,8 +144,8 @@ def test_without_a_breaker_or_anything_known_nothing_is_cut(one: Process, clock:
     assert one.rules(f"{account}-off").breakers == ()
 
 
-def test_a_crash_before_the_freeze_leaves_the_cap_and_the_next_call_freezes(
-    one: Process, account: str, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_before_the_freeze_leaves_the_cap_and_a_later_call_freezes(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object) -> None:
         raise SystemExit
@@ -156,15 +156,19 @@ def test_a_crash_before_the_freeze_leaves_the_cap_and_the_next_call_freezes(
             one.until_refused(10, account=account)
     assert one.rules(account).row.frozen is None
     assert one.taken(account) == ALLOWED
-    again = one.reserve(1, account)
-    assert isinstance(again, Denied)
-    assert again.code == "breaker"
+    for _ in range(2):
+        again = one.reserve(1, account)
+        assert isinstance(again, Denied)
+        assert again.code == "breaker"
+    assert one.rules(account).row.frozen is None, "whoever claimed the trip may be at it still"
+    clock.ms += trips.CLAIMED_S * 1000
+    assert isinstance(one.reserve(1, account), Denied)
     assert one.rules(account).row.frozen is not None
     assert len(messages(account)) == 1
 
 
-def test_a_crash_before_the_alert_is_told_by_the_next_call(
-    one: Process, account: str, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_before_the_alert_is_told_by_a_later_call(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(*_: object) -> None:
         raise SystemExit
@@ -174,6 +178,7 @@ def test_a_crash_before_the_alert_is_told_by_the_next_call(
         with pytest.raises(SystemExit):
             one.until_refused(10, account=account)
     assert one.rules(account).row.frozen is None, "never frozen and untold"
+    clock.ms += trips.CLAIMED_S * 1000
     assert isinstance(one.reserve(1, account), Denied)
     assert len(messages(account)) == 1
 
@@ -278,6 +283,6 @@ def test_a_plan_change_keeps_the_baseline_and_every_put_does(one: Process, clock
 
 def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, account: str) -> None:
     assert isinstance(one.reserve(1, account), Granted)
-    one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(50)}, ("tokens",)))
+    one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(51)}, ("tokens",)))
     clock.ms += 60_000
-    assert one.until_refused(10, account=account)[0] == 490
+    assert one.until_refused(10, account=account)[0] == 500

@@ -70,6 +70,10 @@ BREAKER = "breaker"
 """Names what the circuit breaker stops: refusals, the reason of a freeze."""
 
 
+LEAST = Decimal(100)
+"""Units an hour that stop nobody where nothing else says a floor: 30 are no runaway where 3 are typical."""
+
+
 class Frozen(NamedTuple):
     reason: str
     since: int
@@ -431,18 +435,22 @@ def _ruled(limit: Limit, counter: Counter, maxima: Mapping[str, Decimal | None])
 
 
 def _breakers(row: AccountRow, rule: BreakerRule, by_key: Mapping[CounterKey, Counter]) -> Iterable[RuledLimit]:
-    """By meter the larger of `multiple` typical days and the floor (the limit's `max`), and what a grace lets through;
-    where nothing is known of a meter there is none."""
+    """By meter the larger of `multiple` typical days and the floor (the limit's `max`), and what a grace lets through.
+    There is none where nothing is known but what the plan gives, and the few days of a young account."""
     own = row.typical or Typical({})
     for meter in row.meters:
-        counter, plans = by_key.get(hour_counter(meter)), rule.typical.get(meter)
-        days = [own.units.get(meter), plans if meter not in rule.floors or meter not in own.settled else None]
-        known = [EXACT.multiply(rule.multiple, day) for day in days if day is not None]
-        known += [rule.floors[meter]] if meter in rule.floors else []
-        if counter is not None and known:
-            limit = Limit(BREAKER, (meter,), "account", HOURLY, None, (), max(known))
-            grace = row.grace.maxima.get(meter, ZERO) if row.grace is not None else ZERO
-            yield RuledLimit(limit, counter, max(*known, grace), BREAKER)
+        counter, said, plans = by_key.get(hour_counter(meter)), rule.floors.get(meter), rule.typical.get(meter)
+        settled = meter in own.settled
+        if counter is None or (said is None and plans is None and not settled):
+            continue
+        floor = rule.had.get(meter, LEAST) if said is None else said
+        days = [own.units.get(meter, ZERO)]
+        if plans is not None and not (settled and (said is not None or meter in rule.had)):
+            days.append(plans)
+        most = max(floor, EXACT.multiply(rule.multiple, max(days)))
+        grace = ZERO if row.grace is None else row.grace.maxima.get(meter, ZERO)
+        limit = Limit(BREAKER, (meter,), "account", HOURLY, None, (), most)
+        yield RuledLimit(limit, counter, max(most, grace), BREAKER)
 
 
 def compile_rules(

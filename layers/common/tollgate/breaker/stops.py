@@ -13,6 +13,7 @@ from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.breaker.platform import Platform
 from tollgate.breaker.platform_store import PlatformTable
 from tollgate.breaker.trip import NewestEvents, TripDeps, trip
+from tollgate.breaker.trip_store import TripTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Stops:
         outbox = OutboxTable(billing, clock)
         secret = env["TOLLGATE_SIGNING_SECRET_PARAMETER"]
         return Stops(
-            TripDeps(accounts, outbox, events, lambda: secrets.read(secret).encode()),
+            TripDeps(accounts, outbox, TripTable(billing), events, lambda: secrets.read(secret).encode()),
             Platform(PlatformTable(billing), outbox, clock, lambda: rules.breakers.cost_cap, rules.look_again),
         )
 

@@ -1,10 +1,10 @@
 """What follows when an account crosses its hour: it is told, and frozen. Rare, so the gate loads this with the first.
 
 The refusal is first: the conditional write that reserves does not pass the hour's allowance, so not one unit more is
-granted whatever happens here. Then the alert, then the freeze. A crash before the alert, or between the two, leaves the
-cap: it refuses the next call, and that one tells (the alert's id is the trip's, so once) and freezes. The other way
-round an account could be frozen and nobody told. Usage that was not reserved is recorded as it came and trips, too;
-whoever repeats it after a crash trips again.
+granted whatever happens here. Of all that are refused at once one writes the trip down and does the rest: the alert,
+then the freeze. A crash in between leaves the cap: it goes on refusing, and the first call that is refused `CLAIMED_S`
+later tells (the alert's id is the trip's, so once) and freezes. The other way round an account could be frozen and
+nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, Rules
 from tollgate.accounts.service import AccountDeps, change
@@ -25,6 +25,8 @@ from tollgate.quantities import plain
 from tollgate.usage.outcome import Event
 from tollgate.windows import HOUR
 
+CLAIMED_S: Final = 15
+"""Longer than the gate function lives: whoever claimed a trip so long ago is dead, or through."""
 MOST_ROWS: Final = 1000
 """Of the hour's newest rows, to find the drivers in: a handful of pages, while a request waits for its refusal."""
 
@@ -33,10 +35,30 @@ class NewestEvents(Protocol):
     def newest(self, account: str, first_ms: int, last: str) -> Iterator[Event]: ...
 
 
+class Trip(NamedTuple):
+    """`hour`: epoch seconds of its start; `number`: how often the account had been resumed in it."""
+
+    account: str
+    meter: str
+    hour: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What the freeze and the link are tied to."""
+        return f"{self.meter}/{self.hour}/{self.number}"
+
+
+class Trips(Protocol):
+    def claim(self, trip: Trip, allowed: Decimal, now: int) -> bool:
+        """Write the trip down; False where it was less than `CLAIMED_S` ago: whoever did is at it."""
+
+
 @dataclass(frozen=True, slots=True)
 class TripDeps:
     accounts: AccountDeps
     outbox: Outbox
+    trips: Trips
     events: NewestEvents
     secret: Callable[[], bytes]
     """Signs resume links."""
@@ -53,12 +75,15 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
     rules = deps.accounts.rules.fresh(ruled_by.account)
     if not _stands(rules.row, hour, number):
         return
-    name = f"{meter}/{hour}/{number}"
-    _tell(deps, ruled_by, rules, meter, hour, name)
-    now = deps.accounts.gate.clock() // 1000
+    found, now = Trip(rules.account, meter, hour, number), deps.accounts.gate.clock() // 1000
+    most = next(one.maximum for one in ruled_by.breakers if one.limit.meters == (meter,))
+    assert most is not None
+    if not deps.trips.claim(found, most, now):
+        return
+    _tell(deps, rules, found, most)
 
     def frozen(row: AccountRow) -> AccountRow:
-        return replace(row, frozen=Frozen(BREAKER, now, name)) if _stands(row, hour, number) else row
+        return replace(row, frozen=Frozen(BREAKER, now, found.name)) if _stands(row, hour, number) else row
 
     change(deps.accounts, rules.account, frozen, BREAKER)
 
@@ -68,12 +93,11 @@ def _stands(row: AccountRow, hour: int, number: int) -> bool:
     return row.frozen is None and number_of(row, hour) == number
 
 
-def _tell(deps: TripDeps, ruled_by: Rules, rules: Rules, meter: str, hour: int, name: str) -> None:
-    ruled = next(one for one in ruled_by.breakers if one.limit.meters == (meter,))
-    most, account = ruled.maximum or Decimal(0), rules.account
+def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
+    account, meter, hour, _ = trip
     found = drivers(_rows(deps, rules, hour), meter)
     units = rules.meters[meter].name if meter in rules.meters else meter
-    token = encode(Link(account, name, hour + HOUR + LASTS_S), deps.secret())
+    token = encode(Link(account, trip.name, hour + HOUR + LASTS_S), deps.secret())
     facts = {
         "meter": meter,
         "window": rfc3339(hour),
@@ -89,7 +113,7 @@ def _tell(deps: TripDeps, ruled_by: Rules, rules: Rules, meter: str, hour: int, 
     )
     deps.outbox.put(
         Alert(
-            id=f"breaker:{account}:{name}",
+            id=f"breaker:{account}:{trip.name}",
             kind=BREAKER,
             account=account,
             subject=f"{account} was stopped: {plain(most)} {units} within an hour",

@@ -1,21 +1,20 @@
 """The circuit breaker's settings: what `catalog.yaml` says of it, as values with the floors that follow from plans.
 
 A floor is what an hour may come to however little an account has used so far. Where the catalogue names none for a
-meter, the plan itself says what is a normal day: what it includes, gives or allows, spread over its days. `multiple`
-such days are the floor.
+meter, it is what customers have in any case: the units that the plan includes and gives in one go, and its largest
+pack; where the meter has no price and no credits, the largest limit of the account. So nobody is stopped while they
+use up what they have. A floor that the catalogue names also stops new accounts; what follows from a plan does not, or
+the first customer to go past what is included would be stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
 from tollgate.catalog.document import BreakerEntry, Document, PlanEntry
 from tollgate.catalog.model import BreakerRule, Breakers, Meter, Plan
-from tollgate.quantities import EXACT, ZERO
+from tollgate.quantities import ZERO
 from tollgate.rating.charge import included
-
-_DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
 def breakers(document: Document, plans: dict[str, Plan], meters: dict[str, Meter]) -> Breakers:
@@ -36,27 +35,21 @@ def _rule(general: BreakerEntry | str, entry: PlanEntry, plan: Plan, meters: lis
         return None
     said = [one for one in (own, general) if isinstance(one, BreakerEntry)]
     multiple = next((one.multiple for one in said if "multiple" in one.model_fields_set), said[0].multiple)
-    floors = {}
+    floors, had = {}, {}
     for meter in meters:
         floor = next((one.floor[meter.id] for one in said if meter.id in one.floor), None)
-        if floor is None:
-            normal = max(_normal_days(plan, meter.id), default=ZERO)
-            floor = EXACT.multiply(multiple, normal).quantize(Decimal(1), rounding=ROUND_CEILING, context=EXACT)
-        if floor:
+        if floor is not None:
             floors[meter.id] = floor
-    return BreakerRule(multiple, floors)
+        elif units := _had_anyway(plan, meter.id):
+            had[meter.id] = units
+    return BreakerRule(multiple, floors, had)
 
 
-def _normal_days(plan: Plan, meter: str) -> Iterator[Decimal]:
-    """Units a day of a meter that the plan itself says are normal."""
-    days = {**_DAYS, "period": _DAYS[plan.period.interval]}
-    for limit in plan.limits:
-        window = None if limit.window is None else limit.window.name
-        if limit.per == "account" and limit.meters == (meter,) and not limit.where and window in days and limit.max:
-            yield EXACT.divide(limit.max, days[window])
-    for price in plan.prices:
-        if price.meter == meter:
-            yield EXACT.divide(included(price) or ZERO, days["period"])
-    for rule in plan.grants:
-        if rule.meter == meter and rule.every in days:
-            yield EXACT.divide(rule.units, days[rule.every])
+def _had_anyway(plan: Plan, meter: str) -> Decimal:
+    prices = [price for price in plan.prices if price.meter == meter]
+    grants = [rule.units for rule in plan.grants if rule.meter == meter]
+    packs = [pack.units for pack in plan.packs if pack.meter == meter]
+    if prices or grants or packs:
+        return sum([*(included(price) or ZERO for price in prices), *grants, max(packs, default=ZERO)], ZERO)
+    own = [limit for limit in plan.limits if limit.per == "account" and limit.meters == (meter,) and not limit.where]
+    return max((limit.max for limit in own if limit.max is not None), default=ZERO)

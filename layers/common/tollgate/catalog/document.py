@@ -209,7 +209,7 @@ class BreakerEntry(_Entry):
     floor: dict[Id, PositiveAmount] = Field(
         default_factory=dict,
         max_length=200,
-        description="By meter: units an hour that stop nobody; where absent, what the plan includes or allows says it.",
+        description="By meter: units an hour that stop nobody; where absent, what the plan gives or allows in one go.",
     )
 
 

@@ -234,7 +234,10 @@ class BreakerRule(NamedTuple):
 
     multiple: Decimal
     floors: Mapping[str, Decimal]
-    """By meter: units an hour that stop nobody."""
+    """By meter: units an hour that stop nobody, as the catalogue says; what stops an account of which nothing else is
+    known."""
+    had: Mapping[str, Decimal] = MappingProxyType({})
+    """By meter without such a floor: what customers on the plan have in any case. It stops nobody by itself."""
     typical: Mapping[str, Decimal] = MappingProxyType({})
     """By meter: units of a typical day of the plan's accounts, once there are enough of them."""
 

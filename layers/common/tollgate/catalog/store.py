@@ -129,7 +129,7 @@ class CatalogTable:
         row = dynamo.unitem(raw)
         typical = row.get("typical", {})
         rules = {
-            plan: BreakerRule(said["multiple"], said["floors"], typical.get(plan, {}))
+            plan: BreakerRule(said["multiple"], said["floors"], said["had"], typical.get(plan, {}))
             for plan, said in row.get("plans", {}).items()
         }
         return Breakers(rules, row.get("cost_cap"))
@@ -137,7 +137,8 @@ class CatalogTable:
     def _put_breakers(self, breakers: Breakers) -> None:
         """The settings alone: what is typical stays."""
         plans = {
-            plan: {"multiple": rule.multiple, "floors": dict(rule.floors)} for plan, rule in breakers.rules.items()
+            plan: {"multiple": rule.multiple, "floors": dict(rule.floors), "had": dict(rule.had)}
+            for plan, rule in breakers.rules.items()
         }
         cap = breakers.cost_cap
         values = {":plans": dynamo.wire(plans)} | ({} if cap is None else {":cap": dynamo.n(cap)})

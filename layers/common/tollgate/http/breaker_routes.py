@@ -18,7 +18,7 @@ from tollgate.quantities import plain
 
 _HTML: Final = "text/html"
 _HEADERS: Final = {
-    "content-type": f"{_HTML}; charset=utf-8",
+    "content-type": _HTML,
     "cache-control": "no-store",
     # The link is a key: it is not to be told to whatever the page leads to, and nothing on the page is not ours.
     "referrer-policy": "no-referrer",
