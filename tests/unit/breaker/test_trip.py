@@ -153,7 +153,7 @@ def test_a_crash_before_the_freeze_leaves_the_cap_and_a_later_call_freezes(
     with monkeypatch.context() as patched:
         patched.setattr(trips, "change", dies)
         with pytest.raises(SystemExit):
-            one.until_refused(10, account=account)
+            one.until_refused(50, account=account)
     assert one.rules(account).row.frozen is None
     assert one.taken(account) == ALLOWED
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_a_crash_before_the_alert_is_told_by_a_later_call(
     with monkeypatch.context() as patched:
         patched.setattr(trips, "_tell", dies)
         with pytest.raises(SystemExit):
-            one.until_refused(10, account=account)
+            one.until_refused(50, account=account)
     assert one.rules(account).row.frozen is None, "never frozen and untold"
     clock.ms += trips.CLAIMED_S * 1000
     assert isinstance(one.reserve(1, account), Denied)
@@ -187,7 +187,7 @@ def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
     one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = one.rules(account)
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     resume(one.deps, account)
     trips.trip(one.stops.trips, before, "tokens", clock() // HOUR_MS * 3600)
     assert one.rules(account).row.frozen is None
@@ -201,24 +201,24 @@ def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
 def test_a_resume_lets_a_graced_hour_go_on_and_no_further(
     one: Process, clock: Clock, account: str, grace: Decimal | None, more: int
 ) -> None:
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     resume(one.deps, account, grace)
-    granted, denied = one.until_refused(10, account=account)
+    granted, denied = one.until_refused(50, account=account)
     assert (granted, denied.code) == (more, "breaker")
     assert len({message["id"] for message in messages(account)}) == 2, "another trip of the hour is told again"
     resume(one.deps, account)
     clock.ms += HOUR_MS
-    assert one.until_refused(10, account=account)[0] == ALLOWED, "the grace ends with its hour"
+    assert one.until_refused(50, account=account)[0] == ALLOWED, "the grace ends with its hour"
 
 
 def test_a_grace_begins_from_what_was_used_past_the_allowance(one: Process, account: str) -> None:
     one.use(1000, account=account)
     resume(one.deps, account)
-    assert one.until_refused(10, account=account)[0] == ALLOWED
+    assert one.until_refused(50, account=account)[0] == ALLOWED
 
 
 def test_a_repeated_resume_adds_nothing(one: Process, account: str) -> None:
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     resume(one.deps, account, Decimal(2))
     once = one.rules(account).row
     resume(one.deps, account, Decimal(2))
@@ -233,13 +233,13 @@ def test_what_the_operator_froze_gets_no_grace_unasked(one: Process, account: st
 
 
 def test_the_link_resumes_its_trip_once(one: Process, clock: Clock, account: str) -> None:
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     link = link_of(account, clock)
     resume(one.deps, account, link=link)
     assert isinstance(one.reserve(1, account), Granted)
     with pytest.raises(AlreadyResumed):
         resume(one.deps, account, link=link)
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     with pytest.raises(AlreadyResumed):
         resume(one.deps, account, link=link)
     assert one.rules(account).row.frozen is not None, "an old link does not resume another trip"
@@ -247,7 +247,7 @@ def test_the_link_resumes_its_trip_once(one: Process, clock: Clock, account: str
 
 
 def test_the_link_does_not_undo_the_operators_own_freeze(one: Process, clock: Clock, account: str) -> None:
-    one.until_refused(10, account=account)
+    one.until_refused(50, account=account)
     link = link_of(account, clock)
     resume(one.deps, account)
     freeze(one.deps, account, "fraud")
@@ -285,4 +285,4 @@ def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, accoun
     assert isinstance(one.reserve(1, account), Granted)
     one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(51)}, ("tokens",)))
     clock.ms += 60_000
-    assert one.until_refused(10, account=account)[0] == 500
+    assert one.until_refused(50, account=account)[0] == 500
