@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, batches, catalog, dlq, keys, notify, plans, reconcile, secrets, shadow, smoke, stripe
+from tollgate_cli import (
+    accounts,
+    batches,
+    breaker,
+    catalog,
+    dlq,
+    keys,
+    notify,
+    plans,
+    reconcile,
+    secrets,
+    shadow,
+    smoke,
+    stripe,
+)
 
 app = typer.Typer(
     name="tollgate",
@@ -22,6 +36,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(plans.app, name="plans")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(batches.app, name="batches")
+app.add_typer(breaker.app, name="breaker")
 app.add_typer(stripe.app, name="stripe")
 app.add_typer(secrets.app, name="secrets")
 app.command()(smoke.smoke)

@@ -7,12 +7,13 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from tollgate import dynamo, wiring
+from tollgate import dynamo, secrets, wiring
 from tollgate.accounts.rules import Rules
 from tollgate.alerts.notification_store import NotificationTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.queue_store import FlushQueue, QueueRefused
 from tollgate.billing.requeue import release_account
+from tollgate.breaker.platform_store import PlatformTable
 from tollgate.clock import system_clock
 from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
@@ -68,6 +69,8 @@ api = Api(
         members=wiring.member_table(os.environ),
         customer_missing=missing,
         runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
+        link_secret=lambda: secrets.read(os.environ["TOLLGATE_SIGNING_SECRET_PARAMETER"]).encode(),
+        platform=PlatformTable(os.environ["TOLLGATE_BILLING_TABLE"]),
         notifications=NotificationTable(os.environ["TOLLGATE_BILLING_TABLE"]),
         channels=ChannelTable(os.environ["TOLLGATE_CONFIG_TABLE"]),
         private_webhooks=switch(os.environ, PRIVATE_WEBHOOKS),

@@ -51,7 +51,7 @@ def test_each_secret_is_read_by_those_who_need_it(stack: Stack) -> None:
                 readers.setdefault(resource, set()).add(function)
     assert readers == {
         "parameter/stripe-secret-key": CALL_STRIPE,
-        "parameter/signing-secret": {"GateFunction"},
+        "parameter/signing-secret": {"GateFunction", "ManageFunction"},
         "parameter/webhook-secrets": {"StripeWebhookFunction"},
         "parameter/notify-secrets": {"NotifyFunction"},
     }

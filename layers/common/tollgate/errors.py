@@ -116,6 +116,27 @@ class AlreadyReleased(Conflict):
         super().__init__("This reservation was released or has expired; reserve again, or commit what was used.")
 
 
+class ResumeLinkInvalid(NotFound):
+    code = "resume_link_invalid"
+
+    def __init__(self) -> None:
+        super().__init__("This is no link of ours; open the one in the message as it is, whole.")
+
+
+class ResumeLinkExpired(Conflict):
+    code = "resume_link_expired"
+
+    def __init__(self) -> None:
+        super().__init__("This link was for one day; resume the account with POST /v1/accounts/{id}/unfreeze.")
+
+
+class AlreadyResumed(Conflict):
+    code = "already_resumed"
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"`{account}` is no longer frozen by what this link was made for: it was resumed before.")
+
+
 class CustomerInUse(Conflict):
     code = "customer_in_use"
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from tollgate.accounts.key_store import KeyTable
 from tollgate.accounts.store import AccountTable, RulesTable
 from tollgate.alerts.watch import Tell, Watched
+from tollgate.catalog.model import Breakers
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
-from tollgate.gate.ports import GateDeps, SharedStore
+from tollgate.gate.ports import Breaker, GateDeps, SharedStore
 from tollgate.gate.store import GateTable, closing_part, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
@@ -46,7 +47,22 @@ def catalog_table(env: Mapping[str, str]) -> CatalogTable:
 
 
 def rules_table(env: Mapping[str, str]) -> RulesTable:
-    return RulesTable(AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]), catalog_table(env), system_clock)
+    catalog = catalog_table(env)
+    return RulesTable(AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]), catalog, system_clock, breakers(env, catalog))
+
+
+def breakers(env: Mapping[str, str], catalog: CatalogTable) -> Callable[[], Breakers]:
+    """How the circuit breakers stand. Whether everything is stopped is asked only where the catalogue has a cap."""
+
+    def read() -> Breakers:
+        found = catalog.breakers()
+        if found.cost_cap is None:
+            return found
+        from tollgate.breaker.platform_store import PlatformTable  # with the first such catalogue
+
+        return found._replace(stopped=PlatformTable(env["TOLLGATE_BILLING_TABLE"]).stopped() is not None)
+
+    return read
 
 
 def event_table(env: Mapping[str, str]) -> EventTable:
@@ -92,7 +108,23 @@ def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
         grants=GrantTable(env["TOLLGATE_EVENTS_TABLE"]),
         seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
         shared=shared_store(env["TOLLGATE_GATES_TABLE"]),
+        breaker=breaker(env, rules),
     )
+
+
+def breaker(env: Mapping[str, str], rules: RulesTable) -> Callable[[], Breaker]:
+    """The breaker's rare part, made with the first trip or the first cost: the gate starts without it."""
+
+    @lru_cache(maxsize=1)
+    def made() -> Breaker:
+        from tollgate.accounts.service import AccountDeps
+        from tollgate.breaker.stops import Stops
+
+        accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
+        deps = AccountDeps(accounts, catalog_table(env), rules, gate_deps(env, rules))
+        return Stops.of(env, deps, event_table(env))
+
+    return made
 
 
 def shared_store(table: str) -> Callable[[], SharedStore]:
@@ -113,5 +145,5 @@ def account_deps(env: Mapping[str, str]) -> AccountDeps:
     gates = env["TOLLGATE_GATES_TABLE"]
     accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"], lambda gate: closing_part(gates, gate))
     catalog = catalog_table(env)
-    rules = RulesTable(accounts, catalog, system_clock)
+    rules = RulesTable(accounts, catalog, system_clock, breakers(env, catalog))
     return AccountDeps(accounts, catalog, rules, gate_deps(env, rules))

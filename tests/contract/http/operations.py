@@ -66,11 +66,13 @@ READS = {
     "getControls": ("GET", "/v1/accounts/bad/controls"),
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
     "auditInvoice": ("GET", "/v1/accounts/bad/invoices/in_bad/audit"),
+    "getPlatform": ("GET", "/v1/platform"),
+    "resumePlatform": ("POST", "/v1/platform/resume"),
     "listKeys": ("GET", "/v1/keys"),
     "listReconciliations": ("GET", "/v1/reconciliations"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }
-PUBLIC = {"listPlans", "getHealth", "getOpenapi"}
+PUBLIC = {"listPlans", "getResume", "resumeByLink", "getHealth", "getOpenapi"}
 
 
 OPEN_TO_EVERY_KEY = {"getReservation", "createEstimate"}

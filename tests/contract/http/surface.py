@@ -25,6 +25,7 @@ from tollgate.alerts.notification_store import NotificationTable
 from tollgate.billing.batch_store import BatchTable
 from tollgate.billing.invoice_audit import AuditDeps
 from tollgate.billing.sealed_store import SealTable
+from tollgate.breaker.platform_store import PlatformTable
 from tollgate.catalog.schema import parse_catalog
 from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
@@ -124,6 +125,8 @@ class Surface:
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
             runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            link_secret=lambda: SECRET,
+            platform=PlatformTable(ENV["TOLLGATE_BILLING_TABLE"]),
             notifications=NotificationTable(ENV["TOLLGATE_BILLING_TABLE"]),
             channels=ChannelTable(ENV["TOLLGATE_CONFIG_TABLE"]),
             resolve=lambda host, port: NAMES.get(host, [host]),
@@ -255,8 +258,8 @@ class Surface:
 
 
 def _parsed(answer: payload.HttpAnswer) -> Any:
-    is_csv = dict(answer.headers).get(b"content-type", b"").startswith(b"text/csv")
-    return answer.body.decode() if is_csv else json.loads(answer.body)
+    is_text = dict(answer.headers).get(b"content-type", b"").startswith(b"text/")
+    return answer.body.decode() if is_text else json.loads(answer.body)
 
 
 def validate(schema: dict[str, Any], value: Any) -> None:

@@ -12,8 +12,9 @@ from tests.unit.accounts.services import DECEMBER, Clock, audit, joined, service
 from tollgate import dynamo
 from tollgate.accounts.audit import Change, Entry, entry
 from tollgate.accounts.rules import Frozen
-from tollgate.accounts.service import AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
+from tollgate.accounts.service import AccountDeps, AccountPatch, change_plan, freeze, put_account
 from tollgate.accounts.store import renewed
+from tollgate.breaker.resume import resume
 from tollgate.errors import CustomerInUse
 
 pytestmark = pytest.mark.usefixtures("tables")
@@ -40,7 +41,7 @@ def test_every_change_of_terms_leaves_one_entry(deps: AccountDeps, clock: Clock)
     freeze(deps, "life", "unpaid", "key_b")
     freeze(deps, "life", "still unpaid", "key_b")
     put_account(deps, "life", AccountPatch(name="Named", timezone="Europe/Berlin", by="key_c"))
-    unfreeze(deps, "life", "key_d")
+    resume(deps, "life", by="key_d")
     change_plan(deps, "life", "free", at_period_end=True, by="key_e")
     put_account(deps, "life", AccountPatch(plan="asked", overrides=None, by="key_f"))
     found = audit(deps, "life")
@@ -72,7 +73,7 @@ def test_pages_from_the_newest(deps: AccountDeps) -> None:
     joined(deps, "paged", "pro")
     for _ in range(6):
         freeze(deps, "paged", "r")
-        unfreeze(deps, "paged")
+        resume(deps, "paged")
     joined(deps, "paged-neighbour", "pro")
     seen: list[int] = []
     after: int | None = None

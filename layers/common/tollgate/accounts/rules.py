@@ -7,7 +7,7 @@ plan and coming back refills nothing. The rules row numbers every counter that t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tollgate.accounts import overrides
 from tollgate.catalog.model import (
     BillingPeriod,
+    BreakerRule,
     Limit,
     Meter,
     Plan,
@@ -26,8 +27,8 @@ from tollgate.catalog.model import (
 )
 from tollgate.errors import LevelMeter, MemberRequired, NoLevelMeter, UnknownMeter
 from tollgate.periods import PeriodRule
-from tollgate.quantities import ONE
-from tollgate.windows import LIFETIME, PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
+from tollgate.quantities import EXACT, ONE, ZERO
+from tollgate.windows import HOURLY, LIFETIME, PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
 
 if TYPE_CHECKING:
     from tollgate.accounts.terms import Terms
@@ -65,9 +66,36 @@ class Counter(NamedTuple):
         return not self.key.where or matches(self.key.where, dimensions)
 
 
+BREAKER = "breaker"
+"""Names what the circuit breaker stops: refusals, the reason of a freeze."""
+
+
+LEAST = Decimal(100)
+"""Units an hour that stop nobody where nothing else says a floor: 30 are no runaway where 3 are typical."""
+
+
 class Frozen(NamedTuple):
     reason: str
     since: int
+    trip: str | None = None
+    """Which trip of the breaker froze it (`breaker/trip.py`)."""
+
+
+class Typical(NamedTuple):
+    """What an account uses on a typical day, by meter. Of meters that are not `settled` there are too few days, or the
+    plan was changed since: there the plan's typical day counts where that is more."""
+
+    units: Mapping[str, Decimal]
+    settled: tuple[str, ...] = ()
+
+
+class Grace(NamedTuple):
+    """After a resume: what the breaker lets through, by meter, in the hour that ends at epoch second `until`. `number`
+    counts the resumes of that hour."""
+
+    until: int
+    maxima: Mapping[str, Decimal]
+    number: int = 1
 
 
 class Controls(NamedTuple):
@@ -122,11 +150,16 @@ class AccountRow:
     """The account that this one became: its id is another name of that one from then on."""
     plan_since: int = 0
     """Epoch second at which the account came to its plan version."""
+    typical: Typical | None = None
+    """Written without a new revision (`store.AccountTable.set_typical`): nothing but the breaker depends on it."""
+    grace: Grace | None = None
 
     @property
     def changes_at(self) -> int | None:
-        """Epoch second at which the row changes without being asked: a plan begins, or an override ends."""
+        """Epoch second at which the row changes without being asked: a plan begins, an override or a grace ends."""
         following, ends = self.next_plan, None if self.overrides is None else overrides.read(self.overrides).ends
+        if self.grace is not None and (ends is None or self.grace.until < ends):
+            ends = self.grace.until
         if following is None or (ends is not None and ends < following.at):
             return ends
         return following.at
@@ -176,6 +209,10 @@ class Rules:
     """None: no money limit for members."""
     level_limits: tuple[RuledLimit, ...] = ()
     """Those of level meters: no counter is kept for them, as the gate has the level itself."""
+    breakers: tuple[RuledLimit, ...] = ()
+    """What the circuit breaker lets through: limits of the account by the hour that no answer lists."""
+    stopped: bool = False
+    """All accounts together cost too much: nothing new is reserved until the operator resumes."""
 
     @property
     def account(self) -> str:
@@ -266,6 +303,14 @@ class Rules:
                     break
         return found
 
+    def caps_for(self, items: Sequence[Item], per: str) -> list[RuledLimit]:
+        """What a write to one kind of gate asserts: its limits, and the breaker's."""
+        found = self.limits_for(items, per)
+        if per == "account" and self.breakers:
+            meters = {item.meter for item in items}
+            found += [ruled for ruled in self.breakers if ruled.limit.meters[0] in meters]
+        return found
+
     def member_needed(self, items: Iterable[Item], member: str | None) -> bool:
         """Whether a member gate takes part. Raises MemberRequired where a matching limit needs a member not sent."""
         matching = self.limits_for(items, "member")
@@ -326,10 +371,16 @@ def counter_key(limit: Limit) -> CounterKey:
     return CounterKey(limit.per, tuple(sorted(limit.meters)), window, limit.where)
 
 
-def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[CounterKey]:
+def hour_counter(meter: str) -> CounterKey:
+    """What the breaker reads."""
+    return CounterKey("account", (meter,), HOURLY.text, ())
+
+
+def needed_counters(plan: Plan, levels: frozenset[str] = frozenset(), every: Iterable[str] = ()) -> list[CounterKey]:
     """The counters that a plan version reads, each once: those of its limits, and for each meter that it prices or
-    limits the units of the billing period (what the usage answer shows, and what prices are counted on). `levels`: the
-    meters that have a level; nothing of them is counted."""
+    limits the units of the billing period (what the usage answer shows, and what prices are counted on) and of the hour
+    (for the breaker, whether it is on or not: turned on, it then needs no recount). `levels`: the meters that have a
+    level; nothing of them is counted. `every`: all meters, where the plan takes those that it does not name, too."""
     priced = [price.meter for price in plan.prices if price.meter not in levels]
     metered = {*priced, *credited(plan)} | {meter for limit in plan.limits for meter in limit.meters}
     metered |= {meter for shared in plan.shared_limits for meter in shared.meters}
@@ -337,7 +388,8 @@ def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[Co
     if any(limit.per == "member" for limit in plan.limits):
         totals += [CounterKey("member", (meter,), PERIOD.text, ()) for meter in sorted(metered - levels)]
     counted = [counter_key(limit) for limit in plan.limits if limit.amount is None and levels.isdisjoint(limit.meters)]
-    return list(dict.fromkeys([*counted, *totals]))
+    hours = [hour_counter(meter) for meter in sorted(metered.union(every) - levels)]
+    return list(dict.fromkeys([*counted, *totals, *hours]))
 
 
 def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int | None = None) -> PeriodRule:
@@ -350,20 +402,26 @@ def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int
     return PeriodRule(period.interval, 1, period.anchor, created_at)
 
 
+def with_needed(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
+    """`row` with the counters and meters appended that its plan version needs, and that it does not keep yet."""
+    kept = {key for key, _ in row.counters}
+    needed = needed_counters(plan, level_meters(meters), meters if plan.unlimited else ())
+    added = tuple((key, now) for key in needed if key not in kept)
+    new_meters = tuple(sorted(set(meters) - set(row.meters)))
+    return replace(row, counters=row.counters + added, meters=row.meters + new_meters)
+
+
 def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:
     """`row` moved to a plan version at `now` (epoch seconds): its counters and meters are appended where the account
     does not keep them yet. Another rule of billing periods binds from the end of the period that contains `now`: a
     change that is to bind with the next period is made with the last second of this one."""
-    kept = {key for key, _ in row.counters}
-    added = tuple((key, now) for key in needed_counters(plan, level_meters(meters)) if key not in kept)
-    new_meters = tuple(sorted(set(meters) - set(row.meters)))
     return replace(
-        row,
+        with_needed(row, plan, meters, now),
         plan=plan.id,
         plan_version=plan.version,
         plan_since=now,
-        counters=row.counters + added,
-        meters=row.meters + new_meters,
+        # What was typical on another plan is no measure for this one.
+        typical=None if row.typical is None else row.typical._replace(settled=()),
         calendar=row.calendar.moved(now, period=period_rule(plan.period, row.created_at, row.subscription_anchor)),
     )
 
@@ -380,7 +438,34 @@ def _ruled(limit: Limit, counter: Counter, maxima: Mapping[str, Decimal | None])
     return RuledLimit(limit, counter, Decimal(limit.concurrent) if limit.concurrent else limit.max)
 
 
-def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> Rules:
+def _breakers(row: AccountRow, rule: BreakerRule, by_key: Mapping[CounterKey, Counter]) -> Iterable[RuledLimit]:
+    """By meter the larger of `multiple` typical days and the floor (the limit's `max`), and what a grace lets through.
+    There is none where nothing is known but what the plan gives, and the few days of a young account."""
+    own = row.typical or Typical({})
+    for meter in row.meters:
+        counter, said, plans = by_key.get(hour_counter(meter)), rule.floors.get(meter), rule.typical.get(meter)
+        settled = meter in own.settled
+        if counter is None or (said is None and plans is None and not settled):
+            continue
+        floor = rule.had.get(meter, LEAST) if said is None else said
+        days = [own.units.get(meter, ZERO)]
+        if plans is not None and not (settled and (said is not None or meter in rule.had)):
+            days.append(plans)
+        most = max(floor, EXACT.multiply(rule.multiple, max(days)))
+        grace = ZERO if row.grace is None else row.grace.maxima.get(meter, ZERO)
+        limit = Limit(BREAKER, (meter,), "account", HOURLY, None, (), most)
+        yield RuledLimit(limit, counter, max(most, grace), BREAKER)
+
+
+def compile_rules(
+    row: AccountRow,
+    plan: Plan,
+    meters: Mapping[str, Meter],
+    breaker: BreakerRule | None = None,
+    *,
+    stopped: bool = False,
+) -> Rules:
+    """`breaker`: the one of the plan, None where it is off."""
     counters = tuple(
         Counter(slot, key, since, None if key.window == CONCURRENT else WindowKind.parse(key.window))
         for slot, (key, since) in enumerate(row.counters)
@@ -396,8 +481,9 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
         for limit in plan.limits
         if not levels.isdisjoint(limit.meters)
     )
+    stops = () if breaker is None else tuple(_breakers(row, breaker, by_key))
     if levels.issuperset(price.meter for price in plan.prices) and not credited(plan):
-        return Rules(row, plan, meters, counters, limits, level_limits=of_levels)
+        return Rules(row, plan, meters, counters, limits, None, None, of_levels, stops, stopped)
     from tollgate.accounts import terms  # with the first account that has prices: the gate starts without rating
 
     slots = {meter: slot for slot, meter in enumerate(row.meters)}
@@ -405,4 +491,4 @@ def compile_rules(row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> R
     cap = terms.lowest_cap(plan, meters, {**said.caps, "customer": controls.hard_limit})
     account = terms.account_terms(plan, meters, slots, cap, terms.overage_stopped(plan, controls.block_overage))
     members = terms.member_terms(plan, meters, slots, overridden=said.amounts.keys())
-    return Rules(row, plan, meters, counters, limits, account, members, of_levels)
+    return Rules(row, plan, meters, counters, limits, account, members, of_levels, stops, stopped)

@@ -217,10 +217,6 @@ def freeze(deps: AccountDeps, account: str, reason: str, by: str | None = None) 
     return change(deps, account, lambda row: row if row.frozen else replace(row, frozen=Frozen(reason, since)), by)
 
 
-def unfreeze(deps: AccountDeps, account: str, by: str | None = None) -> Rules:
-    return change(deps, account, lambda row: replace(row, frozen=None), by)
-
-
 def change(deps: AccountDeps, account: str, changed: Callable[[AccountRow], AccountRow], by: str | None) -> Rules:
     """Write what `changed` makes of the rules row, with its audit entry, and bring the gate to it before answering.
     What `changed` raises changes nothing. Raises UnknownAccount, Busy."""

@@ -22,13 +22,16 @@ from tollgate.accounts.rules import (
     Controls,
     CounterKey,
     Frozen,
+    Grace,
     NextPlan,
     Rules,
+    Typical,
     compile_rules,
     moved_on,
     period_rule,
     with_plan,
 )
+from tollgate.catalog.model import Breakers
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import Clock
 from tollgate.errors import Busy, CustomerInUse, UnknownAccount
@@ -88,6 +91,24 @@ class AccountTable:
         if row.stripe_customer_id is not None:
             parts.append(self._customer(row.stripe_customer_id, row.account))
         return self._transact(parts, row.stripe_customer_id)
+
+    def set_typical(self, row: AccountRow, typical: Typical) -> bool:
+        """Write down what is typical of an account, without a new revision: only the breaker depends on it, and rules
+        that were read a minute ago may still say yesterday's. False where the row was changed since `row` was read. A
+        change that was under way puts back what it read: that is yesterday's too, until tomorrow."""
+        try:
+            dynamo.client().update_item(
+                TableName=self._table,
+                Key=_rules_key(row.account),
+                UpdateExpression="SET typical = :typical",
+                ConditionExpression="rev = :rev",
+                ExpressionAttributeValues={":typical": dynamo.wire(typical_map(typical)), ":rev": dynamo.n(row.rev)},
+            )
+        except ClientError as error:
+            if dynamo.failed_condition(error):
+                return False
+            raise
+        return True
 
     def merge(
         self,
@@ -188,13 +209,23 @@ class AccountTable:
 class RulesTable:
     """RulesSource: compiled rules, cached for at most 60 s; unknown accounts start on the default plan."""
 
-    def __init__(self, accounts: AccountTable, catalog: CatalogTable, clock: Clock) -> None:
+    def __init__(
+        self,
+        accounts: AccountTable,
+        catalog: CatalogTable,
+        clock: Clock,
+        breakers: Callable[[], Breakers] | None = None,
+    ) -> None:
+        """`breakers`: how the circuit breakers stand, asked once a minute; None: for those who refuse nothing."""
         self._accounts, self._catalog, self._clock = accounts, catalog, clock
+        self._read_breakers, self.breakers, self._looked_ms = breakers, Breakers(), 0
         self._cache: dict[str, tuple[int, Rules]] = {}
         self._became: dict[str, str] = {}
         """Accounts that became another one; they stay it, so this is never stale."""
 
     def get(self, account: str, accept: Callable[[Rules], object] | None = None) -> Rules:
+        if self._read_breakers is not None and not 0 <= self._clock() - self._looked_ms < CACHE_MS:
+            self.look_again()
         cached = self._cache.get(self._became.get(account, account))
         if cached is not None and account in cached[1].homes:
             now, changes_at = self._clock(), cached[1].row.changes_at
@@ -204,6 +235,13 @@ class RulesTable:
         if row is None:
             row = self._created(account, accept)
         return self.compiled(row)
+
+    def look_again(self) -> None:
+        """Read how the circuit breakers stand. Where that changed, all rules are compiled anew."""
+        if self._read_breakers is not None:
+            before, self.breakers, self._looked_ms = self.breakers, self._read_breakers(), self._clock()
+            if self.breakers != before:
+                self._cache.clear()
 
     def row(self, account: str) -> AccountRow | None:
         """The rules row as it stands now (consistent read). A plan that is due, or an override that has ended, is
@@ -226,10 +264,11 @@ class RulesTable:
         raise Busy
 
     def _due(self, row: AccountRow) -> AccountRow:
-        """`row`, same revision, with what is due: a plan if that comes first, else all overrides that have ended."""
-        following = row.next_plan
+        """`row`, same revision, with what is due: a plan if that comes first, else without all that has ended."""
+        following, now = row.next_plan, self._clock() // 1000
         if following is None or following.at != row.changes_at:
-            return replace(row, overrides=without(row.overrides, self._clock() // 1000))
+            grace = row.grace if row.grace is not None and row.grace.until > now else None
+            return replace(row, overrides=without(row.overrides, now), grace=grace)
         before = self._catalog.version(row.plan, row.plan_version)
         version = self._catalog.version(following.plan, following.version)
         return moved_on(in_currency(row, before.plan, version.plan), version.plan, version.meters)
@@ -250,23 +289,27 @@ class RulesTable:
         cached = self._cache.get(row.account)
         if cached is not None and cached[1].rev > row.rev:
             return cached[1]
-        if cached is not None and cached[1].rev == row.rev:
+        if cached is not None and cached[1].rev == row.rev and cached[1].row.typical == row.typical:
             rules = cached[1]  # the same revision keeps its window caches
         else:
-            version = self._catalog.version(row.plan, row.plan_version)
-            rules = compile_rules(row, version.plan, version.meters)
+            rules = self._compiled_anew(row)
         if len(self._cache) >= _CACHED_ACCOUNTS:
             self._cache.clear()
         self._cache[row.account] = (self._clock(), rules)
         return rules
+
+    def _compiled_anew(self, row: AccountRow) -> Rules:
+        if not self._looked_ms:
+            self.look_again()
+        version, breakers = self._catalog.version(row.plan, row.plan_version), self.breakers
+        return compile_rules(row, version.plan, version.meters, breakers.rules.get(row.plan), stopped=breakers.stopped)
 
     def _created(self, account: str, accept: Callable[[Rules], object] | None) -> AccountRow:
         current = self._catalog.current()
         if accept is None or current is None or not current.auto_create_accounts:
             raise UnknownAccount(account)
         row = new_row(account, self._catalog, current.default_plan, self._clock() // 1000)
-        version = self._catalog.version(row.plan, row.plan_version)
-        accept(compile_rules(row, version.plan, version.meters))
+        accept(self._compiled_anew(row))
         self._accounts.create(row)
         there = self._accounts.read(account)  # by this call or by another one
         if there is None:
@@ -300,7 +343,13 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "calendar": [_segment_json(segment) for segment in row.calendar.segments],
             "counters": [_counter_json(key, since) for key, since in row.counters],
             "meters": list(row.meters),
-            "frozen": None if frozen is None else {"reason": frozen.reason, "since": frozen.since},
+            "frozen": None
+            if frozen is None
+            else {
+                "reason": frozen.reason,
+                "since": frozen.since,
+                **({} if frozen.trip is None else {"trip": frozen.trip}),
+            },
             "customer": row.stripe_customer_id,
             "email": row.email,
             "name": row.name,
@@ -311,6 +360,8 @@ def row_item(row: AccountRow) -> dynamo.Item:
             "controls": _controls_json(row.controls),
             "merged": list(row.merged) or None,
             "into": row.merged_into,
+            "typical": None if row.typical is None else typical_map(row.typical),
+            "grace": None if row.grace is None else row.grace._asdict(),
         }
     )
 
@@ -327,7 +378,7 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         calendar=Calendar(tuple(_segment_of(stored) for stored in row["calendar"])),
         counters=tuple(_counter_of(text) for text in row["counters"]),
         meters=tuple(row["meters"]),
-        frozen=None if frozen is None else Frozen(frozen["reason"], int(frozen["since"])),
+        frozen=None if frozen is None else Frozen(frozen["reason"], int(frozen["since"]), frozen.get("trip")),
         stripe_customer_id=row.get("customer"),
         email=row.get("email"),
         name=row.get("name"),
@@ -338,6 +389,8 @@ def row_of(raw: dynamo.Item) -> AccountRow:
         controls=_controls_of(row.get("controls", ())),
         merged=tuple(row.get("merged", ())),
         merged_into=row.get("into"),
+        typical=Typical(row["typical"]["units"], tuple(row["typical"]["settled"])) if "typical" in row else None,
+        grace=_grace_of(row["grace"]) if "grace" in row else None,
     )
 
 
@@ -352,6 +405,14 @@ def _controls_json(said: Controls) -> list[Any] | None:
 def _controls_of(stored: Sequence[Any]) -> Controls:
     thresholds = tuple(int(percent) for percent in stored[3]) if len(stored) > 3 else None
     return Controls(*stored[:3])._replace(thresholds=thresholds)
+
+
+def typical_map(typical: Typical) -> dict[str, Any]:
+    return {"units": dict(typical.units), "settled": list(typical.settled)}
+
+
+def _grace_of(stored: dict[str, Any]) -> Grace:
+    return Grace(int(stored["until"]), stored["maxima"], int(stored["number"]))
 
 
 def renewed(row: AccountRow, **changes: Any) -> AccountRow:

@@ -8,11 +8,14 @@ from typing import NamedTuple
 from tollgate import wiring
 from tollgate.alerts.backstop import BackstopDeps, look
 from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.alerts.platform import PlatformDeps, look_at_shared, look_at_volume
 from tollgate.anomalies.memory_store import AnomalyTable
 from tollgate.anomalies.run import AnomalyDeps
 from tollgate.anomalies.run import look as look_for_anomalies
-from tollgate.alerts.platform import PlatformDeps, look_at_shared, look_at_volume
 from tollgate.billing.rollup_store import RollupTable
+from tollgate.breaker.learn import LearnDeps, learn
+from tollgate.breaker.learn_store import LearnTable
+from tollgate.breaker.platform_store import PlatformTable
 from tollgate.clock import system_clock
 from tollgate.gate.shared_store import SharedTable
 from tollgate.gate.store import GateTable
@@ -35,7 +38,12 @@ Task = Callable[[InTime], Done]
 
 def tasks(env: Mapping[str, str]) -> dict[str, Task]:
     """All tasks, by the name in `{"task": name}`; `env` names the tables. Raises BadSetting, KeyError."""
-    return {"thresholds": _thresholds(env), "volume": _volume(env), "anomalies": _anomalies(env)}
+    return {
+        "thresholds": _thresholds(env),
+        "volume": _volume(env),
+        "anomalies": _anomalies(env),
+        "breaker": _breaker(env),
+    }
 
 
 def _platform(env: Mapping[str, str]) -> PlatformDeps:
@@ -92,5 +100,23 @@ def _anomalies(env: Mapping[str, str]) -> Task:
     def run(in_time: InTime) -> Done:
         looked = look_for_anomalies(deps, in_time)
         return Done({"accounts": looked.accounts, "told": looked.told, "left": int(looked.left)}, looked.failures)
+
+    return run
+
+
+def _breaker(env: Mapping[str, str]) -> Task:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    deps = LearnDeps(
+        accounts=wiring.account_deps(env),
+        rollups=RollupTable(billing),
+        store=LearnTable(billing),
+        platform=PlatformTable(billing),
+        outbox=OutboxTable(billing, system_clock),
+    )
+
+    def run(in_time: InTime) -> Done:
+        done = learn(deps, in_time)
+        counts = {"accounts": done.accounts, "changed": done.changed, "told": int(done.stopped), "left": int(done.left)}
+        return Done(counts, done.failures)
 
     return run

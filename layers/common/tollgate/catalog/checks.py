@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tollgate.catalog.document import (
+    BreakerEntry,
     GraduatedEntry,
     MeterEntry,
     PackageEntry,
@@ -49,6 +50,16 @@ def check_meters(meters: Mapping[str, MeterEntry]) -> Iterator[Mistake]:
                 yield (*at, "rates"), "what the file does not name would count 1: end `weights` with one for all"
 
 
+def check_breaker(at: Path, breaker: BreakerEntry, meters: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Floors are of meters whose usage is added up."""
+    for name in breaker.floor:
+        meter = meters.get(name)
+        if name not in meters:
+            yield (*at, "floor", name), f"no meter `{name}` in this file"
+        elif isinstance(meter, MeterEntry) and meter.kind == "level":
+            yield (*at, "floor", name), "a level has no breaker: remove it"
+
+
 def _check_rates(at: Path, rates: RatesEntry) -> Iterator[Mistake]:
     yield from repeated((*at, "dimensions"), None, rates.dimensions)
     for index, dimension in enumerate(rates.dimensions):
@@ -77,6 +88,8 @@ def check_plan(plan_id: str, plan: PlanEntry, meters: Mapping[str, Any], currenc
     yield from check_limits((*at, "limits"), plan, levels)
     yield from repeated((*at, "packs"), "id", [pack.id for pack in plan.packs])
     yield from _check_credits(at, plan, meters)
+    if isinstance(plan.breaker, BreakerEntry):
+        yield from check_breaker((*at, "breaker"), plan.breaker, meters)
     for meter in sorted(levels & plan.weights.keys()):
         yield (*at, "weights", meter), _SET_AS_IT_IS
     for index, grant in enumerate(plan.grants):

@@ -5,9 +5,10 @@ Unknown fields are refused, and nothing is converted silently (strict mode).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from tollgate.catalog.fields import (
     MAX_DIMENSIONS,
@@ -18,6 +19,8 @@ from tollgate.catalog.fields import (
     FileName,
     Id,
     LimitPer,
+    Multiple,
+    OffSwitch,
     OverageSwitch,
     PositiveAmount,
     Text,
@@ -209,6 +212,36 @@ class AlertsEntry(_Entry):
     )
 
 
+class BreakerEntry(_Entry):
+    """What stops a runaway: an hour in which an account uses many of its typical days."""
+
+    multiple: Multiple = Field(Decimal(10), description='Typical days that an hour may come to; "10" if absent.')
+    floor: dict[Id, PositiveAmount] = Field(
+        default_factory=dict,
+        max_length=200,
+        description="By meter: units an hour that stop nobody; where absent, what the plan gives or allows in one go.",
+    )
+
+
+class CatalogBreakerEntry(BreakerEntry):
+    """The breaker of all plans, and of all accounts together."""
+
+    platform_cost_per_hour: Multiple | None = Field(
+        None, description="Provider cost of all accounts in an hour, in US dollars, that stops everything new."
+    )
+
+
+def _kind_of_breaker(value: Any) -> str:
+    return "settings" if isinstance(value, BreakerEntry | dict) else "off"
+
+
+BREAKER_KINDS = ("settings", "off")
+_Off = Annotated[OffSwitch, Tag("off")]
+_Kind = Discriminator(_kind_of_breaker)
+BreakerSwitch = Annotated[Annotated[BreakerEntry, Tag("settings")] | _Off, _Kind]
+CatalogBreakerSwitch = Annotated[Annotated[CatalogBreakerEntry, Tag("settings")] | _Off, _Kind]
+
+
 class PlanEntry(_Entry):
     """What an account on this plan pays and may use."""
 
@@ -229,6 +262,7 @@ class PlanEntry(_Entry):
         default_factory=dict, description="By meter: rules asked before the meter's own."
     )
     features: dict[Text, FeatureValue] = Field(default_factory=dict)
+    breaker: BreakerSwitch | None = Field(None, description="Instead of the catalogue's own; off: none.")
     unlimited: bool = Field(False, description="Meters that the plan neither prices nor limits are free to use.")
     alerts: AlertsEntry | None = Field(None, description="What the plan says itself, instead of the catalogue.")
 
@@ -250,5 +284,6 @@ class Document(_Entry):
     expected_volume: dict[Id, PositiveAmount] = Field(
         default_factory=dict, description="By meter: units that all accounts together use in a calendar month (UTC)."
     )
+    breaker: CatalogBreakerSwitch = CatalogBreakerEntry()
     meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
     plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

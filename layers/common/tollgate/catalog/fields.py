@@ -73,6 +73,13 @@ def _positive(value: Any) -> Decimal:
     return amount
 
 
+def _at_least_one(value: Any) -> Decimal:
+    found = _exact(value)
+    if found < 1:
+        raise ValueError('must be at least "1"')
+    return found
+
+
 def _tier_end(value: Any) -> Decimal | None:
     if value == _INFINITY:
         return None
@@ -228,6 +235,9 @@ OverageSwitch = Annotated[
     BeforeValidator(_switch),
     WithJsonSchema({"enum": ["on", "off", "opt_in", True, False]}),
 ]
+OffSwitch = Annotated[Literal["off"], BeforeValidator(_switch), WithJsonSchema({"enum": ["off", False]})]
+Multiple = Annotated[Decimal, PlainValidator(_at_least_one), WithJsonSchema(_STRING_SCHEMA)]
+"""A decimal string from "1" on."""
 FeatureValue = Annotated[
     str | int | bool,
     PlainValidator(_feature),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Context, Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from tollgate.errors import QuantityTooLarge
@@ -232,6 +233,28 @@ class Plan:
     """Per cent of whatever fills up at which operator and customer are told, ascending; empty: they are not."""
 
 
+class BreakerRule(NamedTuple):
+    """What stops a runaway on one plan: an hour may come to `multiple` typical days of the account."""
+
+    multiple: Decimal
+    floors: Mapping[str, Decimal]
+    """By meter: units an hour that stop nobody, as the catalogue says; what stops an account of which nothing else is
+    known."""
+    had: Mapping[str, Decimal] = MappingProxyType({})
+    """By meter without such a floor: what customers on the plan have in any case. It stops nobody by itself."""
+    typical: Mapping[str, Decimal] = MappingProxyType({})
+    """By meter: units of a typical day of the plan's accounts, once there are enough of them."""
+
+
+class Breakers(NamedTuple):
+    """By plan, absent where it is off. `cost_cap`: what all accounts together may cost the operator in an hour (US
+    dollars, as the app tells it); None: anything. `stopped`: they did, and nobody resumed."""
+
+    rules: Mapping[str, BreakerRule] = MappingProxyType({})
+    cost_cap: Decimal | None = None
+    stopped: bool = False
+
+
 class RateChange(NamedTuple):
     """A weight that a rates file changes at the beginning of `on` (UTC). None: no rate of its own before or after."""
 
@@ -274,6 +297,7 @@ class Catalog:
     """Of plans that say nothing themselves, and of what belongs to no account."""
     expected_volume: Mapping[str, Decimal] = field(default_factory=dict)
     """Units that the operator expects all accounts together to use in a calendar month (UTC), by meter."""
+    breakers: Breakers = Breakers()
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tollgate.catalog import checks, source
-from tollgate.catalog.document import Document, MeterEntry, PlanEntry
+from tollgate.catalog.document import BREAKER_KINDS, Document, MeterEntry, PlanEntry
 from tollgate.catalog.errors import CatalogError, Path, Problem, dotted
 from tollgate.catalog.model import Catalog
 from tollgate.catalog.notices import notices
@@ -170,6 +170,8 @@ def _check(data: dict[Any, Any], document: Document | None, meters: Mapping[str,
         }
         currency = None
     yield from checks.check_meters({name: meter for name, meter in meters.items() if meter is not None})
+    if document is not None and document.breaker != "off":
+        yield from checks.check_breaker(("breaker",), document.breaker, meters)
     for plan_id, plan in plans.items():
         yield from checks.check_plan(plan_id, plan, meters, currency)
     for meter in _mapping(data.get("expected_volume")):
@@ -200,6 +202,8 @@ def _mistake(details: ErrorDetails) -> tuple[Path, str]:
     for part in details["loc"]:
         if part == "[key]":
             path[-1] = str(details["input"])  # pydantic names a key `true` or `3` by a number, as if it were an index
+        elif path and path[-1] == "breaker" and part in BREAKER_KINDS:
+            continue  # nor is what it was taken for
         elif not (part in _SCHEMES and len(path) >= 2 and path[-2] == "prices"):  # the chosen scheme is no path part
             path.append(part)
     return tuple(path), _reason(details)

@@ -1,7 +1,8 @@
 """Plan versions in the config table: immutable once loaded.
 
 `pk` `plan#<id>`, `sk` `v#<version, 8 digits>`, `json` the plan with its meters frozen in, `hash` its content. The row
-`pk` `catalog`, `sk` `current` says which version new accounts get, and the default plan.
+`pk` `catalog`, `sk` `current` says which version new accounts get, and the default plan; `sk` `breaker` how the circuit
+breakers of all plans stand: settings from the catalogue, and `typical` days of the plans' accounts from their usage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from tollgate import dynamo
 from tollgate.catalog.frozen import PlanVersion, content_hash, plan_from_json, plan_to_json
-from tollgate.catalog.model import THRESHOLDS, Catalog
+from tollgate.catalog.model import THRESHOLDS, BreakerRule, Breakers, Catalog
 from tollgate.errors import UnknownPlan
 
 
@@ -85,8 +86,8 @@ class CatalogTable:
     def publish(self, catalog: Catalog) -> dict[str, tuple[int, bool]]:
         """Load a catalogue: a plan whose content changed gets a new version. Returns plan -> (version, is new).
 
-        Versions are put before the row that names them: a crash between leaves versions that nobody uses yet, and
-        publishing again finds them by their content.
+        Versions are put before the row that names them, and so are the breakers' settings: a crash between leaves
+        versions that nobody uses yet and settings that bind already, and publishing again finds both.
         """
         published = {}
         for plan in catalog.plans.values():
@@ -105,6 +106,7 @@ class CatalogTable:
                 continue
             version = self._put_next(plan.id, version + 1, plan_to_json(plan, meters), content)
             published[plan.id] = (version, True)
+        self._put_breakers(catalog.breakers)
         dynamo.client().put_item(
             TableName=self._table,
             Item=dynamo.item(
@@ -124,6 +126,43 @@ class CatalogTable:
             ),
         )
         return published
+
+    def breakers(self) -> Breakers:
+        """How the circuit breakers of the plans stand."""
+        raw = self._get("catalog", "breaker")
+        if raw is None:
+            return Breakers()
+        row = dynamo.unitem(raw)
+        typical = row.get("typical", {})
+        rules = {
+            plan: BreakerRule(said["multiple"], said["floors"], said["had"], typical.get(plan, {}))
+            for plan, said in row.get("plans", {}).items()
+        }
+        return Breakers(rules, row.get("cost_cap"))
+
+    def _put_breakers(self, breakers: Breakers) -> None:
+        """The settings alone: what is typical stays."""
+        plans = {
+            plan: {"multiple": rule.multiple, "floors": dict(rule.floors), "had": dict(rule.had)}
+            for plan, rule in breakers.rules.items()
+        }
+        cap = breakers.cost_cap
+        values = {":plans": dynamo.wire(plans)} | ({} if cap is None else {":cap": dynamo.n(cap)})
+        changes = "SET plans = :plans" + (" REMOVE cost_cap" if cap is None else ", cost_cap = :cap")
+        self._update_breakers(changes, values)
+
+    def put_typical(self, typical: Mapping[str, Mapping[str, Decimal]]) -> None:
+        """By plan and meter: the units of a typical day of the plan's accounts."""
+        by_plan = {plan: dict(units) for plan, units in typical.items()}
+        self._update_breakers("SET typical = :typical", {":typical": dynamo.wire(by_plan)})
+
+    def _update_breakers(self, changes: str, values: dynamo.Item) -> None:
+        dynamo.client().update_item(
+            TableName=self._table,
+            Key={"pk": dynamo.s("catalog"), "sk": dynamo.s("breaker")},
+            UpdateExpression=changes,
+            ExpressionAttributeValues=values,
+        )
 
     def _put_next(self, plan: str, version: int, text: str, content: str) -> int:
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
+from tollgate.catalog.breaker import breakers
 from tollgate.catalog.document import (
     AlertsEntry,
     Document,
@@ -53,6 +54,16 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
         for change in found.changes
     ]
     levels = frozenset(meter_id for meter_id, meter in document.meters.items() if meter.kind == "level")
+    meters = {
+        meter_id: _meter(meter_id, entry, rates[meter_id].weights if meter_id in rates else ())
+        for meter_id, entry in document.meters.items()
+    }
+    plans = {
+        plan_id: replace(
+            _plan(plan_id, entry, document.currency, levels), thresholds=_thresholds(entry.alerts, document.alerts)
+        )
+        for plan_id, entry in document.plans.items()
+    }
     return Catalog(
         currency=document.currency,
         default_plan=document.default_plan,
@@ -60,19 +71,12 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
         fallback_plan=document.fallback_plan,
         grace_days=document.grace_days,
         stripe_customers=document.stripe_customers,
-        meters={
-            meter_id: _meter(meter_id, entry, rates[meter_id].weights if meter_id in rates else ())
-            for meter_id, entry in document.meters.items()
-        },
-        plans={
-            plan_id: replace(
-                _plan(plan_id, entry, document.currency, levels), thresholds=_thresholds(entry.alerts, document.alerts)
-            )
-            for plan_id, entry in document.plans.items()
-        },
+        meters=meters,
+        plans=plans,
         thresholds=_thresholds(document.alerts),
         expected_volume=dict(document.expected_volume),
         rate_changes=tuple(sorted(changes, key=lambda change: change.on)),
+        breakers=breakers(document, plans, meters),
     )
 
 

@@ -27,6 +27,7 @@ from tollgate.gate.reclaim import reclaim_if_worthwhile
 from tollgate.gate.recount import event_units, recount
 from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.reserve import trip_if_over
 from tollgate.gate.shown import known_to, with_counters
 from tollgate.gate.used import used_item
 from tollgate.quantities import ZERO
@@ -97,6 +98,7 @@ class _Commit:
             if there is None or (isinstance(there, Event) and there.call == self.call):
                 done = self._settled(event if there is None else there, duplicate=False)
                 self._give_unused_back()
+                self._count_cost()
                 return done
             if isinstance(there, Event):
                 return self._already(there)
@@ -106,6 +108,7 @@ class _Commit:
                     self._give_unused_back()
                 elif self.weighed_by.plan.shared_limits:
                     self._count_again()
+                self._count_cost()
                 return committed
         raise Busy
 
@@ -260,6 +263,12 @@ class _Commit:
                 self.deps, self.weighed_by, self.reservation.taken, self.reservation.items, self.items
             )
 
+    def _count_cost(self) -> None:
+        """By the call that put the row alone, after everything that must not wait for it."""
+        cost = self.request.provider_cost
+        if cost:
+            self.deps.breaker().spent(cost)
+
     def _count_again(self) -> None:
         from tollgate.gate import shared
 
@@ -283,6 +292,8 @@ class _Commit:
                 guess=raw,
             )
         self.rules = known_to(self.deps, self.rules, event.at.account, gates.values())
+        if event.over_reserved:  # also when it comes again: the first time may have got no further than here
+            trip_if_over(self.deps, self.rules, gates.get(ACCOUNT), self.items)
         return Committed(event, duplicate, self._limits(gates))
 
     def _already(self, event: Event) -> Committed:
@@ -346,6 +357,7 @@ class _Commit:
             per: self.deps.gates.read(subject_of(self.rules.account, per, self.reservation.member))
             for per in self.holds
         }
+        trip_if_over(self.deps, self.rules, gates.get(ACCOUNT), self.items)
         return Committed(event, False, self._limits(gates))
 
     def _limits(self, gates: Mapping[str, Gate | None]) -> list[LimitState]:

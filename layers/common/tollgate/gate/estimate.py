@@ -83,11 +83,12 @@ def _denied(
     deps: GateDeps, rules: Rules, items: Sequence[Item], per: str, member: str | None, account: Gate | None
 ) -> Denied | None:
     subject, limits = subject_of(rules.account, per, member), rules.limits_for(items, per)
+    caps = rules.caps_for(items, per)
     gate = account if per == ACCOUNT else _look(deps, rules, items, per, member)
     now = deps.clock() // 1000
     hold = Hold(deps.incarnate(now * 1000), now, now * 1000, b"    ", rules.groups(items, per))
     for _ in range(TRIES):
-        plan = taking.plan_take(rules, taking.Wanted(subject, per, "", hold, limits, member=member), gate, now)
+        plan = taking.plan_take(rules, taking.Wanted(subject, per, "", hold, caps, member=member), gate, now)
         if isinstance(plan, taking.Send):
             return None
         if isinstance(plan, taking.Refuse):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from tollgate.accounts.rules import Group, Item, Rules
+from tollgate.accounts.rules import BREAKER, Group, Item, Rules
 from tollgate.errors import AlreadyCommitted, AlreadyReleased, Busy
 from tollgate.gate import funding, parts, refund, steps
 from tollgate.gate.ending import outcome_at
@@ -24,6 +24,7 @@ from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
 from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
+from tollgate.gate.reserve import Denied, denied_by_breaker, tripped
 from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
 from tollgate.quantities import ZERO
@@ -44,6 +45,8 @@ class Extended(NamedTuple):
     """Which gate: `account` or `member`."""
     short: SharedRefusal | None = None
     """Refused by a limit that accounts share."""
+    stopped: Denied | None = None
+    """Refused by the breaker."""
 
 
 class _Refused(Exception):
@@ -85,6 +88,9 @@ def extend(
             raise
         if found.refused is not None or found.frozen:
             _uncount(deps, taken)
+        if found.stopped is not None:
+            assert found.stopped.state is not None
+            tripped(deps, rules, found.stopped.state)
         return found
     raise Busy
 
@@ -146,7 +152,13 @@ def _extend_all(
                 _check_rules(deps, rules)
             shown = _shown(deps, rules, listed, per, refused.gate, reservation.member)
             own = unpack(refused.gate.holds[_place(rules, reservation, per)[1]])
-            return Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None, per)
+            found = Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None, per)
+            by = None if refused.refusal is None else refused.refusal.limit
+            if refused.refusal is None or by is None or by.source != BREAKER:
+                return found
+            return found._replace(
+                stopped=denied_by_breaker(rules, refused.refusal, refused.gate, shown, deps.clock() // 1000)
+            )
         except (_RulesChanged, AlreadyCommitted, AlreadyReleased):
             _shrink_all_back(deps, rules, reservation, done)
             raise
@@ -274,7 +286,7 @@ def _changes(
     slots = set(lacking) | (set(hold.units()) if hold.expires_at <= now else set())
     caps: dict[int, Decimal] = {}
     worst: tuple[int, Refuse] | None = None
-    for ruled in rules.limits:
+    for ruled in (*rules.limits, *rules.breakers):
         slot = ruled.counter.slot
         if slot not in slots or ruled.maximum is None:
             continue

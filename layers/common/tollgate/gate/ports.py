@@ -128,6 +128,27 @@ class RulesSource(Protocol):
         """The rules row under this very id, also where the account became another one. Raises UnknownAccount."""
 
 
+class Breaker(Protocol):
+    """The circuit breaker's rare part: what follows when it refused, or would have."""
+
+    def trip(self, rules: Rules, meter: str, hour: int) -> None:
+        """The account crossed what the hour that starts at epoch second `hour` may come to: freeze it and tell. Raises
+        Busy."""
+
+    def spent(self, cost: Decimal) -> None:
+        """Usage that is recorded cost the operator this much, in US dollars."""
+
+
+class _NoBreaker:
+    """For those that decide over no usage."""
+
+    def trip(self, rules: Rules, meter: str, hour: int) -> None:
+        return None
+
+    def spent(self, cost: Decimal) -> None:
+        return None
+
+
 def _no_shared_store() -> SharedStore:
     raise NotImplementedError("no store for shared limits was handed in")
 
@@ -151,6 +172,8 @@ class GateDeps:
     seal_grace_ms: int = 60_000
     shared: Callable[[], SharedStore] = _no_shared_store
     """Asked where a plan has limits that accounts share, not before: the gate starts without their modules."""
+    breaker: Callable[[], Breaker] = _NoBreaker
+    """The same holds for this one."""
 
 
 def subject_of(account: str, per: str, member: str | None) -> str:

@@ -23,9 +23,11 @@ from tollgate.gate.item import Gate
 from tollgate.gate.limits import Taken, states
 from tollgate.gate.parts import Split, Splitter
 from tollgate.gate.ports import GateDeps, subject_of
+from tollgate.gate.reserve import trip_if_over
 from tollgate.gate.shown import known_to, with_counters
 from tollgate.gate.used import used_item
 from tollgate.ids import key_hash
+from tollgate.quantities import ZERO
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, OutcomeKey
 
 OUTLIVES_FUNCTION_S = 900
@@ -160,6 +162,10 @@ def _record_account(
             deps, newest, account, per, member, token, hold.incarnation, counted, guess=hold.pack()
         )
     newest = known_to(deps, newest, account, gates.values())
+    cost = sum((row.provider_cost for row in new if row.provider_cost is not None), ZERO)
+    if cost:
+        deps.breaker().spent(cost)
+    trip_if_over(deps, newest, gates.get(None), [one.item for one in weighed])
     for one in weighed:
         if one.index in put:
             row = put[one.index]

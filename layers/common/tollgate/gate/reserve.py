@@ -7,11 +7,11 @@ was lost; the retry finds it by its key and gets the same answer, or it expires.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from tollgate.accounts.rules import Item, RuledLimit, Rules, by_slot
+from tollgate.accounts.rules import BREAKER, Item, RuledLimit, Rules, by_slot
 from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, UnknownMeter
 from tollgate.gate import funding, steps, taking
 from tollgate.gate.ending import outcome_at, plan_back
@@ -120,7 +120,10 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
                 raise
             continue
         try:
-            return attempt.decide()
+            found = attempt.decide()
+            if isinstance(found, Denied) and found.code == BREAKER and found.state is not None:
+                tripped(deps, found.rules, found.state)
+            return found
         except _RulesChanged:
             attempt.drop_own()
             counting = attempt.counting  # taken over by the next attempt, which may need the same
@@ -139,12 +142,33 @@ def subjects_of(rules: Rules, items: Sequence[Item], member: str | None) -> list
     return [ACCOUNT]
 
 
+def tripped(deps: GateDeps, rules: Rules, state: LimitState) -> None:
+    """What follows a refusal by the breaker. A crash before it leaves the cap: it refuses the next call, too, and that
+    one gets here. Raises Busy."""
+    assert state.window_start is not None
+    deps.breaker().trip(rules, state.ruled.limit.meters[0], state.window_start)
+
+
+def trip_if_over(deps: GateDeps, rules: Rules, gate: Gate | None, items: Iterable[Item]) -> None:
+    """Usage that had happened may have gone past what the breaker lets through: it is recorded all the same. Raises
+    Busy."""
+    if not rules.breakers or gate is None or rules.row.frozen is not None:
+        return
+    meters = {item.meter for item in items}
+    ruled = [one for one in rules.breakers if one.limit.meters[0] in meters]
+    for state in states(rules, ruled, gate, None, deps.clock() // 1000):
+        if state.over:
+            tripped(deps, rules, state)
+
+
 def outside_rules(rules: Rules, items: Sequence[Item]) -> Denied | None:
     """The refusal of what no gate needs to be asked for: a frozen account, a meter that is not in the plan."""
     frozen = rules.row.frozen
     requested = sum((item.units for item in items), ZERO)
     if frozen is not None:
         return Denied("frozen", rules, requested, ZERO, None, None, (), frozen.reason)
+    if rules.stopped:
+        return Denied(BREAKER, rules, requested, ZERO, None, None, ())
     if all(rules.covers(item.meter) for item in items):
         return None
     return Denied("not_in_plan", rules, requested, ZERO, None, None, ())
@@ -167,11 +191,22 @@ def denied_by(
         )
     if refusal.limit is None:
         return Denied("too_many_open", rules, refusal.requested, ZERO, None, None, limits)
+    if refusal.limit.source == BREAKER:
+        return denied_by_breaker(rules, refusal, gate, limits, now)
     state = next(state for state in limits if state.ruled is refusal.limit)
     resets = state.resets_at
     if refusal.limit.limit.concurrent is not None and gate is not None:
         resets = min((expiry_of(raw) for raw in gate.holds.values()), default=None)
     return Denied("limit_reached", rules, refusal.requested, refusal.remaining, state, resets, limits)
+
+
+def denied_by_breaker(
+    rules: Rules, refusal: taking.Refuse, gate: Gate | None, limits: Sequence[LimitState], now: int
+) -> Denied:
+    """The refusal that stops a runaway account. The hour's end resets nothing: the account is frozen."""
+    assert refusal.limit is not None
+    (state,) = states(rules, [refusal.limit], gate, None, now)
+    return Denied(BREAKER, rules, refusal.requested, refusal.remaining, state, None, limits)
 
 
 def denied_by_share(rules: Rules, refusal: SharedRefusal, shared: Sequence[SharedState] = ()) -> Denied:
@@ -276,7 +311,7 @@ class _Attempt:
 
     def _take(self, per: str) -> _Taken | _Refused | Granted:
         deps, rules, key = self.deps, self.rules, self._name
-        subject, limits = self._subject(per), rules.limits_for(self.items, per)
+        subject, limits = self._subject(per), rules.caps_for(self.items, per)
         seen: Seen = UNSEEN
         for tried in range(TRIES):
             if tried > 2:

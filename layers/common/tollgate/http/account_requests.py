@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool
 
+from tollgate.breaker.resume import MOST
 from tollgate.http.override_requests import Overrides
 from tollgate.http.requests import Amount, Body, Id, Key
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}$")]
+
+
+def _grace(value: Decimal) -> Decimal:
+    if not 1 <= value <= MOST:
+        raise ValueError(f"a grace is 1 to {MOST} allowances")
+    return value
 
 
 class AccountIn(Body):
@@ -49,7 +57,15 @@ class IdentifyIn(Body):
     idempotency_key: Key | None = None
 
 
+Grace = Annotated[
+    Amount,
+    AfterValidator(_grace),
+    Field(description="How many more hourly allowances the account gets in this hour: 1 to 10; 1 after the breaker."),
+]
+
+
 class UnfreezeIn(Body):
+    grace: Grace | None = None
     idempotency_key: Key | None = None
 
 

@@ -270,6 +270,8 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
 def _denied(found: Extended, reservation: Reservation) -> Denied:
     if found.short is not None:
         return denied_by_share(found.rules, found.short)
+    if found.stopped is not None:
+        return found.stopped
     refusal, frozen = found.refused, found.rules.row.frozen
     if refusal is None:
         requested = sum((item.units for item in reservation.items), ZERO)

@@ -13,12 +13,15 @@ from typing import Any
 from tollgate.accounts.identify import bring_members, identify
 from tollgate.accounts.key_store import ApiKey, KeyTable
 from tollgate.accounts.rules import NextPlan, Rules
-from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account, unfreeze
+from tollgate.accounts.service import ABSENT, AccountDeps, AccountPatch, change_plan, freeze, put_account
 from tollgate.alerts.notification_store import NotificationTable
+from tollgate.breaker.platform import PlatformStore
+from tollgate.breaker.resume import resume
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
 from tollgate.http import (
     answers,
+    breaker_routes,
     controls_routes,
     credit_routes,
     endpoint_routes,
@@ -76,6 +79,9 @@ class ManageApiDeps:
     """Called after an account got a Stripe customer: batches that waited for one go on."""
     members: MemberTable
     runs: reconcile_routes.RunReader
+    link_secret: Callable[[], bytes]
+    """Signed the links by which accounts are resumed."""
+    platform: PlatformStore
     notifications: NotificationTable
     channels: ChannelTable
     customer_missing: Callable[[Rules], None] = lambda rules: None
@@ -139,8 +145,8 @@ def post_freeze(deps: ManageApiDeps, request: Request) -> Response:
 def post_unfreeze(deps: ManageApiDeps, request: Request) -> Response:
     account = account_id(request.params["id"], "id")
     body = parse(UnfreezeIn, json_body(request) if request.body.strip() else {})
-    idempotency_key(request.headers, body.idempotency_key)  # checked, and not needed: there is but one body
-    return Response(200, _account(deps, unfreeze(deps.accounts, account, who(deps, request))))
+    idempotency_key(request.headers, body.idempotency_key)  # checked, and not needed: a second one finds nothing to do
+    return Response(200, _account(deps, resume(deps.accounts, account, body.grace, who(deps, request))))
 
 
 def post_identify(deps: ManageApiDeps, request: Request) -> Response:
@@ -340,6 +346,7 @@ ROUTES = (
     Route("POST", "/v1/keys", ("admin",), post_key, "createKey"),
     Route("GET", "/v1/keys", ("admin",), list_keys, "listKeys"),
     Route("DELETE", "/v1/keys/{id}", ("admin",), delete_key, "revokeKey"),
+    *breaker_routes.ROUTES,
     *controls_routes.ROUTES,
     *credit_routes.ROUTES,
     *level_routes.ROUTES,

@@ -14,6 +14,7 @@ from tollgate.errors import (
     AlreadyCommitted,
     AlreadyIdentified,
     AlreadyReleased,
+    AlreadyResumed,
     AlreadySubscribed,
     CurrencyMismatch,
     CustomerDeleted,
@@ -31,6 +32,8 @@ from tollgate.errors import (
     PriceNotSynced,
     QuantityTooLarge,
     ReservationTooLarge,
+    ResumeLinkExpired,
+    ResumeLinkInvalid,
     StripeRefused,
     StripeUnavailable,
     SubscriptionNotFlat,
@@ -111,6 +114,8 @@ _NO_ENDPOINT = NotFound("No such webhook endpoint; GET /v1/webhook_endpoints lis
 _OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
 _RESERVING = (UnknownMeter("ai_credit"), LevelMeter("storage"), MemberRequired("jobs"), QuantityTooLarge())
+
+_RESUMING = (ResumeLinkInvalid(), ResumeLinkExpired(), AlreadyResumed("alice"), UnknownAccount("alice"))
 
 OPERATIONS: Mapping[str, Operation] = {
     "createReservation": Operation(
@@ -325,9 +330,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "unfreezeAccount": Operation(
         tag="Accounts",
         summary="Let reservations through again",
+        description="After the circuit breaker the hour goes on with what it has used by now, and `grace` allowances "
+        "more. A repeated call finds nothing frozen and adds nothing.",
         body=UnfreezeIn,
         body_required=False,
-        examples={"nothing to say": {}},
+        examples={"nothing to say": {}, "a launch is on": {"grace": "3"}},
         answers={200: ((schemas.Account,), "The account now.")},
         problems=(UnknownAccount("alice"), _BAD_FIELD),
     ),
@@ -665,6 +672,34 @@ OPERATIONS: Mapping[str, Operation] = {
             304: ((), "As the copy that If-None-Match names; no body."),
         },
         headers=("ETag", "CacheControl"),
+    ),
+    "getResume": Operation(
+        tag="Breaker",
+        summary="What a resume link would do; changes nothing",
+        answers={200: ((schemas.ResumeLink,), "The account is stopped still.")},
+        query=("token",),
+        also=("text/html",),
+        problems=_RESUMING,
+    ),
+    "resumeByLink": Operation(
+        tag="Breaker",
+        summary="Resume an account by the signed link of the breaker's message",
+        description="Once, within a day of the trip. The token is the only key it takes.",
+        answers={200: ((schemas.ResumeLink,), "The account goes on.")},
+        query=("token",),
+        also=("text/html",),
+        problems=_RESUMING,
+    ),
+    "getPlatform": Operation(
+        tag="Breaker",
+        summary="Whether the provider cost of an hour stopped everything",
+        answers={200: ((schemas.Platform,), "How it stands.")},
+    ),
+    "resumePlatform": Operation(
+        tag="Breaker",
+        summary="Go on after the provider cost of an hour stopped everything",
+        description="This hour may cost the cap once more. Binds everywhere within a minute.",
+        answers={200: ((schemas.PlatformResumed,), "What was stopped, and how it stands.")},
     ),
     "getHealth": Operation(
         tag="Service",

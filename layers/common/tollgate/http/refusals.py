@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from tollgate.accounts.rules import NO_SLOT
+from tollgate.accounts.rules import BREAKER, NO_SLOT
 from tollgate.gate.limits import SharedState
 from tollgate.gate.reserve import Denied
 from tollgate.http.answers import limit_states, shared_state, time_or_null
@@ -50,13 +50,15 @@ def _limit(found: Denied) -> str | None:
 def _source(found: Denied) -> str:
     if found.code == "frozen":
         return "operator"
+    if found.code == BREAKER:
+        return BREAKER
     if found.short is not None:
         return found.short.source
     return "plan" if found.state is None else found.state.ruled.source
 
 
 def _resolve(found: Denied) -> str:
-    if found.code == "frozen":
+    if found.code in ("frozen", BREAKER):
         return "contact"
     if found.code == "too_many_open":
         return "wait"
@@ -78,6 +80,8 @@ def _resolve(found: Denied) -> str:
 def _message(found: Denied) -> str:
     if found.code == "frozen":
         return f"This account is frozen: {found.reason}"
+    if found.code == BREAKER:
+        return _breaker_message(found)
     if found.code == "not_in_plan":
         return f"The plan {found.rules.plan.name} does not include this."
     if found.code == "too_many_open":
@@ -108,6 +112,15 @@ _WINDOWS = {
     "month": " this month",
     "period": " this billing period",
 }
+
+
+def _breaker_message(found: Denied) -> str:
+    if found.state is None:
+        return "All usage is paused for now: together it cost too much within one hour."
+    (meter,), most = found.state.ruled.limit.meters, found.state.ruled.maximum
+    assert most is not None
+    name = found.rules.meters[meter].name if meter in found.rules.meters else meter
+    return f"This account is paused: it reached {plain(most)} {name} in one hour, far above what it usually uses."
 
 
 def _shared_message(found: Denied, state: SharedState) -> str:

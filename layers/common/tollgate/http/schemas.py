@@ -732,6 +732,31 @@ class PlanList(Answer):
     next_cursor: Cursor
 
 
+class ResumeLink(Answer):
+    account: str
+    resumed: bool
+    expires_at: Annotated[Time, Field(description="Of the link.")]
+
+
+class PlatformStop(Answer):
+    """Provider cost in US dollars."""
+
+    since: Time
+    hour: Annotated[Time, Field(description="The start of the hour that cost too much.")]
+    provider_cost: Decimal
+    cap: Decimal
+
+
+class Platform(Answer):
+    stopped: PlatformStop | None
+
+
+class PlatformResumed(Answer):
+    resumed: Annotated[bool, Field(description="false: nothing was stopped, and nothing changed.")]
+    was: PlatformStop | None
+    stopped: PlatformStop | None
+
+
 class Health(Answer):
     status: Literal["ok"]
 

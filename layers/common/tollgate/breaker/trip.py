@@ -1,0 +1,134 @@
+"""What follows when an account crosses its hour: it is told, and frozen. Rare, so the gate loads this with the first.
+
+The refusal is first: the conditional write that reserves does not pass the hour's allowance, so not one unit more is
+granted whatever happens here. Of all that are refused at once one writes the trip down and does the rest: the alert,
+then the freeze. A crash in between leaves the cap: it goes on refusing, and the first call that is refused `CLAIMED_S`
+later tells (the alert's id is the trip's, so once) and freezes. The other way round an account could be frozen and
+nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import islice
+from typing import Final, NamedTuple, Protocol
+
+from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, Rules
+from tollgate.accounts.service import AccountDeps, change
+from tollgate.alerts.outbox import Alert, Outbox, Words
+from tollgate.breaker.drivers import drivers
+from tollgate.breaker.link import LASTS_S, Link, encode
+from tollgate.clock import rfc3339
+from tollgate.quantities import plain
+from tollgate.usage.outcome import Event
+from tollgate.windows import HOUR
+
+CLAIMED_S: Final = 15
+"""Longer than the gate function lives: whoever claimed a trip so long ago is dead, or through."""
+MOST_ROWS: Final = 1000
+"""Of the hour's newest rows, to find the drivers in: a handful of pages, while a request waits for its refusal."""
+
+
+class NewestEvents(Protocol):
+    def newest(self, account: str, first_ms: int, last: str) -> Iterator[Event]: ...
+
+
+class Trip(NamedTuple):
+    """`hour`: epoch seconds of its start; `number`: how often the account had been resumed in it."""
+
+    account: str
+    meter: str
+    hour: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What the freeze and the link are tied to."""
+        return f"{self.meter}/{self.hour}/{self.number}"
+
+
+class Trips(Protocol):
+    def claim(self, trip: Trip, allowed: Decimal, now: int) -> bool:
+        """Write the trip down; False where it was less than `CLAIMED_S` ago: whoever did is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TripDeps:
+    accounts: AccountDeps
+    outbox: Outbox
+    trips: Trips
+    events: NewestEvents
+    secret: Callable[[], bytes]
+    """Signs resume links."""
+
+
+def number_of(row: AccountRow, hour: int) -> int:
+    """How often the account was resumed in the hour that starts at epoch second `hour`."""
+    return row.grace.number if row.grace is not None and row.grace.until > hour else 0
+
+
+def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
+    """Tell, and freeze. `ruled_by`: the rules that were crossed. Raises UnknownAccount, Busy."""
+    number = number_of(ruled_by.row, hour)
+    rules = deps.accounts.rules.fresh(ruled_by.account)
+    if not _stands(rules.row, hour, number):
+        return
+    found, now = Trip(rules.account, meter, hour, number), deps.accounts.gate.clock() // 1000
+    most = next(one.maximum for one in ruled_by.breakers if one.limit.meters == (meter,))
+    assert most is not None
+    if not deps.trips.claim(found, most, now):
+        return
+    _tell(deps, rules, found, most)
+
+    def frozen(row: AccountRow) -> AccountRow:
+        return replace(row, frozen=Frozen(BREAKER, now, found.name)) if _stands(row, hour, number) else row
+
+    change(deps.accounts, rules.account, frozen, BREAKER)
+
+
+def _stands(row: AccountRow, hour: int, number: int) -> bool:
+    """Not where it is frozen already, nor where it was resumed since: what was crossed then is let through by now."""
+    return row.frozen is None and number_of(row, hour) == number
+
+
+def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
+    account, meter, hour, _ = trip
+    found = drivers(_rows(deps, rules, hour), meter)
+    units = rules.meters[meter].name if meter in rules.meters else meter
+    token = encode(Link(account, trip.name, hour + HOUR + LASTS_S), deps.secret())
+    facts = {
+        "meter": meter,
+        "window": rfc3339(hour),
+        "allowed": plain(most),
+        **found.facts(),
+        "resume_path": f"/v1/resume?token={token}",
+    }
+    shown = "".join(f" {what}: {facts[what]}." for what in ("member", "model", "action", "pattern") if what in facts)
+    customer = Words(
+        f"{account} is paused",
+        f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so it was "
+        "stopped and nothing more is charged. Contact us to go on.",
+    )
+    deps.outbox.put(
+        Alert(
+            id=f"breaker:{account}:{trip.name}",
+            kind=BREAKER,
+            account=account,
+            subject=f"{account} was stopped: {plain(most)} {units} within an hour",
+            text=f"{account} reached the {plain(most)} {units} that it may use in an hour, in the one from "
+            f"{rfc3339(hour)}, and is frozen.{shown} Resume it with POST /v1/accounts/{account}/unfreeze, or within a "
+            "day by the link of this message.",
+            at_ms=hour * 1000,
+            facts=facts,
+            audience="both",
+            customer=customer,
+        )
+    )
+
+
+def _rows(deps: TripDeps, rules: Rules, hour: int) -> Iterator[Event]:
+    last = f"{deps.accounts.gate.clock():012x}/"
+    for home in rules.homes:
+        yield from islice(deps.events.newest(home, hour * 1000, last), MOST_ROWS)

@@ -1,0 +1,59 @@
+"""A loop that hammers one account with 64 callers is cut inside the hour's allowance, with not one unit more."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from local.testing import StackProcess
+from tests.race.callers import Caller, together
+
+pytestmark = pytest.mark.stack
+ALLOWED = 150
+LAST_MINUTES = 300
+"""Seconds before the hour's end in which the test begins the next one first: two hours allow twice as much."""
+
+
+def test_64_callers_are_cut_to_the_unit_and_the_freeze_binds(money_stack: StackProcess) -> None:
+    left = 3600 - int(time.time()) % 3600
+    if left < LAST_MINUTES:
+        money_stack.api("POST", "/_local/clock", {"advance_seconds": left + 1}).raise_for_status()
+    account = f"hot-{uuid.uuid4().hex[:8]}"
+    money_stack.api("PUT", f"/v1/accounts/{account}", {"plan": "hot"}).raise_for_status()
+
+    def hammer(caller: Caller, number: int) -> list[dict[str, Any]]:
+        found = []
+        while True:
+            answer = caller.post("/v1/reservations", {"account": account, "meter": "ai_credits", "quantity": "1"})
+            found.append(answer)
+            if not answer["allowed"]:
+                return found
+            if caller.random.random() < 0.7:
+                caller.post(f"/v1/reservations/{answer['id']}/commit", {})
+
+    answers = [answer for found in together(money_stack, hammer) for answer in found]
+    granted = sum((Decimal(answer["units"]) for answer in answers if answer["allowed"]), Decimal(0))
+    refusals = [answer["denial"]["code"] for answer in answers if not answer["allowed"]]
+    assert granted == ALLOWED, "all that is allowed, and not one unit more"
+    assert set(refusals) <= {"breaker", "frozen"}
+    assert "breaker" in refusals
+    shown = money_stack.api("GET", f"/v1/accounts/{account}/usage").json()
+    assert shown["frozen"]["reason"] == "breaker"
+    assert shown["limits"] == [], "no plan limit"
+    told = [one for one in money_stack.api("GET", "/_local/outbox").json()["data"] if one["account"] == account]
+    assert len([one for one in told if one["kind"] == "breaker"]) == 1
+    assert Caller(money_stack, 0).post("/v1/usage", {"events": [_event(account)]})["results"][0]["status"] == "recorded"
+    link = told[0]["resume_path"]
+    money_stack.api("POST", link).raise_for_status()
+    assert money_stack.api("POST", link).json()["code"] == "already_resumed"
+    again = [answer for found in together(money_stack, hammer) for answer in found]
+    granted = sum((Decimal(answer["units"]) for answer in again if answer["allowed"]), Decimal(0))
+    assert granted == ALLOWED, "one allowance more, from what was used by then"
+
+
+def _event(account: str) -> dict[str, str]:
+    return {"id": uuid.uuid4().hex, "account": account, "meter": "ai_credits", "quantity": "3"}

@@ -1,0 +1,158 @@
+"""The daily task: what is typical is written once, page by page, whatever dies between; counters of older accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import pytest
+
+from tests.unit.accounts.services import ENV, Clock
+from tests.unit.breaker.stage import CATALOG, Process, new_account, process, told
+from tollgate.accounts.rules import Typical, hour_counter
+from tollgate.billing.rollup import DAY_S, Rollup
+from tollgate.billing.sealed import MeterTotal
+from tollgate.breaker import learn as learning
+from tollgate.breaker.learn import LearnDeps, learn
+from tollgate.breaker.learn_store import LearnTable
+from tollgate.breaker.platform_store import PlatformTable
+from tollgate.usage.markers import shard_of
+
+pytestmark = pytest.mark.usefixtures("tables")
+
+
+def always() -> bool:
+    return True
+
+
+@dataclass
+class Memory:
+    """Rollups by account."""
+
+    rows: dict[str, list[Rollup]] = field(default_factory=dict)
+
+    def of_account(self, account: str, first_day: int, last_day: int) -> Iterator[Rollup]:
+        return (row for row in self.rows.get(account, ()) if first_day <= row.day <= last_day)
+
+    def of_day(self, day: int, shard: int) -> Iterator[Rollup]:
+        return (
+            row for account, rows in self.rows.items() if shard_of(account) == shard for row in rows if row.day == day
+        )
+
+    def used(self, account: str, units: int, days: int, today: int, cost: str = "0") -> None:
+        self.rows[account] = [
+            Rollup(
+                account,
+                "tokens",
+                today - day * DAY_S,
+                MeterTotal(events=1, units=Decimal(units)),
+                cost=Decimal(cost),
+            )
+            for day in range(days + 1)
+        ]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock("2026-11-21T12:05:00Z")
+
+
+@pytest.fixture
+def one(clock: Clock) -> Process:
+    return process(clock, CATALOG)
+
+
+def deps_of(one: Process, rollups: Memory) -> LearnDeps:
+    billing = ENV["TOLLGATE_BILLING_TABLE"]
+    return LearnDeps(one.deps, rollups, LearnTable(billing), PlatformTable(billing), one.stops.trips.outbox)
+
+
+def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
+    one: Process, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "PAGE", 3)
+    today = clock() // 1000 // DAY_S * DAY_S
+    rollups = Memory()
+    for number in range(8):
+        new_account(one, f"learn-{number}")
+        rollups.used(f"learn-{number}", 100 + number, 10, today)
+        clock.ms += 1000
+    new_account(one, "learn-young")
+    rollups.used("learn-young", 5, 2, today)
+    deps = deps_of(one, rollups)
+    pages = iter([True, True, False])
+    first = learn(deps, lambda: next(pages))
+    assert (first.accounts, first.left) == (6, True)
+    assert one.deps.catalog.breakers().rules["hot"].typical == {}
+    second = learn(deps, always)
+    assert (first.accounts + second.accounts, second.left, second.failures) == (9, False, [])
+    assert one.rules("learn-3").row.typical == Typical({"tokens": Decimal(103)}, ("tokens",))
+    assert one.rules("learn-young").row.typical == Typical({"tokens": Decimal(5)})
+    assert one.deps.catalog.breakers().rules["hot"].typical == {"tokens": Decimal(104)}, "today does not count yet"
+    again = learn(deps, always)
+    assert (again.accounts, again.changed) == (0, 0)
+    clock.ms += DAY_S * 1000
+    assert learn(deps, always).accounts == 9
+    one.deps.catalog.put_typical({})
+
+
+def test_one_account_that_fails_keeps_no_other_from_its_turn(
+    one: Process, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.ms += 10 * DAY_S * 1000
+    rollups, good = Memory(), "fails-not"
+    new_account(one, "fails")
+    new_account(one, good)
+    rollups.used(good, 7, 3, clock() // 1000 // DAY_S * DAY_S)
+    deps = deps_of(one, rollups)
+    whole = deps.rollups.of_account
+
+    def broken(account: str, first_day: int, last_day: int) -> Iterator[Rollup]:
+        if account == "fails":
+            raise RuntimeError(account)
+        return whole(account, first_day, last_day)
+
+    monkeypatch.setattr(rollups, "of_account", broken)
+    done = learn(deps, always)
+    assert [str(failure) for failure in done.failures] == ["fails"]
+    assert one.rules(good).row.typical is not None
+
+
+def test_an_account_from_before_gets_its_counter_with_what_it_used_this_hour(one: Process, clock: Clock) -> None:
+    clock.ms += 20 * DAY_S * 1000
+    new_account(one, "older")
+    row = one.rules("older").row
+    without = tuple((key, since) for key, since in row.counters if key.window != "hour")
+    assert one.deps.accounts.update(replace(row, counters=without, rev=row.rev + 1), row)
+    before = process(clock)
+    assert before.rules("older").breakers == ()
+    assert before.use(250, account="older").status == "recorded"
+    assert learn(deps_of(one, Memory()), always).failures == []
+    keys = [key for key, _ in one.rules("older").row.counters]
+    assert hour_counter("tokens") in keys
+    assert keys[: len(without)] == [key for key, _ in without], "slots are only appended"
+    assert before.until_refused(50, account="older")[0] == 50, "it counts what was used before it began"
+
+
+def test_the_rollups_stop_what_dead_processes_took_with_them(one: Process, clock: Clock) -> None:
+    clock.ms += 30 * DAY_S * 1000
+    today = clock() // 1000 // DAY_S * DAY_S
+    rollups, platform = Memory(), PlatformTable(ENV["TOLLGATE_BILLING_TABLE"])
+    deps = deps_of(one, rollups)
+    rollups.used("dear", 1, 0, today, "1000")
+    assert not learn(deps, always).stopped, "nothing to compare with"
+    clock.ms += 3_600_000
+    rollups.used("dear", 1, 0, today, "1050")
+    assert not learn(deps, always).stopped, "exactly the cap"
+    clock.ms += 3_600_000
+    rollups.used("dear", 1, 0, today, "1100.01")
+    assert learn(deps, always).stopped
+    stop = platform.stopped()
+    assert stop is not None
+    assert stop.cost == Decimal("50.01")
+    assert len(told("breaker_platform")) == 1
+    platform.go_on()
+    clock.ms += 24 * 3_600_000
+    rollups.used("dear", 1, 0, today, "9000")
+    assert not learn(deps, always).stopped, "a look so long ago says nothing about an hour"

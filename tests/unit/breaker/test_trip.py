@@ -1,0 +1,288 @@
+"""A runaway account is cut inside its hour, frozen everywhere, told of once, and goes on when somebody says so."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.unit.accounts.services import Clock, audit
+from tests.unit.breaker.stage import ALLOWED, CATALOG, SECRET, Process, new_account, process, told
+from tollgate.accounts import service
+from tollgate.accounts.rules import Typical
+from tollgate.accounts.service import freeze
+from tollgate.breaker import trip as trips
+from tollgate.breaker.link import Link, decode, encode
+from tollgate.breaker.resume import resume
+from tollgate.errors import AlreadyResumed, ResumeLinkExpired, ResumeLinkInvalid
+from tollgate.gate.reserve import Denied, Granted
+from tollgate.http import refusals
+
+pytestmark = pytest.mark.usefixtures("tables")
+HOUR_MS = 3_600_000
+_NAMES = itertools.count()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock("2026-11-21T12:05:00Z")
+
+
+@pytest.fixture
+def account() -> str:
+    return f"acme-{next(_NAMES)}"
+
+
+@pytest.fixture
+def one(clock: Clock, account: str) -> Process:
+    made = process(clock, CATALOG)
+    new_account(made, account)
+    return made
+
+
+def messages(account: str) -> list[dict[str, Any]]:
+    return [message for message in told("breaker") if message["account"] == account]
+
+
+def link_of(account: str, clock: Clock, index: int = -1) -> Link:
+    token = messages(account)[index]["resume_path"].partition("token=")[2]
+    return decode(token, SECRET, clock() // 1000)
+
+
+def test_a_loop_is_cut_to_the_unit_and_frozen_everywhere(one: Process, clock: Clock, account: str) -> None:
+    other = process(clock)
+    warm = other.reserve(1, account)
+    assert isinstance(warm, Granted)  # its rules are cached from here on
+    granted, denied = one.until_refused(7, account=account)
+    assert granted == (ALLOWED - 1) // 7 * 7
+    answer = refusals.denial(denied, clock() // 1000)
+    assert {name: answer[name] for name in ("code", "source", "limit", "resolve", "requested", "remaining")} == {
+        "code": "breaker",
+        "source": "breaker",
+        "limit": "breaker",
+        "resolve": "contact",
+        "requested": "7",
+        "remaining": "5",
+    }
+    assert answer["resets_at"] is None
+    assert [state.ruled.source for state in denied.limits] == []
+    frozen = other.reserve(1, account)  # what is left would do
+    assert isinstance(frozen, Denied)
+    assert (frozen.code, frozen.reason) == ("frozen", "breaker")
+    assert one.taken(account) == granted + 1
+    assert other.commit(warm).event.units == 1, "frozen accounts still commit"
+
+
+def test_it_is_told_once_with_its_drivers(one: Process, clock: Clock, account: str) -> None:
+    said: dict[str, Any] = {"account": account, "dimensions": {"model": "large-1", "operation": "chat"}}
+    for _ in range(3):
+        found = one.reserve(30, member="ada", **said)
+        assert isinstance(found, Granted)
+        one.commit(found)
+    clock.ms += 60_000
+    found = one.reserve(10, member="bob", account=account, dimensions={"model": "small-1"})
+    assert isinstance(found, Granted)
+    one.commit(found)
+    assert isinstance(one.reserve(ALLOWED, account), Denied)
+    (message,) = messages(account)
+    assert {name: message[name] for name in ("member", "model", "action", "pattern", "allowed", "window")} == {
+        "member": "ada (90 %)",
+        "model": "large-1 (90 %)",
+        "action": "chat (90 %)",
+        "pattern": "4 calls of 100 units in 60 s, 75 % of one size",
+        "allowed": "300",
+        "window": "2026-11-21T12:00:00Z",
+    }
+    assert message["audience"] == "both"
+    assert "token" not in str(message["customer"])
+    assert [(entry.by, entry.changes[0].field) for entry in audit(one.deps, account)][0] == ("breaker", "frozen")
+
+
+def test_open_reservations_count_and_a_release_gives_back(one: Process, account: str) -> None:
+    held = [one.reserve(100, account) for _ in range(3)]
+    assert all(isinstance(found, Granted) for found in held)
+    assert isinstance(one.reserve(1, account), Denied)
+    (message,) = messages(account)
+    assert message["pattern"] == "open reservations, nothing committed yet"
+
+
+def test_usage_that_had_happened_is_recorded_and_trips(one: Process, account: str) -> None:
+    assert one.use(ALLOWED, account=account).status == "recorded"
+    assert one.rules(account).row.frozen is None, "what is allowed is allowed"
+    assert one.use(1, account=account).status == "recorded"
+    frozen = one.rules(account).row.frozen
+    assert frozen is not None
+    assert frozen.reason == "breaker"
+    assert one.use(5, account=account).status == "recorded"
+    assert one.taken(account) == ALLOWED + 6
+    assert len(messages(account)) == 1
+
+
+def test_a_commit_above_its_reservation_trips(one: Process, account: str) -> None:
+    found = one.reserve(10, account)
+    assert isinstance(found, Granted)
+    assert one.commit(found, ALLOWED + 1).event.over_reserved
+    assert one.rules(account).row.frozen is not None
+
+
+def test_an_extension_past_it_is_refused_and_trips(one: Process, account: str) -> None:
+    found = one.reserve(10, account)
+    assert isinstance(found, Granted)
+    assert one.extend(found, ALLOWED).refused is None
+    refused = one.extend(found, ALLOWED + 1)
+    assert refused.stopped is not None
+    assert refused.stopped.code == "breaker"
+    assert one.rules(account).row.frozen is not None
+    assert one.taken(account) == ALLOWED
+
+
+def test_without_a_breaker_or_anything_known_nothing_is_cut(one: Process, clock: Clock, account: str) -> None:
+    assert isinstance(one.reserve(5000, account, meter="images"), Granted)
+    new_account(one, f"{account}-off", "calm")
+    assert one.rules(f"{account}-off").breakers == ()
+
+
+def test_a_crash_before_the_freeze_leaves_the_cap_and_a_later_call_freezes(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "change", dies)
+        with pytest.raises(SystemExit):
+            one.until_refused(50, account=account)
+    assert one.rules(account).row.frozen is None
+    assert one.taken(account) == ALLOWED
+    for _ in range(2):
+        again = one.reserve(1, account)
+        assert isinstance(again, Denied)
+        assert again.code == "breaker"
+    assert one.rules(account).row.frozen is None, "whoever claimed the trip may be at it still"
+    clock.ms += trips.CLAIMED_S * 1000
+    assert isinstance(one.reserve(1, account), Denied)
+    assert one.rules(account).row.frozen is not None
+    assert len(messages(account)) == 1
+
+
+def test_a_crash_before_the_alert_is_told_by_a_later_call(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", dies)
+        with pytest.raises(SystemExit):
+            one.until_refused(50, account=account)
+    assert one.rules(account).row.frozen is None, "never frozen and untold"
+    clock.ms += trips.CLAIMED_S * 1000
+    assert isinstance(one.reserve(1, account), Denied)
+    assert len(messages(account)) == 1
+
+
+def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = one.rules(account)
+    one.until_refused(50, account=account)
+    resume(one.deps, account)
+    trips.trip(one.stops.trips, before, "tokens", clock() // HOUR_MS * 3600)
+    assert one.rules(account).row.frozen is None
+    assert len(messages(account)) == 1
+
+
+# -- going on --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("grace", "more"), [(None, ALLOWED), (Decimal("1.5"), 450), (Decimal(10), 3000)])
+def test_a_resume_lets_a_graced_hour_go_on_and_no_further(
+    one: Process, clock: Clock, account: str, grace: Decimal | None, more: int
+) -> None:
+    one.until_refused(50, account=account)
+    resume(one.deps, account, grace)
+    granted, denied = one.until_refused(50, account=account)
+    assert (granted, denied.code) == (more, "breaker")
+    assert len({message["id"] for message in messages(account)}) == 2, "another trip of the hour is told again"
+    resume(one.deps, account)
+    clock.ms += HOUR_MS
+    assert one.until_refused(50, account=account)[0] == ALLOWED, "the grace ends with its hour"
+
+
+def test_a_grace_begins_from_what_was_used_past_the_allowance(one: Process, account: str) -> None:
+    one.use(1000, account=account)
+    resume(one.deps, account)
+    assert one.until_refused(50, account=account)[0] == ALLOWED
+
+
+def test_a_repeated_resume_adds_nothing(one: Process, account: str) -> None:
+    one.until_refused(50, account=account)
+    resume(one.deps, account, Decimal(2))
+    once = one.rules(account).row
+    resume(one.deps, account, Decimal(2))
+    assert one.rules(account).row == once
+
+
+def test_what_the_operator_froze_gets_no_grace_unasked(one: Process, account: str) -> None:
+    freeze(one.deps, account, "unpaid")
+    resume(one.deps, account)
+    row = one.rules(account).row
+    assert (row.frozen, row.grace) == (None, None)
+
+
+def test_the_link_resumes_its_trip_once(one: Process, clock: Clock, account: str) -> None:
+    one.until_refused(50, account=account)
+    link = link_of(account, clock)
+    resume(one.deps, account, link=link)
+    assert isinstance(one.reserve(1, account), Granted)
+    with pytest.raises(AlreadyResumed):
+        resume(one.deps, account, link=link)
+    one.until_refused(50, account=account)
+    with pytest.raises(AlreadyResumed):
+        resume(one.deps, account, link=link)
+    assert one.rules(account).row.frozen is not None, "an old link does not resume another trip"
+    resume(one.deps, account, link=link_of(account, clock))
+
+
+def test_the_link_does_not_undo_the_operators_own_freeze(one: Process, clock: Clock, account: str) -> None:
+    one.until_refused(50, account=account)
+    link = link_of(account, clock)
+    resume(one.deps, account)
+    freeze(one.deps, account, "fraud")
+    with pytest.raises(AlreadyResumed):
+        resume(one.deps, account, link=link)
+
+
+def test_a_link_lasts_a_day_and_cannot_be_made_up() -> None:
+    link = Link("acme", "tokens/1795262400/0", 1_795_350_000)
+    text = encode(link, SECRET)
+    assert decode(text, SECRET, link.expires_at - 1) == link
+    with pytest.raises(ResumeLinkExpired):
+        decode(text, SECRET, link.expires_at)
+    other = encode(link._replace(account="evil"), b"another secret")
+    for forged in (other, text[:-1], text[:10], text[:22] + other[22:], "", "x" * 700, "ä", "%%%"):
+        with pytest.raises(ResumeLinkInvalid):
+            decode(forged, SECRET, 0)
+
+
+# -- what it is measured by --------------------------------------------------------------------------------------------
+
+
+def test_a_plan_change_keeps_the_baseline_and_every_put_does(one: Process, clock: Clock, account: str) -> None:
+    row = one.rules(account).row
+    assert one.deps.accounts.set_typical(row, Typical({"tokens": Decimal(100)}, ("tokens",)))
+    assert one.deps.rules.stored(account).rev == row.rev, "no new revision"
+    service.put_account(one.deps, account, service.AccountPatch(name="Named"))
+    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)}, ("tokens",))
+    assert not one.deps.accounts.set_typical(row, Typical({})), "the row changed since"
+    service.change_plan(one.deps, account, "calm")
+    assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)})
+
+
+def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, account: str) -> None:
+    assert isinstance(one.reserve(1, account), Granted)
+    one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(51)}, ("tokens",)))
+    clock.ms += 60_000
+    assert one.until_refused(50, account=account)[0] == 500
