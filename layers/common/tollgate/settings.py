@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tollgate.clock import parse_rfc3339
+
 
 class BadSetting(Exception):
     """An environment variable is missing or makes no sense; the function must not start."""
@@ -53,12 +55,14 @@ class StripeSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlushSettings:
-    """flush's environment. `shadow`: nothing is sent."""
+    """flush's environment. `shadow`: nothing is sent. `restored_at`: epoch second at which the stack went on with
+    tables that were restored from a backup."""
 
     billing_table: str
     stack: str
     stripe: StripeSettings
     shadow: bool = False
+    restored_at: int | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> FlushSettings:
@@ -68,6 +72,7 @@ class FlushSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe=StripeSettings.from_env(env),
             shadow=switch(env, "TOLLGATE_SHADOW"),
+            restored_at=moment(env, "TOLLGATE_RESTORED_AT"),
         )
 
 
@@ -107,6 +112,18 @@ class BillingSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe=StripeSettings.from_env(env),
         )
+
+
+def moment(env: Mapping[str, str], name: str) -> int | None:
+    """A variable that is a time as in 2026-11-21T12:00:00Z, in epoch seconds; absent or empty: None. Raises
+    BadSetting."""
+    value = env.get(name)
+    if not value:
+        return None
+    try:
+        return parse_rfc3339(value) // 1000
+    except ValueError as error:
+        raise BadSetting(f"{name} must be a time as in 2026-11-21T12:00:00Z, not {value!r}") from error
 
 
 def switch(env: Mapping[str, str], name: str) -> bool:
