@@ -6,16 +6,19 @@ READY := $(VENV)/.ready
 STAGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint build deploy openapi install clean
+.PHONY: help run test test-stripe demo bench lint build deploy openapi install clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(READY) ## Start the local stack (http://127.0.0.1:8787); Ctrl-C stops it
 	@$(PY) -m local
 
 test: $(READY) ## Run every test; make test ARGS=tests/unit runs some
 	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest -m "not build" $(ARGS); else sh scripts/test.sh $(PY); fi
+
+test-stripe: $(READY) ## Ask a Stripe sandbox what docs leave open: STRIPE_TEST_KEY=sk_test_... (docs/testing.md)
+	@$(PY) -m tests.sandbox
 
 demo: $(READY) ## Replay a trace of LLM usage against the running stack and check Stripe's totals
 	@$(PY) -m demo $(ARGS)

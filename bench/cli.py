@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import billing, calls, cpu, dollars, gate_size, idle, imports, projection, report, shared
+from bench import billing, calls, cpu, dollars, gate_size, idle, imports, projection, reconcile, report, shared
 from bench.report import Section
 from bench.stage import stage
 
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         add(cpu.section())
         add(imports.section())
+    add(reconcile.section(reconcile.COUNTED if options.counted else reconcile.PAIRS))
     add(projection.section())
     if options.json:
         options.json.write_text(json.dumps(report.as_json(sections), indent=2) + "\n")

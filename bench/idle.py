@@ -37,7 +37,8 @@ from bench.stage import LambdaContext, Stage
 ALARM = Decimal("0.10")  # one metric, standard resolution: c3x.dev/resources/aws/aws_cloudwatch_metric_alarm
 METRIC = Decimal("0.30")  # the first 10,000 of our own: cal53.calculator.city/cloudwatch-custom-metrics-calculator
 
-_RATE = re.compile(r"^rate\((\d+) minutes?\)$")
+_RATE = re.compile(r"^rate\((\d+) (minute|day)s?\)$")
+_MINUTES = {"minute": 1, "day": 1440}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Idle:
 
 
 def schedules(resources: dict[str, Any]) -> Iterator[Schedule]:
-    """The template's scheduled events. Raises ValueError for a schedule that is no rate in minutes."""
+    """The template's scheduled events. Raises ValueError for a schedule that is no rate in minutes or days."""
     for resource in resources.values():
         properties = resource.get("Properties", {})
         for event in properties.get("Events", {}).values() if resource["Type"] == "AWS::Serverless::Function" else ():
@@ -74,7 +75,17 @@ def schedules(resources: dict[str, Any]) -> Iterator[Schedule]:
                 if rate is None:
                     raise ValueError(f"how often is {event['Properties']['Schedule']}?")
                 given = json.loads(event["Properties"]["Input"])
-                yield Schedule(Path(properties["CodeUri"]).name, given, int(rate[1]))
+                yield Schedule(Path(properties["CodeUri"]).name, given, int(rate[1]) * _MINUTES[rate[2]])
+
+
+def consumers(resources: dict[str, Any]) -> list[str]:
+    """The folders of functions that a queue feeds."""
+    return sorted(
+        Path(resource["Properties"]["CodeUri"]).name
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Serverless::Function"
+        and any(event["Type"] == "SQS" for event in resource["Properties"].get("Events", {}).values())
+    )
 
 
 def section(stage: Stage) -> Section:
@@ -90,7 +101,10 @@ def section(stage: Stage) -> Section:
         metrics |= _run(stage, schedule, month)
     rows = [row for function, month in sorted(idle.items()) for row in _rows(function, month)]
     rows += [
-        ("flush: polling its empty queue", POLLS * MINUTES, POLLS * MINUTES * SQS_FIFO / MILLION),
+        (f"{function}: polling its empty queue", POLLS * MINUTES, POLLS * MINUTES * SQS_FIFO / MILLION)
+        for function in consumers(resources)
+    ]
+    rows += [
         ("alarms", alarms, alarms * ALARM),
         ("metrics of our own", len(metrics), len(metrics) * METRIC),
     ]

@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "TOLLGATE_STAGE": "local",
     "TOLLGATE_MODE": "test",
     "TOLLGATE_SIGNING_SECRET_PARAMETER": "/tollgate/bench/signing-secret",
+    "TOLLGATE_STRIPE_READS_MONTHLY": "8000",
     "TOLLGATE_STRIPE_SECRET_PARAMETER": "/tollgate/bench/stripe",
     "TOLLGATE_SEAL_SECONDS": str(SEAL_SECONDS),
     "TOLLGATE_SEAL_GRACE_SECONDS": str(GRACE_SECONDS),
@@ -204,7 +205,14 @@ def stage() -> Iterator[Stage]:
         sqs = boto3.session.Session().client("sqs")
         queue = {"FifoQueue": "true", "VisibilityTimeout": "360"}
         url = sqs.create_queue(QueueName="flush.fifo", Attributes=queue)["QueueUrl"]
-        stack.enter_context(patch.dict(os.environ, {"TOLLGATE_FLUSH_QUEUE_URL": url}))
+        tasks = sqs.create_queue(QueueName="stripe-events")["QueueUrl"]
+        parts = sqs.create_queue(QueueName="reconcile.fifo", Attributes=queue)["QueueUrl"]
+        queues = {
+            "TOLLGATE_FLUSH_QUEUE_URL": url,
+            "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": tasks,
+            "TOLLGATE_RECONCILE_QUEUE_URL": parts,
+        }
+        stack.enter_context(patch.dict(os.environ, queues))
         ssm = boto3.session.Session().client("ssm")
         for name, value in _SECRETS.items():
             ssm.put_parameter(Name=name, Value=value, Type="SecureString")

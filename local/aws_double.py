@@ -4,7 +4,8 @@ Without the lock moto oversells: two threads in it can both find a condition tru
 restore whole tables. Behind it moto is a strictly serial model, which is never evidence for the real service's
 concurrency.
 
-Three things are put right on the way:
+Four things are put right on the way:
+- a call costs what it touches, not what its tables hold (`dynamodb_tables`);
 - a long poll waits outside the lock (moto waits inside and would stop everything else);
 - moto's clock is the stack's;
 - a FIFO queue remembers deduplication ids for five minutes even after the message was deleted, as SQS does.
@@ -174,6 +175,9 @@ def main() -> None:
     if arguments.clock is not None:
         _patch_clock(StackClock(arguments.clock))
     _patch_deduplication()
+    from local.dynamodb_tables import lighten  # not before the clock is patched: moto binds it by name
+
+    lighten()
     serve_forever(listener, AwsDouble(arguments.port).answer)
 
 

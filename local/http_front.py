@@ -32,7 +32,7 @@ class HttpApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
-        body = await _read_body(scope, receive)
+        body = await read_body(scope, receive)
         answer = _TOO_LARGE if body is None else await self._answer(scope, body, request_id)
         headers = [
             *answer.headers,
@@ -74,10 +74,10 @@ class HttpApi:
             return HttpAnswer(500, _JSON, INTERNAL_ERROR)
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """The request's body, or None where it is larger than API Gateway lets through."""
+async def read_body(scope: Scope, receive: Receive, most: int = MAX_BODY_BYTES) -> bytes | None:
+    """The request's body, or None where it is larger than `most`."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > MAX_BODY_BYTES:
+        if name == b"content-length" and int(value) > most:
             return None
     chunks: list[bytes] = []
     size = 0
@@ -85,7 +85,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
         message = await receive()
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        if size > most:
             return None
         if chunk:
             chunks.append(chunk)

@@ -113,10 +113,18 @@ def _body(body: bytes, content_type: str) -> tuple[str, bool]:
 
 
 def build_event(
-    request: HttpRequest, route: Route, parameters: Mapping[str, str], request_id: str, now: float
+    request: HttpRequest,
+    route: Route,
+    parameters: Mapping[str, str],
+    request_id: str,
+    now: float,
+    *,
+    decoded: bool = True,
 ) -> bytes:
-    """The event of payload format 2.0 as JSON. `now` is epoch seconds in stack time."""
-    path = unquote(request.raw_path.decode("latin-1"), errors="replace")
+    """The event of payload format 2.0 as JSON. `now` is epoch seconds in stack time; `decoded`: whether the path is."""
+    path = request.raw_path.decode("latin-1")
+    if decoded:
+        path = unquote(path, errors="replace")
     pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
     headers = _joined([pair for pair in pairs if pair[0] != "cookie"])
     host = headers.get("host", "localhost")

@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.settings import DEFAULT_STRIPE_KEY, REGION, Settings, StartupError
+from local.settings import DEFAULT_STRIPE_KEY, LOCAL_WEBHOOK_SECRET, REGION, Settings, StartupError
 from local.template import Queue, Stack, Table
 
 _READY_SECONDS = 60
@@ -100,10 +100,11 @@ def create_queues(sqs: Any, queues: tuple[Queue, ...]) -> None:
 
 
 def create_secrets(ssm: Any, stack: Stack, stripe_key: str) -> None:
-    """Store the two secrets under the names that the template gives functions."""
+    """Store the secrets under the names that the template gives functions."""
     values = {
         "TOLLGATE_SIGNING_SECRET_PARAMETER": secrets.token_urlsafe(32),
         "TOLLGATE_STRIPE_SECRET_PARAMETER": stripe_key,
+        "TOLLGATE_WEBHOOK_SECRETS_PARAMETER": LOCAL_WEBHOOK_SECRET,
     }
     for variable, value in values.items():
         name = stack.environment(variable)

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from local.children import Child
 from local.clock import StackClock
 from local.control import Control
+from local.function_url import PREFIX as FUNCTION_URLS
+from local.function_url import FunctionUrls
 from local.functions import Failure, FunctionPool, FunctionSpec
 from local.http_front import HttpApi
 from local.logs import FunctionLog, console
@@ -26,8 +28,8 @@ from local.payload import Router
 from local.provision import client, provision
 from local.queues import QueuePoller
 from local.schedules import Scheduler
-from local.settings import HOST, LOCAL_API_KEY, REGION, Settings, StartupError, read_settings
-from local.stack import RunningStack
+from local.settings import HOST, LOCAL_API_KEY, LOCAL_WEBHOOK_SECRET, REGION, Settings, StartupError, read_settings
+from local.stack import RunningStack, post
 from local.template import Function, Stack, read_template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +37,7 @@ _LIMITS = {"gate": 4}
 _DEFAULT_LIMIT = 2
 # Functions that a person's first request waits for.
 _WARM = ("gate", "manage")
+WEBHOOK = "stripe_webhook"
 _GRACEFUL_SECONDS = 1
 
 
@@ -47,16 +50,20 @@ class _Server(uvicorn.Server):
 
 
 class _Front:
-    """Sends `/` and `/_local` to the runner and everything else to the HTTP API."""
+    """Sends `/` and `/_local` to the runner, function URLs to their functions, everything else to the HTTP API."""
 
-    def __init__(self, control: ASGIApp, api: ASGIApp) -> None:
+    def __init__(self, control: ASGIApp, urls: ASGIApp, api: ASGIApp) -> None:
         self._control = control
+        self._urls = urls
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the local stack serves HTTP, not {scope['type']}")
         path = scope["path"]
+        if path.startswith(FUNCTION_URLS):
+            await self._urls(scope, receive, send)
+            return
         own = path == "/" or path == "/_local" or path.startswith("/_local/")
         await (self._control if own else self._api)(scope, receive, send)
 
@@ -75,6 +82,24 @@ def _claim(port: int, what: str, configured: int) -> socket.socket:
             f"port (now {configured}; the stack needs that port and the next two)."
         ) from None
     return listener
+
+
+def _remove_abandoned_clocks(settings: Settings) -> None:
+    """Files of runners that were killed. That of one that is stopping stays: its processes may still open it."""
+    for file in settings.state.glob(f"clock-{settings.port}-*"):
+        pid = file.name.rpartition("-")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def _specification(function: Function, settings: Settings, clock_file: Path) -> FunctionSpec:
@@ -123,6 +148,7 @@ def _local_values(function: Function, settings: Settings) -> dict[str, str]:
         "TOLLGATE_MODE": "test",
         "TOLLGATE_SEAL_SECONDS": str(settings.seal_seconds),
         "TOLLGATE_SEAL_GRACE_SECONDS": str(settings.seal_grace_seconds),
+        "TOLLGATE_SHADOW": "true" if settings.shadow else "false",
     }
     return {name: value for name, value in values.items() if name in function.environment}
 
@@ -133,7 +159,8 @@ class Runner:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._logs = settings.state / "logs"
-        self._clock_file = settings.state / f"clock-{settings.port}"
+        # This process's own: a stack that is just stopping, or finds the port taken, must not end another one's time.
+        self._clock_file = settings.state / f"clock-{settings.port}-{os.getpid()}"
         self._children: list[Child] = []
         self._pools: dict[str, FunctionPool] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -176,6 +203,7 @@ class Runner:
         for port, what in ((settings.stripe_port, "Stripe double"), (settings.aws_port, "AWS double")):
             _claim(port, what, settings.port).close()
         self._logs.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned_clocks(settings)
         clock = StackClock.create(self._clock_file)
         aws, double = await self._start_doubles()
         console(f"reading {settings.template.name}")
@@ -193,6 +221,8 @@ class Runner:
         console(f"starting functions: {', '.join(sorted(self._pools))}")
         await asyncio.gather(self._seed(template), *(self._warm(name) for name in _WARM if name in self._pools))
         await self._serve(listener, template, clock)
+        if double is not None and WEBHOOK in template.functions:
+            await self._connect_webhook()
         console(f"tollgate ready {settings.api_url}")
 
     async def _start_doubles(self) -> tuple[Child, Child | None]:
@@ -213,6 +243,19 @@ class Runner:
         arguments += ["--lag-seconds", str(settings.stripe_lag_seconds)]
         await double.start(arguments, settings.root, environment)
         return aws, double
+
+    async def _connect_webhook(self) -> None:
+        """Have the double deliver to the webhook's function: snapshots and thin events, with one secret."""
+        settings = self._settings
+        for payload in ("snapshot", "thin"):
+            body = {
+                "url": f"{settings.api_url}{FUNCTION_URLS}{WEBHOOK}",
+                "secret": LOCAL_WEBHOOK_SECRET,
+                "payload": payload,
+            }
+            status, answer = await asyncio.to_thread(post, f"{settings.stripe_url}/_double/endpoints", body)
+            if status != 200:
+                raise StartupError(f"The Stripe double takes no webhook endpoint: {answer}")
 
     async def _warm(self, name: str) -> None:
         outcome = await self._pools[name].warm()
@@ -259,7 +302,8 @@ class Runner:
         scheduler = Scheduler(template.schedules, self._pools, clock, settings.seal_seconds)
         sqs = client(settings, "sqs")
         running = RunningStack(settings, template, clock, self._pools, scheduler, client(settings, "dynamodb"), sqs)
-        app = _Front(Control(running).app(), HttpApi(Router(template.routes), self._pools, clock))
+        urls = FunctionUrls(template.urls, self._pools, clock)
+        app = _Front(Control(running).app(), urls, HttpApi(Router(template.routes), self._pools, clock))
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -13,6 +13,7 @@ HOST = "127.0.0.1"
 STACK_NAME = "tollgate-local"
 LOCAL_API_KEY = "tg_test_local"
 DEFAULT_STRIPE_KEY = "sk_test_local"
+LOCAL_WEBHOOK_SECRET = "whsec_local"
 DEFAULT_PORT = 8787
 
 # What a sub-process may inherit: enough to find an interpreter and a temporary folder, no one's credentials.
@@ -48,6 +49,8 @@ class Settings:
     seal_grace_seconds: int
     stripe_lag_seconds: int
     """Seconds (of the double's clock) until a meter event shows in the double's summaries."""
+    shadow: bool
+    """Whether flush only watches (the template's Shadow)."""
     stripe_key: str
     real_stripe: bool
     dynamodb_url: str | None
@@ -116,6 +119,13 @@ def _integer(environ: Mapping[str, str], name: str, default: int, low: int, high
     return int(text)
 
 
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    if text not in ("true", "false"):
+        raise StartupError(f"{name}={text!r} is neither true nor false.")
+    return text == "true"
+
+
 def _file(environ: Mapping[str, str], name: str, root: Path, default: str) -> Path:
     path = root / (environ.get(name) or default)
     if not path.is_file():
@@ -145,6 +155,7 @@ def read_settings(environ: Mapping[str, str], root: Path) -> Settings:
         seal_seconds=_integer(environ, "TOLLGATE_SEAL_SECONDS", 5, 1, 3600),
         seal_grace_seconds=_integer(environ, "TOLLGATE_SEAL_GRACE_SECONDS", 6, 0, 3600),
         stripe_lag_seconds=_integer(environ, "TOLLGATE_STRIPE_LAG_SECONDS", 0, 0, 1_000_000),
+        shadow=_switch(environ, "TOLLGATE_SHADOW"),
         stripe_key=key or DEFAULT_STRIPE_KEY,
         real_stripe=real,
         dynamodb_url=environ.get("AWS_ENDPOINT_URL_DYNAMODB") or None,

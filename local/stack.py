@@ -60,7 +60,7 @@ class RunningStack:
         url = self.settings.stripe_url
         if url is None:
             raise NoDouble("STRIPE_SECRET_KEY is set, so this stack uses the real Stripe sandbox and no double.")
-        return await asyncio.to_thread(_post, url + path, body)
+        return await asyncio.to_thread(post, url + path, body)
 
     async def queues(self) -> list[dict[str, Any]]:
         """How many messages wait in each queue, and how many are in a function's hands."""
@@ -74,7 +74,8 @@ class RunningStack:
         return await asyncio.to_thread(_read_outbox, self.dynamodb, table)
 
 
-def _post(url: str, body: Any) -> tuple[int, Any]:
+def post(url: str, body: Any) -> tuple[int, Any]:
+    """POST JSON to a part of the stack; its status and JSON."""
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
     )

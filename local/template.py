@@ -112,6 +112,8 @@ class Stack:
     schedules: tuple[Schedule, ...]
     tables: tuple[Table, ...]
     queues: tuple[Queue, ...]
+    urls: frozenset[str] = frozenset()
+    """Functions that have a URL of their own."""
 
     def environment(self, name: str) -> str | None:
         """The value of an environment variable that some function has; they agree, for it names one thing."""
@@ -303,6 +305,12 @@ class _Reader:
                         function=self._folder_name(found[1]),
                     )
 
+    def urls(self) -> Iterator[str]:
+        for logical_id, properties in self._of_type("AWS::Lambda::Url"):
+            if properties.get("AuthType") != "NONE":
+                raise self._wrong(logical_id, "the local stack serves function URLs of AuthType NONE only")
+            yield self._function_at(logical_id, properties["TargetFunctionArn"])
+
     def queues(self) -> Iterator[Queue]:
         for logical_id, properties in self._of_type("AWS::SQS::Queue"):
             resolved = self._resolve(logical_id, properties)
@@ -390,4 +398,5 @@ def read_template(settings: Settings) -> Stack:
         schedules=tuple(reader.schedules()),
         tables=tuple(reader.tables()),
         queues=queues,
+        urls=frozenset(reader.urls()),
     )

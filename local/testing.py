@@ -188,6 +188,34 @@ class StackProcess:
             return self._http.request(method, path, content=content, headers=sent)
         return self._http.request(method, path, json=json, headers=sent)
 
+    def start_command(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the operator's command line, `tollgate <arguments>`, against this stack. Wide lines; both outputs are
+        piped."""
+        mine = {
+            name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "TOLLGATE_", "STRIPE_"))
+        }
+        other = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB")
+        given = {
+            "TOLLGATE_PORT": str(self.port),
+            "COLUMNS": "300",
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "cli"), str(ROOT / "layers/common"))),
+            **({"AWS_ENDPOINT_URL_DYNAMODB": other} if other else {}),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tollgate_cli", *arguments],
+            cwd=ROOT,
+            env={**mine, **given, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `tollgate <arguments>` against this stack, whatever its exit code."""
+        process = self.start_command(*arguments)
+        printed, said = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, printed, said)
+
     def _local(self, method: str, path: str, body: Any = None) -> Any:
         answer = self._http.request(method, path, json=body)
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"

@@ -9,5 +9,5 @@ case "$stage" in
 esac
 sh scripts/build.sh
 # A stack without its secrets deploys well and fails at its first request; say it before.
-.venv-sam/bin/python scripts/stack_secrets.py check "tollgate-$stage"
+.venv/bin/tollgate secrets check --stack "tollgate-$stage"
 sh scripts/sam.sh deploy --config-env "$stage" "$@"

@@ -9,6 +9,7 @@
 5. own-arithmetic     the local stack imports none of the product's rating or billing code
 6. no-cycles          no circles between the product's modules
 7. no-places          nothing committed names a place of one machine
+8. stripe-at-edge     only `tollgate/stripe_api/`, the sink and functions import `stripe`; the domain sees own records
 
 A line that must break a rule says why: `# rule-ok: <rule> <reason>`.
 """
@@ -86,6 +87,8 @@ def _product_imports(path: Path, place: str, tree: ast.AST) -> Iterator[Finding]
         edge = any(part in place for part in EDGES)
         if under(name, "aws_lambda_powertools") or (under(name, "pydantic", "yaml") and not edge):
             yield path, line, "pure-domain", f"imports {name}"
+        if under(name, "stripe") and not (place.endswith("/stripe_sink.py") or "tollgate/stripe_api/" in place):
+            yield path, line, "stripe-at-edge", f"imports {name}"
         if under(name, "tollgate.http") and "tollgate/http/" not in place:
             yield path, line, "pure-domain", f"imports {name}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tollgate_cli import accounts, batches, catalog, keys, plans
+from tollgate_cli import accounts, batches, catalog, dlq, keys, plans, reconcile, secrets, shadow, smoke, stripe
 
 app = typer.Typer(
     name="tollgate",
@@ -22,3 +22,9 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(plans.app, name="plans")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(batches.app, name="batches")
+app.add_typer(stripe.app, name="stripe")
+app.add_typer(secrets.app, name="secrets")
+app.command()(smoke.smoke)
+app.add_typer(dlq.app, name="dlq")
+app.command("reconcile")(reconcile.reconcile)
+app.add_typer(shadow.app, name="shadow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import boto3
@@ -62,16 +62,27 @@ class Target:
     mode: str
     local: bool
     where: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """A deployed stack's outputs."""
+    sqs: str | None = None
+    """Where a local stack's queues are."""
+    api: str = ""
+    """Where its HTTP API answers."""
 
 
 @contextmanager
 def connected(stack: str | None, profile: str | None, region: str | None) -> Iterator[Target]:
-    """The target of a command, with the process's AWS environment set for it. What goes wrong inside ends the command
-    with a sentence that says what to do (exit code 1)."""
+    """The target of a command, with the process's AWS environment set for it; as `explained`."""
+    with explained(stack):
+        yield _local() if stack is None else _deployed(stack, profile, region)
+
+
+@contextmanager
+def explained(stack: str | None) -> Iterator[None]:
+    """What goes wrong inside ends the command with a sentence that says what to do (exit code 1)."""
     local = stack is None
     try:
-        target = _local() if stack is None else _deployed(stack, profile, region)
-        yield target
+        yield
     except TollgateError as error:
         fail(error.detail)
     except (EndpointConnectionError, ConnectTimeoutError) as error:
@@ -84,7 +95,7 @@ def connected(stack: str | None, profile: str | None, region: str | None) -> Ite
     except ProfileNotFound as error:
         fail(f"{error}. `aws configure list-profiles` shows what there is.")
     except ClientError as error:
-        fail(_explained(error, stack))
+        fail(_sentence(error, stack))
     except BotoCoreError as error:
         fail(f"AWS did not answer: {error}")
 
@@ -109,7 +120,8 @@ def _local() -> Target:
         }
     )
     env = {variable: f"{LOCAL_STACK}-{table}" for variable, table in TABLES.items()}
-    return Target(LOCAL_STACK, env, "test", True, endpoint)
+    there = f"http://127.0.0.1:{int(text)}"
+    return Target(LOCAL_STACK, env, "test", True, endpoint, sqs=f"http://127.0.0.1:{int(text) + 2}", api=there)
 
 
 def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
@@ -125,7 +137,7 @@ def _deployed(stack: str, profile: str | None, region: str | None) -> Target:
     found = {"AWS_DEFAULT_REGION": session.region_name, "AWS_REGION": session.region_name}
     _point_sdk({**found, "AWS_PROFILE": profile} if profile else found)
     env = {variable: outputs[f"{table}Name"] for variable, table in TABLES.items()}
-    return Target(stack, env, mode, False, session.region_name)
+    return Target(stack, env, mode, False, session.region_name, outputs, api=outputs.get("ApiUrl", ""))
 
 
 def _point_sdk(environment: Mapping[str, str | None]) -> None:
@@ -139,7 +151,7 @@ def _point_sdk(environment: Mapping[str, str | None]) -> None:
     dynamo.client.cache_clear()
 
 
-def _explained(error: ClientError, stack: str | None) -> str:
+def _sentence(error: ClientError, stack: str | None) -> str:
     code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
     if code == "ResourceNotFoundException":
         hint = "Is it a Tollgate stack that started to its end?" if stack is None else f"Deploy {stack} again."

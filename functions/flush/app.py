@@ -1,4 +1,4 @@
-"""flush: sends queued batches to Stripe. The only function with Stripe's secret key."""
+"""flush: sends queued batches to Stripe."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import stripe
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from tollgate import secrets
 from tollgate.alerts.outbox import CountedOutbox
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.customer_store import CustomerTable
 from tollgate.billing.flush import FlushDeps, flush
 from tollgate.billing.queue_store import key_of
-from tollgate.billing.stripe_sink import StripeSink, client
+from tollgate.billing.stripe_sink import StripeSink
 from tollgate.clock import system_clock
 from tollgate.settings import FlushSettings
+from tollgate.stripe_api.client import connector
 
 logger = Logger()
 metrics = Metrics()
@@ -35,18 +35,16 @@ def deps() -> FlushDeps:
     """Made at the first run; the environment decides."""
     settings = FlushSettings.from_env(os.environ)
 
-    def connect() -> stripe.StripeClient:
-        # Asked for at the start and after a 401: both times the key as it is stored now.
-        secrets.read.cache_clear()
-        return client(secrets.read(settings.stripe_secret_parameter), settings.stripe_api_base)
-
     return FlushDeps(
         batches=BatchTable(settings.billing_table),
-        sink=StripeSink(connect),
+        sink=StripeSink(connector(settings.stripe)),
         customers=CustomerTable(settings.billing_table),
+        closes=CloseTable(settings.billing_table),
         outbox=OutboxTable(settings.billing_table, system_clock),
         clock=system_clock,
         stack=settings.stack,
+        shadow=settings.shadow,
+        restored_at=settings.restored_at,
     )
 
 

@@ -17,7 +17,10 @@ from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Router
+from tollgate.reconcile.report_store import ReportTable
+from tollgate.settings import text
 from tollgate.usage.idempotency_store import IdempotencyTable
+from tollgate.webhooks.queue_store import CUSTOMER_TASK, StripeEventsQueue
 
 logger = Logger()
 batches = BatchTable(os.environ["TOLLGATE_BILLING_TABLE"])
@@ -38,11 +41,22 @@ def release(rules: Rules) -> None:
 
 
 keys = wiring.keys(os.environ)
+accounts = wiring.account_deps(os.environ)
+stripe_events = StripeEventsQueue(text(os.environ, "TOLLGATE_STRIPE_EVENTS_QUEUE_URL"))
+
+
+def missing(rules: Rules) -> None:
+    """Where customers are made at sign-up, the worker makes this account's: this function has no Stripe key."""
+    current = accounts.catalog.current()
+    if current is not None and current.stripe_customers == "at_signup":
+        stripe_events.task(CUSTOMER_TASK, {"account": rules.account})
+
+
 api = Api(
     Router(ROUTES),
     keys,
     ManageApiDeps(
-        accounts=wiring.account_deps(os.environ),
+        accounts=accounts,
         events=wiring.event_table(os.environ),
         keys=keys,
         idempotency=IdempotencyTable(os.environ["TOLLGATE_ACCOUNTS_TABLE"]),
@@ -50,6 +64,8 @@ api = Api(
         openapi=document_text,
         customer_mapped=release,
         members=wiring.member_table(os.environ),
+        customer_missing=missing,
+        runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
     ),
     logger,
     dynamo.unavailable,

@@ -15,6 +15,8 @@ from tollgate import wiring
 from tollgate.alerts.outbox import CountedOutbox
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.close_due import CloseDueDeps
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.queue_store import FlushQueue
 from tollgate.billing.run import run_seal
 from tollgate.billing.seal import SealDeps
@@ -23,6 +25,7 @@ from tollgate.clock import system_clock
 from tollgate.settings import SealSettings
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.markers import SHARDS
+from tollgate.webhooks.queue_store import StripeEventsQueue
 
 logger = Logger()
 metrics = Metrics()
@@ -49,6 +52,13 @@ def deps() -> SealDeps:
     )
 
 
+@lru_cache(maxsize=1)
+def closes() -> CloseDueDeps:
+    settings = SealSettings.from_env(os.environ)
+    tasks = StripeEventsQueue(settings.stripe_events_queue_url)
+    return CloseDueDeps(CloseTable(settings.billing_table), tasks, system_clock)
+
+
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
@@ -58,7 +68,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     """
     shards = event.get("shards", range(SHARDS))
     outbox = CountedOutbox(deps().outbox)  # it is told of every batch that gets parked
-    counts = run_seal(replace(deps(), outbox=outbox), shards, _in_time(context))
+    counts = run_seal(replace(deps(), outbox=outbox), shards, _in_time(context), closes())
     age = 0 if counts.oldest is None else max(0, system_clock() // 1000 - counts.oldest)
     metrics.add_metric(name="OldestUnflushedSeconds", unit=MetricUnit.Seconds, value=age)
     counted = {
@@ -66,6 +76,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
         "BatchesMade": counts.batches,
         "BatchesRequeued": counts.requeued,
         "BatchesParked": outbox.told,
+        "ClosesAsked": counts.closes,
     }
     for name, value in counted.items():
         if value:  # CloudWatch bills a metric by the hours in which it has values, and the alarms take silence for none

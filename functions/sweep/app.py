@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from tollgate import wiring
 from tollgate.gate.store import GateTable
 from tollgate.gate.sweep import sweep
-from tollgate.gate.sweep_store import SweepCursor
+from tollgate.gate.sweep_store import AuditLog, GateAudits, SweepCursor
 
 PAGE = 100
 MARGIN_MS = 20_000
@@ -21,6 +21,7 @@ metrics = Metrics()
 deps = wiring.gate_deps(os.environ, wiring.rules_table(os.environ))
 gates = GateTable(os.environ["TOLLGATE_GATES_TABLE"])
 cursor = SweepCursor(os.environ["TOLLGATE_BILLING_TABLE"])
+audits = AuditLog(os.environ["TOLLGATE_BILLING_TABLE"])
 
 
 @metrics.log_metrics
@@ -35,6 +36,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     for found in swept.repaired:
         logger.error("counters did not equal events; repaired", subject=found.subject, slots=len(found.changed))
+    if swept.audited:  # an idle stack writes nothing
+        audits.add(deps.clock(), GateAudits(swept.audited, len(swept.repaired)))
     metrics.add_metric("ReclaimedHolds", MetricUnit.Count, swept.reclaimed)
     if swept.repaired:  # CloudWatch bills a metric by the hours in which it has values; to the alarm silence is none
         metrics.add_metric("RepairedGates", MetricUnit.Count, len(swept.repaired))

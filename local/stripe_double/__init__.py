@@ -11,7 +11,22 @@ base_addresses={"api": url, "meter_events": url})`.
 | billing meter events (v1) | create | meter_events |
 | billing meter event summaries | list | event_summaries |
 | billing meter event adjustments | create (cancel) | meter_event_adjustments |
+| products, prices | create, retrieve, update, list; delete products | products, prices, price_params |
+| subscriptions | create, retrieve, update, cancel, pause, resume, list | subscriptions, subscription_* |
+| subscription items | create, retrieve, update, delete, list | subscription_items |
+| invoices | create, retrieve, update, delete, list, lines, finalize, pay, void, mark uncollectible, preview | invoices,
+invoicing |
+| invoice items | create, retrieve, delete, list | invoice_items |
+| credit notes | create, retrieve, list, lines | credit_notes |
 | v2 core events | list, retrieve: meter error reports | core_events, error_reports |
+| events (v1) | list, retrieve; every change of an object emits one | events |
+| webhook endpoints (v1) | create, list, retrieve, update, delete | webhook_endpoints |
+| event destinations (v2) | create, list, retrieve, update, delete, enable, disable | event_destinations |
+| checkout sessions, on Stripe's page | create, retrieve, list, expire, line items | checkout_sessions |
+| payment intents, charges | retrieve, list | charges |
+| refunds | create, retrieve, list | refunds |
+| disputes | retrieve, list | disputes |
+| delivery to them | signed POSTs, retried for three days | deliveries, courier |
 | anything else | 404 with `code: "not_emulated"`, naming method and path | router |
 
 Around every call: `auth`, `idempotency` (saved answers), `faults` (injected trouble), `params` (unknown and missing

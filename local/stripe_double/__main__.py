@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 
+from local.stripe_double.courier import carrying
 from local.stripe_double.meter_events import LATE_CHECKS
 from local.stripe_double.server import HOST, bind, build
 from local.stripe_double.state import Double
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     print(f"stripe double ready http://{HOST}:{listener.getsockname()[1]}", flush=True)
-    build(double).run([listener])
+    with carrying(double):
+        build(double).run([listener])
     return 0
 
 

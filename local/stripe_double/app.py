@@ -17,10 +17,12 @@ from starlette.types import Receive, Scope, Send
 from local.stripe_double import auth, controls, faults, router
 from local.stripe_double.connections import Connections
 from local.stripe_double.errors import ApiError, invalid, rate_limited, server_error
-from local.stripe_double.forms import decode, pairs
+from local.stripe_double.expansion import expand
+from local.stripe_double.forms import Form, decode, decode_json, pairs
 from local.stripe_double.ids import new_id
 from local.stripe_double.operations import Call, Operation
 from local.stripe_double.request_log import LoggedRequest
+from local.stripe_double.settle import settle
 from local.stripe_double.state import Double
 from local.stripe_double.wire import API_VERSION, Answer
 
@@ -138,9 +140,7 @@ class StripeApi:
         try:
             auth.check(asked.headers)
             operation, args = router.find(asked.method, asked.path)
-            if asked.method == "POST" and "json" in asked.headers.get("content-type", ""):
-                raise invalid("Invalid request (check that your POST body is application/x-www-form-urlencoded).")
-            params = operation.params.read(decode(asked.text))
+            params = operation.params.read(_form(asked))
             call = Call(args, params, asked.path, asked.idempotency_key)
             return await self._once(asked, operation, call)
         except ApiError as error:
@@ -183,13 +183,27 @@ class StripeApi:
     def _run(self, operation: Operation, call: Call) -> Answer:
         try:
             with self._double.lock:
-                return Answer.of(operation.handler(self._double, call))
+                settle(self._double)
+                answer = operation.handler(self._double, call)
+                return Answer.of(expand(self._double, answer, call.params.get("expand", ())))
         except ApiError as error:
             return error.answer()
         except Exception:
             # Whatever a mistake of the double's own is, a client must see Stripe's 500, and its maker the traceback.
             _logger.exception("%s %s failed", operation.method, call.path)
             return server_error().answer()
+
+
+def _form(asked: Asked) -> Form:
+    """The v1 API takes forms, the v2 API JSON; queries are forms in both [docs: API v2]."""
+    json_sent = asked.method == "POST" and "json" in asked.headers.get("content-type", "")
+    if asked.method == "POST" and asked.path.startswith("/v2/"):
+        if not json_sent and asked.text:
+            raise invalid("Invalid request (check that your POST body is application/json).")
+        return decode_json(asked.text)
+    if json_sent:
+        raise invalid("Invalid request (check that your POST body is application/x-www-form-urlencoded).")
+    return decode(asked.text)
 
 
 def _response(asked: Asked, answer: Answer) -> Response:

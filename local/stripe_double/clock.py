@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], int]
@@ -26,10 +27,20 @@ class DoubleClock:
     def __init__(self, base: Clock = system_clock) -> None:
         self._base = base
         self.offset_ms = 0
+        self._held_ms: int | None = None
 
     def now_ms(self) -> int:
         """Epoch milliseconds."""
-        return self._base() + self.offset_ms
+        return self._base() + self.offset_ms if self._held_ms is None else self._held_ms
+
+    @contextmanager
+    def held(self, seconds: int) -> Iterator[None]:
+        """Carry out what was due at this moment of the past as if it were now, epoch seconds."""
+        before, self._held_ms = self._held_ms, seconds * SECOND_MS
+        try:
+            yield
+        finally:
+            self._held_ms = before
 
     def now(self) -> int:
         """Epoch seconds, rounded down."""

@@ -1,5 +1,5 @@
-"""Thin events of the v2 API: list and retrieve. Today they are meter error reports; delivery to endpoints is not
-emulated yet.
+"""Thin events of the v2 API: list and retrieve. Today they are meter error reports; `courier` delivers them to
+event destinations.
 """
 
 from __future__ import annotations

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from local.stripe_double import invoicing
 from local.stripe_double.errors import invalid, missing_resource
+from local.stripe_double.events import emit
 from local.stripe_double.ids import new_id
 from local.stripe_double.lists import CREATED, PAGING, page, within
+from local.stripe_double.metadata import METADATA, merged
 from local.stripe_double.operations import Call, Operation
-from local.stripe_double.params import Nested, OneOf, Param, Params, SecondsOrRange, Text, TextMap, Whole
+from local.stripe_double.params import Nested, OneOf, Param, Params, SecondsOrRange, Text, Whole
 from local.stripe_double.wire import JsonObject
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ _FIELDS: dict[str, Param] = {
     "description": Param(Text(unsettable=True)),
     "email": Param(Text(512, unsettable=True)),
     "individual_name": Param(Text(150, unsettable=True)),
-    "metadata": Param(TextMap(unsettable=True, max_keys=50, max_key=40, max_value=500)),
+    "metadata": METADATA,
     "name": Param(Text(unsettable=True)),
     "phone": Param(Text(unsettable=True)),
     "tax_exempt": Param(OneOf(("exempt", "none", "reverse"), unsettable=True)),
@@ -75,16 +78,12 @@ class Customer:
     deleted: bool = False
 
     def apply(self, params: Mapping[str, Any]) -> None:
-        """Set what is given. Metadata merges, a key with an empty value is removed, empty metadata removes all
-        [SDK: CustomerCreateParams.metadata]."""
+        """Set what is given; metadata merges."""
         for name, value in params.items():
             if name != "metadata":
                 self.values[name] = value
-            elif value is None:
-                self.metadata = {}
             else:
-                merged = {**self.metadata, **value}
-                self.metadata = {key: item for key, item in merged.items() if item}
+                self.metadata = merged(self.metadata, value)
 
     def view(self) -> JsonObject:
         """The object; a deleted customer is `{id, object, deleted: true}` [SDK: Customer.deleted]."""
@@ -145,6 +144,7 @@ def create(double: Double, call: Call) -> JsonObject:
     customer = Customer(new_id("cus"), double.clock.now_ms())
     customer.apply(call.params)
     double.customers.add(customer)
+    emit(double, "customer.created", customer.view())
     return customer.view()
 
 
@@ -160,14 +160,26 @@ def update(double: Double, call: Call) -> JsonObject:
     """POST /v1/customers/{id}: absent parameters stay as they are [SDK: CustomerUpdateParams]."""
     _check_email(call.params)
     customer = _live(double, call.args["id"])
+    before = customer.view()
     customer.apply(call.params)
-    return customer.view()
+    after = customer.view()
+    previous = {name: value for name, value in before.items() if after[name] != value}
+    if previous:
+        emit(double, "customer.updated", after, previous)
+    return after
 
 
 def delete(double: Double, call: Call) -> JsonObject:
-    """DELETE /v1/customers/{id}: permanent; meter events that name it are no longer counted [docs]."""
+    """DELETE /v1/customers/{id}: permanent; ends its subscriptions at once, and meter events that name it are no longer
+    counted [docs].
+    """
     customer = _live(double, call.args["id"])
+    shown = customer.view()
     customer.deleted = True
+    for subscription in list(double.subscriptions.newest_first()):
+        if subscription.customer == customer.id and subscription.ended_at is None:
+            invoicing.end(double, subscription, "cancellation_requested")
+    emit(double, "customer.deleted", shown)
     return customer.view()
 
 

@@ -60,7 +60,7 @@ def list_all(double: Double, call: Call) -> JsonObject:
         {
             "id": derived_id("mtrusg_test", meter.id, customer, window_start, window_end),
             "object": "billing.meter_event_summary",
-            "aggregated_value": _aggregate(meter.formula, events),
+            "aggregated_value": aggregate(meter.formula, events),
             "end_time": window_end,
             "livemode": False,
             "meter": meter.id,
@@ -117,7 +117,7 @@ def _windows(
         yield window_start, window_start + size, group
 
 
-def _aggregate(formula: str, events: list[MeterEvent]) -> Decimal:
+def aggregate(formula: str, events: list[MeterEvent]) -> Decimal:
     """sum, count, or last: the latest timestamp's value [SDK: formula]; of equal ones the last received [assumed]."""
     if formula == "count":
         return Decimal(len(events))

@@ -164,8 +164,7 @@ def create(double: Double, call: Call) -> JsonObject:
         rejected = rejected or (code, message)
 
     identifier = call.params.get("identifier") or str(uuid.uuid4())
-    earlier = double.meter_events.latest(identifier)
-    if earlier is not None and now_ms - earlier.received_ms < UNIQUE_MS:
+    if taken(double, identifier, event_name, payload):
         raise ApiError(
             400, f"An event already exists with identifier {identifier}.", headers={"stripe-should-retry": "false"}
         )
@@ -187,6 +186,12 @@ def create(double: Double, call: Call) -> JsonObject:
         code, message = rejected
         double.error_reports.add(Failure(event.meter_id, code, message, call.idempotency_key or identifier, now_ms))
     return event.view()
+
+
+def taken(double: Double, identifier: str, event_name: str, payload: Mapping[str, str]) -> bool:
+    """Whether an identifier is in use: of which meter and customer makes no difference [assumed]."""
+    earlier = double.meter_events.latest(identifier)
+    return earlier is not None and double.clock.now_ms() - earlier.received_ms < UNIQUE_MS
 
 
 def in_work(double: Double, call: Call) -> Hashable | None:

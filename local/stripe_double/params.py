@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 from local.stripe_double.clock import parse_rfc3339
 from local.stripe_double.errors import invalid, not_emulated
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(?:\.([0-9]+))?")
 
 
 class Reader(Protocol):
@@ -95,13 +97,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Whole:
-    """An integer in base 10, within bounds."""
+    """An integer in base 10, within bounds; `unsettable` as for Text."""
 
     minimum: int | None = None
     maximum: int | None = None
+    unsettable: bool = False
 
-    def read(self, value: object, path: str) -> int:
+    def read(self, value: object, path: str) -> int | None:
         text = _text(value, path)
+        if not text and self.unsettable:
+            return None
         if _WHOLE.fullmatch(text) is None:
             raise invalid(f"Invalid integer: {text}", path, "parameter_invalid_integer")
         number = int(text)
@@ -118,6 +123,48 @@ class Whole:
                 "parameter_invalid_integer",
             )
         return number
+
+
+@dataclass(frozen=True)
+class WholeOrWord:
+    """An integer of at least `minimum`, or one of a few words: `up_to=inf`, `trial_end=now`."""
+
+    words: tuple[str, ...]
+    minimum: int = 0
+
+    def read(self, value: object, path: str) -> int | str | None:
+        return str(value) if value in self.words else Whole(self.minimum).read(value, path)
+
+
+@dataclass(frozen=True)
+class DecimalText:
+    """A decimal of at least `minimum` with at most `places` decimal places."""
+
+    places: int = 12
+    minimum: int | None = 0
+
+    def read(self, value: object, path: str) -> Decimal:
+        text = _text(value, path)
+        match = _DECIMAL.fullmatch(text)
+        if match is None:
+            raise invalid(f"Invalid decimal: {text}", path, "parameter_invalid_decimal")
+        if len((match[1] or "").rstrip("0")) > self.places:
+            raise invalid(f"Invalid decimal: {text}; must contain at maximum {self.places} decimal places.", path)
+        number = Decimal(text)
+        if self.minimum is not None and number < self.minimum:
+            raise invalid(f"Invalid decimal: {text}; must be at least {self.minimum}.", path)
+        return number
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`true` or `false`."""
+
+    def read(self, value: object, path: str) -> bool:
+        text = _text(value, path)
+        if text not in ("true", "false"):
+            raise invalid(f"Invalid boolean: {text}", path, "parameter_invalid_boolean")
+        return text == "true"
 
 
 @dataclass(frozen=True)
@@ -187,6 +234,21 @@ class TextList:
 
 
 @dataclass(frozen=True)
+class NestedList:
+    """A list of objects, sent as `items[0][price]=a&items[1][price]=b`."""
+
+    params: Params
+    max_items: int
+
+    def read(self, value: object, path: str) -> list[dict[str, Any]]:
+        if not isinstance(value, dict) or any(not key.isdecimal() for key in value):
+            raise invalid("Invalid array", param=path)
+        if len(value) > self.max_items:
+            raise invalid(f"Array {path} may have at most {self.max_items} items", param=path)
+        return [self.params.read(value[key], _at(path, key)) for key in sorted(value, key=int)]
+
+
+@dataclass(frozen=True)
 class Moment:
     """An RFC 3339 time, as the v2 API takes it; read as epoch milliseconds."""
 
@@ -204,8 +266,7 @@ class SecondsOrRange:
 
     params: Params
 
-    def read(self, value: object, path: str) -> dict[str, int]:
+    def read(self, value: object, path: str) -> dict[str, int | None]:
         if isinstance(value, str):
-            exact = Whole().read(value, path)
-            return {"gte": exact, "lte": exact}
+            return dict.fromkeys(("gte", "lte"), Whole().read(value, path))
         return self.params.read(value, path)

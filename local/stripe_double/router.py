@@ -2,11 +2,53 @@
 
 from __future__ import annotations
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    charges,
+    checkout_sessions,
+    core_events,
+    credit_notes,
+    customers,
+    disputes,
+    event_destinations,
+    event_summaries,
+    events,
+    invoice_items,
+    invoices,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    prices,
+    products,
+    refunds,
+    subscription_items,
+    subscriptions,
+    webhook_endpoints,
+)
 from local.stripe_double.errors import not_emulated
 from local.stripe_double.operations import Operation
 
-RESOURCES = (customers, meters, meter_events, event_summaries, meter_event_adjustments, core_events)
+RESOURCES = (
+    customers,
+    meters,
+    meter_events,
+    event_summaries,
+    meter_event_adjustments,
+    core_events,
+    events,
+    webhook_endpoints,
+    event_destinations,
+    checkout_sessions,
+    charges,
+    refunds,
+    disputes,
+    products,
+    prices,
+    subscriptions,
+    subscription_items,
+    invoices,
+    invoice_items,
+    credit_notes,
+)
 """One module a resource, each with its `OPERATIONS`; a new resource is a new module here."""
 
 OPERATIONS: tuple[Operation, ...] = tuple(operation for resource in RESOURCES for operation in resource.OPERATIONS)

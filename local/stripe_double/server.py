@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
 
 from local.stripe_double.app import create_app
 from local.stripe_double.connections import Connections, protocol
+from local.stripe_double.courier import carrying
 from local.stripe_double.state import Double
 
 HOST = "127.0.0.1"
@@ -56,14 +57,17 @@ def running(double: Double, port: int = 0) -> Iterator[str]:
     server = build(double)
     thread = threading.Thread(target=server.run, args=([listener],), name="stripe-double", daemon=True)
     thread.start()
+    courier = ExitStack()
     try:
         deadline = time.monotonic() + 10
         while not server.started:
             if not thread.is_alive() or time.monotonic() > deadline:
                 raise RuntimeError("the Stripe double did not start")
             time.sleep(0.005)
+        courier.enter_context(carrying(double))
         yield f"http://{HOST}:{listener.getsockname()[1]}"
     finally:
+        courier.close()
         server.should_exit = True
         thread.join(10)
         listener.close()

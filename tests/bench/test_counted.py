@@ -91,6 +91,8 @@ def test_the_deploy_page_shows_the_cost_of_an_idle_month(counted: tuple[int, dic
         "`seal`: DynamoDB reads of 16 shards, log lines": ("", dollars("seal: read", "seal: write", "seal: bytes")),
         "`flush`: polls of its empty queue": (_many(listing, "flush"), dollars("flush")),
         "`sweep`: everything": (_many(listing, "sweep: runs"), dollars("sweep")),
+        "`reconcile`: polls of its empty queue, nights": (_many(listing, "reconcile: polling"), dollars("reconcile")),
+        "`stripe_events`: polls of its empty queue": (_many(listing, "stripe_events"), dollars("stripe_events")),
         "alarms": (str(section["facts"]["alarms"]), dollars("alarms")),
         "metrics of our own that always have values": (str(section["facts"]["metrics"]), dollars("metrics")),
         "together": ("", dollars("together")),

@@ -22,7 +22,8 @@ from local.stripe_double.testing import Account, sdk
 from tests.unit.billing.world import NOON, World, tables
 from tollgate.billing.batch import successor
 from tollgate.billing.sink import Accepted, Duplicate, NotSent, Refused, SinkEvent, SinkUnavailable, Unknown
-from tollgate.billing.stripe_sink import STRIPE_VERSION, StripeSink, client
+from tollgate.billing.stripe_sink import StripeSink
+from tollgate.stripe_api.client import STRIPE_VERSION, client
 
 EVENTS = {"method": "POST", "path": "/v1/billing/meter_events"}
 HOUR, DAY = 3600, 86_400

@@ -14,8 +14,9 @@ from local.stripe_double.server import running
 from local.stripe_double.state import Double
 from local.stripe_double.testing import Account, sdk
 from tests.unit.billing.world import GRACE_S, NOON, SEAL_S, World, tables
-from tollgate.billing.stripe_sink import StripeSink, client
+from tollgate.billing.stripe_sink import StripeSink
 from tollgate.catalog.model import Plan, Price
+from tollgate.stripe_api.client import client
 
 DAY = 86_400
 NOVEMBER, DECEMBER = 1_793_491_200, 1_796_083_200

@@ -10,7 +10,7 @@ import yaml
 
 from tests.infra.sources import normalized, pins
 from tests.infra.test_template import FUNCTIONS
-from tests.infra.translated import ROOT
+from tests.infra.translated import ROOT, Stack
 
 pytestmark = pytest.mark.build
 
@@ -76,11 +76,11 @@ def test_the_common_layer_has_our_package_where_lambda_looks() -> None:
     assert not (python / "python").exists()
 
 
-def test_a_functions_artifact_is_its_folder_and_nothing_else() -> None:
+def test_a_functions_artifact_is_its_folder_and_nothing_else(stack: Stack) -> None:
     resources = yaml.safe_load((BUILD / "template.yaml").read_text())["Resources"]
     for function in FUNCTIONS:
         assert resources[function]["Properties"]["CodeUri"] == function
-        folder = ROOT / "functions" / function.removesuffix("Function").lower()
+        folder = stack.folder(function)
         assert {file.relative_to(BUILD / function) for file in (BUILD / function).rglob("*.py")} == {
             file.relative_to(folder) for file in folder.rglob("*.py")
         }

@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 
+from local.settings import LOCAL_WEBHOOK_SECRET
 from tests.infra.test_template import FUNCTIONS, routes, schedules
 from tests.infra.translated import ROOT, Stack, name_of
 from tollgate.billing.batch import SEALED, Batch
 from tollgate.billing.queue_store import deduplication_id, key_of
-from tollgate.http import gate_routes, manage_routes
+from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.account_requests import AccountIn
+from tollgate.http.billing_requests import CheckoutIn
 from tollgate.http.requests import ReservationIn, parse
 from tollgate.http.routing import Request, Response, Router, json_body, request_of
 from tollgate.usage.markers import SHARDS
+from tollgate.webhooks import dispatch
+from tollgate.webhooks.signature import verify
 
 
 def sample(name: str) -> Any:
@@ -31,28 +35,40 @@ def test_each_function_has_one_sample(stack: Stack) -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "function"), [("seal", "SealFunction"), ("sweep", "SweepFunction")])
+@pytest.mark.parametrize(
+    ("name", "function"), [("reconcile", "ReconcileFunction"), ("seal", "SealFunction"), ("sweep", "SweepFunction")]
+)
 def test_a_scheduled_sample_is_one_of_its_rules_inputs(stack: Stack, name: str, function: str) -> None:
     assert sample(name) in [event for _, event in schedules(stack, function)]
 
 
-@pytest.mark.parametrize(("name", "function"), [("gate", "GateFunction"), ("manage", "ManageFunction")])
+@pytest.mark.parametrize(
+    ("name", "function"), [("billing", "BillingFunction"), ("gate", "GateFunction"), ("manage", "ManageFunction")]
+)
 def test_an_api_sample_takes_a_route_to_its_function(stack: Stack, name: str, function: str) -> None:
     event = sample(name)
     assert routes(stack)[event["routeKey"]] == (function, event["version"])
     http = event["requestContext"]["http"]
     assert event["requestContext"]["routeKey"] == event["routeKey"]
     assert event["rawPath"] == http["path"]
-    assert event["routeKey"] in ("$default", f"{http['method']} {http['path']}")
+    spelled = http["path"].replace("/acme/", "/{id}/")
+    assert event["routeKey"] in ("$default", f"{http['method']} {http['path']}", f"{http['method']} {spelled}")
     assert int(event["headers"]["content-length"]) == len(event["body"].encode())
     assert all(header == header.lower() for header in event["headers"])
 
 
-def test_the_flush_sample_comes_from_the_flush_queue(stack: Stack) -> None:
-    (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
-    queue = stack.of_type("AWS::SQS::Queue")[name_of(mapping["EventSourceArn"])]
+@pytest.mark.parametrize(
+    ("name", "function", "queue_name"),
+    [("flush", "FlushFunction", "FlushQueue"), ("stripe_events", "StripeEventsFunction", "StripeEventsQueue")],
+)
+def test_a_queues_sample_comes_from_the_functions_queue(
+    stack: Stack, name: str, function: str, queue_name: str
+) -> None:
+    mappings = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    assert {name_of(m["EventSourceArn"]) for m in mappings if name_of(m["FunctionName"]) == function} == {queue_name}
+    queue = stack.of_type("AWS::SQS::Queue")[queue_name]
     suffix = queue["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", "")
-    for record in sample("flush")["Records"]:
+    for record in sample(name)["Records"]:
         assert record["eventSource"] == "aws:sqs"
         assert record["eventSourceARN"].endswith(suffix)
         assert record["md5OfBody"] == hashlib.md5(record["body"].encode()).hexdigest()
@@ -73,6 +89,13 @@ def test_the_manage_sample_is_a_request_that_manage_understands() -> None:
     route, params = Router(manage_routes.ROUTES).find(request.method, request.path)
     assert (route.handle, params) == (manage_routes.put, {"id": "acme"})
     assert parse(AccountIn, json_body(request)).plan == "pro"
+
+
+def test_the_billing_sample_is_a_request_that_billing_understands() -> None:
+    request = request_of(sample("billing"))
+    route, params = Router(billing_routes.ROUTES).find(request.method, request.path)
+    assert (route.handle, params) == (billing_routes.post_checkout, {"id": "acme"})
+    assert parse(CheckoutIn, json_body(request)).plan == "pro"
 
 
 def gate_handler_of(request: Request) -> Callable[..., Response]:
@@ -110,6 +133,20 @@ def test_the_flush_sample_names_a_batch_as_its_row_and_message_do() -> None:
     assert batch.period_start <= batch.window_start < batch.period_end
     assert record["attributes"]["MessageGroupId"] == batch.group
     assert record["attributes"]["MessageDeduplicationId"] == deduplication_id(batch)
+
+
+def test_the_deliverys_sample_is_signed_by_the_local_secret() -> None:
+    event = sample("stripe_webhook")
+    assert event["requestContext"]["http"]["method"] == "POST"
+    raw, header = event["body"].encode(), event["headers"]["stripe-signature"]
+    at = int(header.partition(",")[0].removeprefix("t="))
+    verify(raw, header, [LOCAL_WEBHOOK_SECRET], at)
+    assert dispatch.known(json.loads(raw)["type"])
+
+
+def test_the_workers_sample_is_a_delivery_that_it_acts_on() -> None:
+    (record,) = sample("stripe_events")["Records"]
+    assert record["body"] == sample("stripe_webhook")["body"]
 
 
 def test_the_seal_sample_names_shards_that_there_are() -> None:

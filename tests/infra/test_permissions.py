@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.infra.test_template import CALL_STRIPE
 from tests.infra.translated import ROOT, Stack, name_of
 
 MATRIX: dict[str, Any] = yaml.safe_load((ROOT / "tests/infra/permissions.yaml").read_text())
@@ -42,13 +43,17 @@ def test_no_two_functions_share_a_role_and_only_lambda_may_take_it(stack: Stack)
         assert statement["Principal"] == {"Service": ["lambda.amazonaws.com"]}
 
 
-def test_only_flush_reads_the_stripe_secret_and_only_the_gate_the_signing_secret(stack: Stack) -> None:
+def test_each_secret_is_read_by_those_who_need_it(stack: Stack) -> None:
     readers: dict[str, set[str]] = {}
     for function in stack.functions:
         for resource, actions in stack.allowed(function).items():
             if any(action.startswith(("ssm:", "secretsmanager:", "kms:")) for action in actions):
                 readers.setdefault(resource, set()).add(function)
-    assert readers == {"parameter/stripe-secret-key": {"FlushFunction"}, "parameter/signing-secret": {"GateFunction"}}
+    assert readers == {
+        "parameter/stripe-secret-key": CALL_STRIPE,
+        "parameter/signing-secret": {"GateFunction"},
+        "parameter/webhook-secrets": {"StripeWebhookFunction"},
+    }
 
 
 @pytest.mark.parametrize("function", sorted(MATRIX))

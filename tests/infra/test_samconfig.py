@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from local.intrinsics import Resolver
 from tests.infra.test_template import CLOCK_SKEW_SECONDS, SDK_RETRIES_SECONDS
 from tests.infra.translated import ROOT, Stack
 
@@ -46,6 +47,27 @@ def test_a_stage_is_a_stack_of_its_own(stage: str) -> None:
 def test_only_prod_is_live_and_only_after_a_person_has_looked() -> None:
     assert [stage for stage in STAGES if overrides(stage)["Mode"] == "live"] == ["prod"]
     assert deploy("prod")["confirm_changeset"] is True
+
+
+def refused(stack: Stack, **parameters: str) -> list[str]:
+    """What CloudFormation says to these parameters, by the template's rules."""
+    resolver = Resolver(stack.source, parameters, lambda resource, name: None)
+    return [
+        assertion["AssertDescription"]
+        for rule in stack.source["Rules"].values()
+        if resolver.resolve(rule["RuleCondition"])
+        for assertion in rule["Assertions"]
+        if not resolver.resolve(assertion["Assert"])
+    ]
+
+
+def test_a_live_key_belongs_to_prod_and_prod_to_a_live_key(stack: Stack) -> None:
+    for stage in STAGES:
+        assert refused(stack, **overrides(stage)) == []
+    for stage in stack.parameters["Stage"]["AllowedValues"]:
+        wrong = "test" if stage == "prod" else "live"
+        (reason,) = refused(stack, Stage=stage, Mode=wrong)
+        assert "billed" in reason
 
 
 @pytest.mark.parametrize("stage", STAGES)

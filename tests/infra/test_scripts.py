@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from tests.infra.translated import ROOT, Stack, name_of
+from tollgate_cli.secret_store import names
 
 STACK = "tollgate-dev"
 
@@ -28,17 +25,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-stack_secrets = load("stack_secrets")
 compile_artifacts = load("compile_artifacts")
-
-
-@pytest.fixture
-def ssm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "none")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        yield boto3.client("ssm")
 
 
 def test_the_secrets_names_are_the_templates(stack: Stack) -> None:
@@ -48,53 +35,8 @@ def test_the_secrets_names_are_the_templates(stack: Stack) -> None:
         for variable, value in stack.environment(function).items()
         if variable.endswith("_PARAMETER")
     }
-    assert told == {name.replace(f"/tollgate/{STACK}/", "parameter/") for name in stack_secrets.names(STACK)}
-
-
-def test_a_stack_without_secrets_is_told_both(ssm: Any) -> None:
-    signing, stripe = stack_secrets.names(STACK)
-    assert stack_secrets.check(ssm, STACK, "test") == [f"{signing} is missing", f"{stripe} is missing"]
-
-
-def test_put_makes_what_check_wants_and_never_replaces_the_signing_secret(ssm: Any) -> None:
-    signing, stripe = stack_secrets.names(STACK)
-    assert stack_secrets.put(ssm, STACK, "sk_test_abc", "test") == [f"made {signing}", f"stored {stripe}"]
-    first = stack_secrets.read(ssm, signing)
-    assert first is not None
-    assert len(first[1]) >= 64
-    assert stack_secrets.put(ssm, STACK, "rk_test_def", "test") == [f"stored {stripe}"]
-    assert stack_secrets.read(ssm, signing) == first
-    assert stack_secrets.read(ssm, stripe) == ("SecureString", "rk_test_def")
-    assert stack_secrets.check(ssm, STACK, "test") == []
-
-
-def test_a_key_of_the_other_mode_is_refused_and_named_without_its_value(ssm: Any) -> None:
-    with pytest.raises(ValueError, match="no live mode key"):
-        stack_secrets.put(ssm, STACK, "sk_test_abc", "live")
-    assert stack_secrets.read(ssm, stack_secrets.names(STACK)[0]) is None
-    stack_secrets.put(ssm, STACK, "sk_test_abc", "test")
-    (problem,) = stack_secrets.check(ssm, STACK, "live")
-    assert "no live mode key" in problem
-    assert "abc" not in problem
-
-
-def test_a_plain_string_is_no_secret(ssm: Any) -> None:
-    stack_secrets.put(ssm, STACK, "sk_test_abc", "test")
-    name = stack_secrets.names(STACK)[1]
-    ssm.delete_parameter(Name=name)
-    ssm.put_parameter(Name=name, Type="String", Value="sk_test_abc")
-    assert stack_secrets.check(ssm, STACK, "test") == [f"{name} is a String; it must be a SecureString"]
-
-
-@pytest.mark.parametrize("key", ["", "pk_test_abc", "sk_abc", "sk_test_", "sk_test_a b", "whsec_abc"])
-def test_what_is_no_secret_key_has_no_mode(key: str) -> None:
-    assert stack_secrets.mode_of(key) is None
-
-
-@pytest.mark.usefixtures("ssm")
-def test_check_says_how_to_mend_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert stack_secrets.main(["check", STACK]) == 1
-    assert f"stack_secrets.py put {STACK}" in capsys.readouterr().err
+    known = {which: name.replace(f"/tollgate/{STACK}/", "parameter/") for which, name in names(STACK).items()}
+    assert told == set(known.values())
 
 
 @pytest.mark.parametrize("arguments", [[], ["production"], ["local"]])

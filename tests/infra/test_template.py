@@ -15,13 +15,29 @@ from tollgate.accounts.key_store import ApiKey
 from tollgate.http.dispatch import Api
 from tollgate.http.routing import Router
 
-FUNCTIONS = ["FlushFunction", "GateFunction", "ManageFunction", "SealFunction", "SweepFunction"]
+FUNCTIONS = [
+    "BillingFunction",
+    "FlushFunction",
+    "GateFunction",
+    "ManageFunction",
+    "ReconcileFunction",
+    "SealFunction",
+    "StripeEventsFunction",
+    "StripeWebhookFunction",
+    "SweepFunction",
+]
+CALL_STRIPE = {"BillingFunction", "FlushFunction", "ReconcileFunction", "StripeEventsFunction"}
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "GatesTable": {"": ("pk:S:HASH",)},
     "EventsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
     "BillingTable": {"": ("pk:S:HASH", "sk:S:RANGE"), "due": ("due_shard:S:HASH", "due_at:N:RANGE")},
     "AccountsTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
     "ConfigTable": {"": ("pk:S:HASH", "sk:S:RANGE")},
+}
+BILLING_ROUTES = {
+    "POST /v1/accounts/{id}/checkout",
+    "POST /v1/accounts/{id}/subscription",
+    "GET /v1/accounts/{id}/invoices/{invoice}/audit",
 }
 GATE_ROUTES = {
     "POST /v1/reservations",
@@ -57,8 +73,8 @@ def test_a_function_runs_our_runtime_and_keeps_its_logs_for_a_set_time(stack: St
     assert len(set(groups)) == len(FUNCTIONS)
 
 
-def test_only_flush_carries_the_stripe_layer(stack: Stack) -> None:
-    assert {f for f in stack.functions if "StripeLayer" in stack.layers(f)} == {"FlushFunction"}
+def test_only_functions_that_call_stripe_carry_its_layer(stack: Stack) -> None:
+    assert {f for f in stack.functions if "StripeLayer" in stack.layers(f)} == CALL_STRIPE
     assert all("CommonLayer" in stack.layers(f) for f in stack.functions)
 
 
@@ -123,9 +139,10 @@ def test_every_queue_has_a_dead_letter_queue_that_keeps_messages_as_long(stack: 
 
 
 def test_a_fifo_queues_name_says_so_and_its_senders_name_the_deduplication(stack: Stack) -> None:
-    for queue in stack.of_type("AWS::SQS::Queue").values():
-        assert queue["FifoQueue"] is True
-        assert queue["QueueName"]["Fn::Sub"].endswith(".fifo")
+    fifo = {name for name, queue in stack.of_type("AWS::SQS::Queue").items() if queue.get("FifoQueue")}
+    assert fifo == {"FlushQueue", "FlushDeadLetterQueue", "ReconcileQueue", "ReconcileDeadLetterQueue"}
+    for name, queue in stack.of_type("AWS::SQS::Queue").items():
+        assert queue["QueueName"]["Fn::Sub"].endswith(".fifo") is (name in fifo)
         # By content, a batch that seal queues again within five minutes would silently be dropped.
         assert "ContentBasedDeduplication" not in queue
 
@@ -146,7 +163,11 @@ def test_a_message_stays_hidden_for_six_times_its_consumers_timeout(stack: Stack
 
 def test_flush_polls_no_more_than_it_may_run(stack: Stack) -> None:
     """Polls past the reserved concurrency are throttled, and each of those counts towards the dead letter queue."""
-    (mapping,) = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    (mapping,) = (
+        one
+        for one in stack.of_type("AWS::Lambda::EventSourceMapping").values()
+        if name_of(one["FunctionName"]) == "FlushFunction"
+    )
     reserved = stack.functions["FlushFunction"]["ReservedConcurrentExecutions"]
     assert mapping["ScalingConfig"]["MaximumConcurrency"] == {"Ref": "FlushConcurrency"}
     assert reserved == {"Fn::If": ["ReservesConcurrency", {"Ref": "FlushConcurrency"}, {"Ref": "AWS::NoValue"}]}
@@ -176,6 +197,13 @@ def test_sweep_runs_every_quarter_of_an_hour_and_ends_before_the_next(stack: Sta
     assert schedules(stack, "SweepFunction") == [("rate(15 minutes)", {})]
     assert stack.functions["SweepFunction"]["Timeout"] < 15 * 60
     assert stack.functions["SealFunction"]["Timeout"] < 60
+
+
+def test_reconciliation_runs_every_day_and_counts_what_is_parked_every_week(stack: Stack) -> None:
+    assert sorted(schedules(stack, "ReconcileFunction")) == [
+        ("rate(1 day)", {}),
+        ("rate(7 days)", {"task": "weekly"}),
+    ]
 
 
 def test_every_rule_may_call_its_function(stack: Stack) -> None:
@@ -221,6 +249,7 @@ def routes(stack: Stack) -> dict[str, tuple[str, str]]:
 
 def test_the_gate_has_its_routes_and_everything_else_goes_to_manage(stack: Stack) -> None:
     expected = dict.fromkeys(GATE_ROUTES, ("GateFunction", "2.0"))
+    expected |= dict.fromkeys(BILLING_ROUTES, ("BillingFunction", "2.0"))
     expected["$default"] = ("ManageFunction", "2.0")
     assert routes(stack) == expected
 
@@ -230,8 +259,18 @@ def test_the_api_is_throttled_and_answers_before_api_gateway_gives_up(stack: Sta
     assert stage["StageName"] == "$default"
     assert stage["AutoDeploy"] is True
     assert set(stage["DefaultRouteSettings"]) == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
-    for function in ("GateFunction", "ManageFunction"):
+    for function in ("BillingFunction", "GateFunction", "ManageFunction"):
         assert stack.functions[function]["Timeout"] < 30, "HTTP APIs cut an answer off at 30 s"
+
+
+def test_stripe_reaches_its_ingress_without_iam_and_nothing_else_has_a_url(stack: Stack) -> None:
+    (url,) = stack.of_type("AWS::Lambda::Url").values()
+    assert name_of(url["TargetFunctionArn"]) == "StripeWebhookFunction"
+    assert url["AuthType"] == "NONE"
+    assert url.get("InvokeMode", "BUFFERED") == "BUFFERED"
+    assert "Cors" not in url, "no browser calls it"
+    # Stripe waits about 20 s for an answer, and delivers again.
+    assert stack.functions["StripeWebhookFunction"]["Timeout"] <= 20
 
 
 # ---- times
@@ -275,14 +314,18 @@ OWN_ALARMS = {
     "BatchAgeAlarm": ("OldestUnflushedSeconds", "SealFunction"),
     "SealParkedBatchesAlarm": ("BatchesParked", "SealFunction"),
     "FlushParkedBatchesAlarm": ("BatchesParked", "FlushFunction"),
+    "StripeEventsParkedBatchesAlarm": ("BatchesParked", "StripeEventsFunction"),
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
+    "DivergenceAlarm": ("DivergentPairs", "ReconcileFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
+    "BillingDefectsAlarm": ("UnexpectedErrors", "BillingFunction"),
 }
 
 
 def test_waiting_messages_and_waiting_batches_raise_an_alarm(stack: Stack) -> None:
-    assert set(alarms_on(stack, "AWS/SQS", "ApproximateAgeOfOldestMessage")) == {"FlushQueue"}
+    queues = set(stack.of_type("AWS::SQS::Queue")) - dead_letter_queues(stack)
+    assert set(alarms_on(stack, "AWS/SQS", "ApproximateAgeOfOldestMessage")) == queues
     # A seal that no longer runs measures nothing: silence is trouble here.
     assert own_metrics(stack)["BatchAgeAlarm"]["TreatMissingData"] == "breaching"
 
@@ -306,7 +349,7 @@ def test_a_single_parked_batch_repaired_gate_or_defect_raises_its_alarm(stack: S
     assert (alarm["Statistic"], alarm["Threshold"], alarm["EvaluationPeriods"]) == ("Sum", 1, 1)
 
 
-@pytest.mark.parametrize("function", ["Gate", "Manage"])
+@pytest.mark.parametrize("function", ["Billing", "Gate", "Manage"])
 def test_a_defect_is_counted_from_the_line_that_the_dispatcher_logs(
     stack: Stack, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +382,7 @@ class NoKeys:
         raise AssertionError("nobody is asked for a key")
 
 
-LASTING = {"BatchesParked", "RepairedGates"}
+LASTING = {"BatchesParked", "DivergentPairs", "RepairedGates"}
 """What does not end by itself: a mail that the alarm is over would be a lie."""
 
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 from tests.support.crash_audit import Promise, audit, caps
 from tests.support.crash_wire import AWS_KINDS, STRIPE_KINDS, Cut
 from tests.support.crash_world import KEY, MOST_RECEIVED, Answer, State, World
+from tollgate.billing.batch import NO_CUSTOMER
+from tollgate.billing.batch_store import batch_of
 
 NEVER: Final = "never retried"
 AT_ONCE: Final = "retried at once"
@@ -337,7 +339,8 @@ def quiet(world: World) -> bool:
     """Nothing sealed is on its way any more, and no marker stands."""
     if world.wire.queue.waiting or world.rows("billing", "marker#"):
         return False
-    return all("due_at" not in row or row["state"]["S"] == "no_customer" for row in world.rows("billing", "batch#"))
+    batches = map(batch_of, world.rows("billing", "batch#"))
+    return all(batch.due_at is None or batch.state == NO_CUSTOMER for batch in batches)
 
 
 # --- calls over HTTP --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def running(state: Path, own: Mapping[str, str]) -> Iterator[StackProcess]:
 def beyond_rights(calls: Iterable[tuple[str, str, str]]) -> list[str]:
     """Calls that functions made on the stack without having the right to, by the committed matrix of policies."""
     allowed = {
-        (function.removesuffix("Function").lower(), action, resource)
+        (_folder(function), action, resource)
         for function, rights in yaml.safe_load(MATRIX.read_text(encoding="utf-8")).items()
         for resource, actions in rights["allow"].items()
         for action in actions
@@ -56,9 +57,15 @@ def beyond_rights(calls: Iterable[tuple[str, str, str]]) -> list[str]:
     ]
 
 
+def _folder(function: str) -> str:
+    """The folder of a function, from its name in the template: the name that calls are made under."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", function.removesuffix("Function")).lower()
+
+
 def _logical(resource: str) -> str:
     """The matrix's name of a local resource."""
     if resource.startswith("/"):
         return f"parameter/{resource.rpartition('/')[2]}"
     name = resource.removeprefix("tollgate-local-")
-    return {"flush.fifo": "FlushQueue"}.get(name, name)
+    queues = {"flush.fifo": "FlushQueue", "stripe-events": "StripeEventsQueue", "reconcile.fifo": "ReconcileQueue"}
+    return queues.get(name, name)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tollgate import periods, windows
+from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import (
     CALENDAR_KINDS,
     DAY,
@@ -125,6 +126,53 @@ def test_moving_there_and_back_in_one_window_changes_nothing() -> None:
 def test_moving_to_the_same_zone_is_no_move() -> None:
     calendar = Calendar.of("UTC")
     assert calendar.moved(at("2026-11-20T01:00:00"), "UTC") is calendar
+
+
+SUBSCRIBED = PeriodRule("month", 1, "subscription", at("2026-12-11T14:37:00"))
+
+
+def test_a_period_that_began_in_another_one_ends_that_one_though_it_is_told_later() -> None:
+    begins, told = at("2026-11-11T14:37:25"), at("2026-11-11T14:39:00")
+    calendar = Calendar.of("Asia/Tokyo").moved(told, period=SUBSCRIBED).begun(told, begins)
+    assert window_at(PERIOD, calendar, begins - 1) == between("2026-10-31T15:00:00", "2026-11-11T14:37:25")
+    assert window_at(PERIOD, calendar, begins) == between("2026-11-11T14:37:25", "2026-12-11T14:37:00")
+    after = at("2026-12-11T14:37:00")
+    assert window_at(PERIOD, calendar, after) == between("2026-12-11T14:37:00", "2027-01-11T14:37:00")
+    assert calendar.last_begun == begins
+    assert calendar.begun(told + 60, begins) is calendar, "told again"
+    for kind in (DAY, WEEK, MONTH, HOURLY):
+        assert window_at(kind, calendar, begins) == window_at(kind, Calendar.of("Asia/Tokyo"), begins)
+
+
+def test_a_longer_period_that_begins_where_another_one_does_takes_its_place() -> None:
+    begins = at("2026-11-01T00:00:00")
+    year = PeriodRule("year", 1, "subscription", begins)
+    calendar = Calendar.of("UTC").moved(begins + 30, period=year).begun(begins + 30, begins)
+    assert window_at(PERIOD, calendar, begins) == between("2026-11-01T00:00:00", "2027-11-01T00:00:00")
+    assert calendar.begun(begins + 60, begins) is calendar
+    month = Calendar.of("UTC")
+    assert month.begun(begins + 30, begins) is month
+
+
+def test_what_was_known_before_a_period_was_told_of() -> None:
+    begins, told = at("2026-11-11T14:37:25"), at("2026-11-11T14:39:00")
+    before = Calendar.of("UTC")
+    calendar = before.moved(told, period=SUBSCRIBED).begun(told, begins)
+    assert calendar.known_at(told) == before
+    assert calendar.known_at(told + 1) is calendar
+    assert before.moved(told, period=SUBSCRIBED).known_at(0).segments[-1].since == told, "it binds later anyway"
+
+
+def test_a_change_that_waits_for_the_end_of_a_period_does_not_come_when_that_ends_early() -> None:
+    waits = Calendar.of("UTC").moved(at("2026-11-05T00:00:00"), period=PeriodRule("year"))
+    calendar = waits.moved(at("2026-11-11T00:00:00"), period=CALENDAR_MONTH).begun(
+        at("2026-11-11T00:00:00"), at("2026-11-10T00:00:00")
+    )
+    assert window_at(PERIOD, calendar, at("2026-12-02T00:00:00")) == between(
+        "2026-12-01T00:00:00", "2027-01-01T00:00:00"
+    )
+    later = calendar.moved(at("2026-11-12T00:00:00"), period=PeriodRule("year"))
+    assert window_at(PERIOD, later, at("2026-12-02T00:00:00")) == between("2026-12-01T00:00:00", "2027-01-01T00:00:00")
 
 
 def test_a_second_move_may_fall_into_the_partial_window() -> None:

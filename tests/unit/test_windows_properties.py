@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tollgate.periods import CALENDAR_MONTH, PeriodRule
 from tollgate.windows import (
     CALENDAR_KINDS,
     DAY,
@@ -17,6 +18,7 @@ from tollgate.windows import (
     LIFETIME,
     MINUTE,
     MONTH,
+    PERIOD,
     WEEK,
     Calendar,
     Segment,
@@ -52,11 +54,15 @@ kinds = st.sampled_from([kind for kind in CALENDAR_KINDS if kind != LIFETIME])
 
 @st.composite
 def calendars(draw: st.DrawFn) -> Calendar:
-    """A zone and up to four moves, some of them seconds or hours apart."""
+    """A zone and up to four moves, some of them seconds or hours apart, some with a period that began at Stripe."""
     calendar = Calendar.of(draw(zones))
     since = draw(instants)
     for _ in range(draw(st.integers(0, 4))):
         calendar = calendar.moved(since, draw(zones))
+        if draw(st.booleans()):
+            begins = since - draw(st.one_of(st.integers(-5, 7200), st.integers(0, 40 * 86_400)))
+            rule = PeriodRule("month", 1, "subscription", begins + draw(st.integers(-59, 40 * 86_400)))
+            calendar = calendar.moved(since, period=draw(st.sampled_from([rule, CALENDAR_MONTH]))).begun(since, begins)
         since += draw(st.one_of(st.integers(0, 7200), st.integers(0, 40 * 86_400)))
     return calendar
 
@@ -75,6 +81,7 @@ def ask(kind: WindowKind, calendar: Calendar, moment: int) -> tuple[int, int]:
 def near_moves(calendar: Calendar) -> st.SearchStrategy[int]:
     """Instants around the calendar's moves, where the mistakes would be; any instant if it has none."""
     moves = [segment.since for segment in calendar.segments[1:]]
+    moves += [segment.begins for segment in calendar.segments if segment.begins is not None]
     if not moves:
         return instants
     return st.one_of(
@@ -127,6 +134,28 @@ def test_a_move_changes_no_window_that_has_begun(
     before = data.draw(st.integers(0, current[1] - 1))
     assert ask(kind, moved, before) == ask(kind, calendar, before)
     assert ask(kind, moved, current[1])[0] == current[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), calendars(), st.integers(-5, 40 * 86_400))
+def test_a_period_begins_where_stripe_says_and_moves_nothing_else(
+    data: st.DataObject, calendar: Calendar, late: int
+) -> None:
+    since = max(calendar.segments[-1].since, FIRST) + data.draw(st.integers(0, 40 * 86_400))
+    begins = max(since - late, FIRST)
+    begun = calendar.begun(since, begins)
+    start, end = ask(PERIOD, begun, begins)
+    assert start == begins < end
+    assert ask(PERIOD, begun, begins - 1)[1] == begins
+    moment = data.draw(near_moves(begun))
+    if moment < begins:
+        before = ask(PERIOD, calendar, moment)
+        assert ask(PERIOD, begun, moment) == (before[0], min(before[1], begins))
+    for kind in (MINUTE, HOURLY, DAY, WEEK, MONTH):
+        assert ask(kind, begun, moment) == ask(kind, calendar, moment)
+    known = data.draw(st.integers(FIRST, max(since, FIRST)))
+    if moment < known:
+        assert ask(PERIOD, begun.known_at(known), moment) == ask(PERIOD, calendar.known_at(known), moment)
 
 
 def local(zone: str, moment: int) -> datetime:

@@ -63,6 +63,16 @@ class NoSuchRoute(NotFound):
         super().__init__(f"No route {method} {path}; see /v1/openapi.json for what exists.")
 
 
+class BadSignature(TollgateError):
+    """`reason`: malformed, wrong, stale or early; for our log. The sender is not told which."""
+
+    code, status, title = "bad_signature", 400, "Bad signature"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The Stripe-Signature header does not fit this body and this moment.")
+        self.reason = reason
+
+
 class MethodNotAllowed(TollgateError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
@@ -230,11 +240,8 @@ class UnknownPlan(Invalid):
 class IdempotencyKeyRequired(Invalid):
     code = "idempotency_key_required"
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Send an `Idempotency-Key`: credits must not be given twice.",
-            (FieldError("idempotency_key", "missing"),),
-        )
+    def __init__(self, why: str = "credits must not be given twice") -> None:
+        super().__init__(f"Send an `Idempotency-Key`: {why}.", (FieldError("idempotency_key", "missing"),))
 
 
 class UnknownGrant(Invalid):
@@ -271,6 +278,140 @@ class ReservationTooLarge(Invalid):
 class Busy(TollgateError):
     code, status, title, retryable = "busy", 503, "Busy", True
 
-    def __init__(self, retry_after_seconds: int = 1) -> None:
-        super().__init__("The account is very busy just now; send the same request again.")
+    def __init__(
+        self,
+        retry_after_seconds: int = 1,
+        detail: str = "The account is very busy just now; send the same request again.",
+    ) -> None:
+        super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+
+
+class PlanNotForSale(Invalid):
+    code = "plan_not_for_sale"
+
+    def __init__(self, plan: str, why: str) -> None:
+        super().__init__(f"The plan `{plan}` cannot be sold here: {why}.", (FieldError("plan", "plan_not_for_sale"),))
+
+
+class UnknownPack(Invalid):
+    code = "unknown_pack"
+
+    def __init__(self, pack: str, plan: str) -> None:
+        super().__init__(
+            f"The plan `{plan}` sells no pack `{pack}`; GET /v1/plans lists its packs.",
+            (FieldError("pack", "unknown_pack"),),
+        )
+
+
+class UnknownSubscription(Invalid):
+    code = "unknown_subscription"
+
+    def __init__(self, subscription: str) -> None:
+        super().__init__(
+            f"The account's Stripe customer has no subscription `{subscription}` that goes on.",
+            (FieldError("subscription", "unknown_subscription"),),
+        )
+
+
+class PriceNotSynced(Conflict):
+    code = "price_not_synced"
+
+    def __init__(self, plan: str, part: str) -> None:
+        super().__init__(f"Stripe has no price for `{part}` of the plan `{plan}`: run `tollgate stripe sync --apply`.")
+
+
+class CustomerDeleted(Conflict):
+    code = "customer_deleted"
+
+    def __init__(self, account: str, customer: str) -> None:
+        super().__init__(
+            f"Stripe customer `{customer}` of `{account}` was deleted; clear it with PUT /v1/accounts/{account} "
+            "(`stripe_customer_id: null`), and the next sale makes another."
+        )
+
+
+class AlreadySubscribed(Conflict):
+    code = "already_subscribed"
+
+    def __init__(self, account: str, subscription: str) -> None:
+        super().__init__(
+            f"`{account}` has the subscription `{subscription}`; change that one at Stripe, cancel it, or name it as "
+            "`subscription` to put the plan's prices for usage onto it."
+        )
+
+
+class SubscriptionNotFlat(Conflict):
+    code = "subscription_not_flat"
+
+    def __init__(self, subscription: str, why: str) -> None:
+        super().__init__(f"Nothing can be added to `{subscription}`: {why}.")
+
+
+class StripeRefused(Conflict):
+    """Stripe understood the request and said no; the same request will be refused again.
+
+    `http_status` is Stripe's own status, `stripe_code` its code ("" where it gave none), `message` its words.
+    """
+
+    code = "stripe_refused"
+
+    def __init__(self, http_status: int, stripe_code: str, message: str) -> None:
+        super().__init__(f"Stripe refused this: {message}")
+        self.http_status = http_status
+        self.stripe_code = stripe_code
+        self.message = message
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object that was asked for, or named in a parameter, does not exist."""
+        return self.http_status == 404 or self.stripe_code == "resource_missing"
+
+
+class StripeUnavailable(Busy):
+    """Stripe gave no answer, a 5xx, or refused for now (rate limit, lock, a key it does not take just now).
+
+    `http_status` is None where there was no answer at all. A write may have happened, unless `done_nothing`.
+    """
+
+    code, title = "stripe_unavailable", "Stripe is unavailable"
+
+    def __init__(self, http_status: int | None, message: str, *, reason: str = "", done_nothing: bool = False) -> None:
+        super().__init__(5, f"Stripe cannot do this just now ({message}); send the same request again.")
+        self.http_status = http_status
+        self.message = message
+        self.reason = reason
+        self.done_nothing = done_nothing
+
+    @property
+    def key_refused(self) -> bool:
+        """Whether the key is the trouble: wrong, rotated, or without a permission that the message names."""
+        return self.http_status in (401, 403)
+
+
+class WrongStripeKey(StripeUnavailable):
+    """The key is none, or of Stripe's other mode (`found`: None, test or live): Stripe is not asked. A function with
+    such a key does not start."""
+
+    code, title = "stripe_key_mode", "Stripe's key is of the wrong mode"
+
+    def __init__(self, where: str, found: str | None, mode: str) -> None:
+        holds = "no secret or restricted key of Stripe" if found is None else f"a {found} mode key of Stripe"
+        message = f"{where} holds {holds}, but this stack takes only {mode} mode keys (sk_{mode}_… or rk_{mode}_…)"
+        super().__init__(401, message, done_nothing=True)
+        self.detail = f"{message}: nothing was sent. Give it one of those: `tollgate secrets set stripe --stack …`."
+        self.args = (f"{self.code}: {self.detail}",)  # what a function that does not start leaves in its log
+
+
+class UnknownInvoice(NotFound):
+    code = "invoice_not_found"
+
+    def __init__(self, invoice: str) -> None:
+        super().__init__(f"No invoice `{invoice}` of this account.")
+
+
+class InvoiceTooLarge(TollgateError):
+    code, status, title = "invoice_too_large", 422, "Too large to be audited at once"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"More than {most} events are behind this invoice; list them with GET …/events day by day.")

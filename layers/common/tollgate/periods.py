@@ -6,7 +6,8 @@ before it, so a period of the 31st that began on 28 February begins on 31 March 
 
 - `calendar`: local midnight of the first of the month or year, of Monday, of the day. The first period of an account
   is the calendar's whole one: it began before the account did. Several months, weeks, ... at a time count from 1970.
-- `signup`: the instant at which the account was created. Periods start on its local date, at its local time of day to
+- `signup`: the instant at which the account was created, as long as no subscription at Stripe was told of (then it is
+  as `subscription`). Periods start on its local date, at its local time of day to
   the second, in the account's timezone. In a month without that date: on the month's last day; 29 February comes back
   in each leap year. Clocks that are put forward over that time of day start the period at the change; of a time that
   comes twice, the first counts (the anchor itself is the instant that it is).

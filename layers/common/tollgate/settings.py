@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tollgate.clock import parse_rfc3339
+
 
 class BadSetting(Exception):
     """An environment variable is missing or makes no sense; the function must not start."""
@@ -16,6 +18,7 @@ class SealSettings:
 
     billing_table: str
     flush_queue_url: str
+    stripe_events_queue_url: str
     seal_seconds: int
     grace_seconds: int
 
@@ -25,19 +28,41 @@ class SealSettings:
         return cls(
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             flush_queue_url=text(env, "TOLLGATE_FLUSH_QUEUE_URL"),
+            stripe_events_queue_url=text(env, "TOLLGATE_STRIPE_EVENTS_QUEUE_URL"),
             seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
             grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
         )
 
 
 @dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """How a function reaches Stripe: the SSM parameter of the key, and the mode, test or live, that it must be of.
+    `api_base`, another address than Stripe's, is set by the local stack only."""
+
+    secret_parameter: str
+    mode: str
+    api_base: str | None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> StripeSettings:
+        """Raises BadSetting."""
+        mode = text(env, "TOLLGATE_MODE")
+        if mode not in ("test", "live"):
+            raise BadSetting(f"TOLLGATE_MODE must be test or live, not {mode!r}")
+        parameter = text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER")
+        return cls(parameter, mode, env.get("TOLLGATE_STRIPE_API_BASE") or None)
+
+
+@dataclass(frozen=True, slots=True)
 class FlushSettings:
-    """flush's environment. `stripe_api_base` is set by the local stack only."""
+    """flush's environment. `shadow`: nothing is sent. `restored_at`: epoch second at which the stack went on with
+    tables that were restored from a backup."""
 
     billing_table: str
     stack: str
-    stripe_secret_parameter: str
-    stripe_api_base: str | None
+    stripe: StripeSettings
+    shadow: bool = False
+    restored_at: int | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> FlushSettings:
@@ -45,8 +70,94 @@ class FlushSettings:
         return cls(
             billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
             stack=text(env, "TOLLGATE_STACK"),
-            stripe_secret_parameter=text(env, "TOLLGATE_STRIPE_SECRET_PARAMETER"),
-            stripe_api_base=env.get("TOLLGATE_STRIPE_API_BASE") or None,
+            stripe=StripeSettings.from_env(env),
+            shadow=switch(env, "TOLLGATE_SHADOW"),
+            restored_at=moment(env, "TOLLGATE_RESTORED_AT"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StripeEventsSettings:
+    """stripe_events' environment, beside what `wiring` reads of it."""
+
+    billing_table: str
+    stack: str
+    stripe: StripeSettings
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> StripeEventsSettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe=StripeSettings.from_env(env),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BillingSettings:
+    """The billing function's environment, beside what `wiring` reads of it."""
+
+    accounts_table: str
+    billing_table: str
+    stack: str
+    stripe: StripeSettings
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> BillingSettings:
+        """Raises BadSetting."""
+        return cls(
+            accounts_table=text(env, "TOLLGATE_ACCOUNTS_TABLE"),
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe=StripeSettings.from_env(env),
+        )
+
+
+def moment(env: Mapping[str, str], name: str) -> int | None:
+    """A variable that is a time as in 2026-11-21T12:00:00Z, in epoch seconds; absent or empty: None. Raises
+    BadSetting."""
+    value = env.get(name)
+    if not value:
+        return None
+    try:
+        return parse_rfc3339(value) // 1000
+    except ValueError as error:
+        raise BadSetting(f"{name} must be a time as in 2026-11-21T12:00:00Z, not {value!r}") from error
+
+
+def switch(env: Mapping[str, str], name: str) -> bool:
+    """A variable that is `true` or `false`; absent: false. Raises BadSetting: a typing error must not start to send."""
+    value = env.get(name, "false")
+    if value not in ("true", "false"):
+        raise BadSetting(f"{name} must be true or false, not {value!r}")
+    return value == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileSettings:
+    """reconcile's environment."""
+
+    billing_table: str
+    queue_url: str
+    stack: str
+    stripe: StripeSettings
+    stripe_reads: int
+    """GETs that reconciliation may use in a month."""
+    seal_seconds: int
+    grace_seconds: int
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> ReconcileSettings:
+        """Raises BadSetting."""
+        return cls(
+            billing_table=text(env, "TOLLGATE_BILLING_TABLE"),
+            queue_url=text(env, "TOLLGATE_RECONCILE_QUEUE_URL"),
+            stack=text(env, "TOLLGATE_STACK"),
+            stripe=StripeSettings.from_env(env),
+            stripe_reads=whole(env, "TOLLGATE_STRIPE_READS_MONTHLY", least=1),
+            seal_seconds=seconds(env, "TOLLGATE_SEAL_SECONDS"),
+            grace_seconds=seconds(env, "TOLLGATE_SEAL_GRACE_SECONDS"),
         )
 
 
@@ -63,4 +174,12 @@ def seconds(env: Mapping[str, str], name: str) -> int:
     value = text(env, name)
     if not (value.isascii() and value.isdecimal() and int(value) >= 1):
         raise BadSetting(f"{name} must be a whole number of seconds, at least 1, not {value!r}")
+    return int(value)
+
+
+def whole(env: Mapping[str, str], name: str, least: int = 0) -> int:
+    """A variable that must hold a whole number, at least `least`. Raises BadSetting."""
+    value = text(env, name)
+    if not (value.isascii() and value.isdecimal() and int(value) >= least):
+        raise BadSetting(f"{name} must be a whole number, at least {least}, not {value!r}")
     return int(value)

@@ -102,11 +102,16 @@ _LIFETIME_WINDOW: Final = Window(0, None)
 
 
 class Segment(NamedTuple):
-    """From `since` (epoch seconds) on, the account lives in `timezone` and its billing periods follow `period`."""
+    """From `since` (epoch seconds) on, the account lives in `timezone` and its billing periods follow `period`.
+
+    `begins`: a billing period begins at this very second, wherever the rule has its boundaries, because one began at
+    Stripe; `since` is when that was learnt. None: the change waits for the end of the period that runs.
+    """
 
     since: int
     timezone: str
     period: PeriodRule = CALENDAR_MONTH
+    begins: int | None = None
 
 
 class _Reign(NamedTuple):
@@ -124,7 +129,8 @@ class Calendar:
 
     A change at instant T binds each window kind from the end of the window (as it then was) that contains T. The window
     after it runs from there to the next boundary under the new zone and rule. So a change moves no window that has
-    begun, and refills nothing before its time; the window that follows it may be a short one.
+    begun, and refills nothing before its time; the window that follows it may be a short one. Only `begun` ends a
+    billing period before its time.
 
     Keep the object as long as the rules it came with: it remembers the last window of each kind. Raises ValueError for
     segments out of order and UnknownTimezone for a name that is none.
@@ -169,9 +175,33 @@ class Calendar:
             last.timezone if timezone is None else timezone,
             last.period if period is None else period,
         )
-        if segment == last._replace(since=segment.since):
+        if segment == last._replace(since=segment.since, begins=None):
             return self
         return Calendar((*self.segments, segment))
+
+    def begun(self, since: int, begins: int) -> Calendar:
+        """This calendar with a billing period of the rule chosen last that begins at `begins`, as was learnt at `since`
+        (which may be later): the period that ran then ends there. Other windows are untouched. Itself where that is so
+        already."""
+        last, there = self.segments[-1], window_at(PERIOD, self, begins)
+        ends = period_at(last.period, zone(last.timezone), begins)[1]
+        if there.start == begins and (there.end == ends or begins == self.last_begun):
+            return self
+        told = last._replace(since=max(since, last.since), begins=begins)
+        # What was chosen at the same second is part of this segment; the first one holds from the beginning of time.
+        kept = self.segments[:-1] if last.since == told.since and last.begins is None else self.segments
+        return Calendar((*(kept or self.segments), told))
+
+    def known_at(self, instant: int) -> Calendar:
+        """This calendar without periods of which it was learnt at `instant` or later that they had begun before."""
+        if all(segment.begins is None or segment.since < instant for segment in self.segments):
+            return self
+        return Calendar(tuple(segment for segment in self.segments if not segment.since or segment.since < instant))
+
+    @property
+    def last_begun(self) -> int:
+        """Where the latest period begins of which was learnt when it ran; 0: none."""
+        return max((segment.begins for segment in self.segments if segment.begins is not None), default=0)
 
 
 @lru_cache(maxsize=1024)
@@ -232,8 +262,12 @@ def _reigns_of(kind: WindowKind, segments: tuple[Segment, ...]) -> tuple[_Reign,
     """When each segment begins to bind this kind, in order."""
     reigns: tuple[_Reign, ...] = ()
     for segment in segments:
-        # Two changes in one window bind from the same end; asked from the latest, only the second one is ever found.
-        since = _window_under(kind, reigns, segment.since)[1] if reigns else -1 << 62
+        if segment.begins is not None and kind.name == "period":
+            since = segment.begins
+            reigns = tuple(reign for reign in reigns if reign.since < since)
+        else:
+            # Two changes in one window bind from the same end; asked from the latest, only the second is ever found.
+            since = _window_under(kind, reigns, segment.since)[1] if reigns else -1 << 62
         rule = segment.period if kind.name == "period" else _DATES.get(kind.name)
         reigns = (*reigns, _Reign(since, zone(segment.timezone), rule))
     return reigns
@@ -242,13 +276,16 @@ def _reigns_of(kind: WindowKind, segments: tuple[Segment, ...]) -> tuple[_Reign,
 def _window_under(kind: WindowKind, reigns: tuple[_Reign, ...], epoch_s: int) -> tuple[int, int]:
     """The window at an instant, its start moved up to where its zone and rule begin to bind.
 
-    No end needs moving: by construction each reign ends with a window.
+    Each reign ends with a window, but for one that ends where a billing period was begun: that window ends there, too.
     """
-    reign = next(reign for reign in reversed(reigns) if reign.since <= epoch_s)
+    number = next(number for number in reversed(range(len(reigns))) if reigns[number].since <= epoch_s)
+    reign = reigns[number]
     if reign.rule is None:
         start, end = _grid_window(reign.place, _GRID[kind.name], epoch_s)
     else:
         start, end = period_at(reign.rule, reign.place, epoch_s)
+    if number + 1 < len(reigns):
+        end = min(end, reigns[number + 1].since)
     return max(start, reign.since), end
 
 

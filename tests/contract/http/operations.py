@@ -21,6 +21,16 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "/v1/accounts/bad/credits",
         {"meter": "ai_credits", "units": "5", "source_id": "pi_1", "idempotency_key": "credits-1"},
     ),
+    "createCheckout": (
+        "POST",
+        "/v1/accounts/bad/checkout",
+        {"plan": "seats", "success_url": "https://app.test/ok", "cancel_url": "https://app.test/no"},
+    ),
+    "createSubscription": (
+        "POST",
+        "/v1/accounts/bad/subscription",
+        {"plan": "seats", "idempotency_key": "subscribe-1"},
+    ),
     "putLevel": ("PUT", "/v1/accounts/bad/levels/storage", {"level": 0, "member": "u-1"}),
     "putAccount": ("PUT", "/v1/accounts/bad", {"name": "Bad"}),
     "freezeAccount": ("POST", "/v1/accounts/bad/freeze", {"reason": "why"}),
@@ -44,7 +54,9 @@ READS = {
     "removeMember": ("DELETE", "/v1/accounts/bad/members/u-1"),
     "getControls": ("GET", "/v1/accounts/bad/controls"),
     "listAudit": ("GET", "/v1/accounts/bad/audit"),
+    "auditInvoice": ("GET", "/v1/accounts/bad/invoices/in_bad/audit"),
     "listKeys": ("GET", "/v1/keys"),
+    "listReconciliations": ("GET", "/v1/reconciliations"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }
 PUBLIC = {"listPlans", "getHealth", "getOpenapi"}

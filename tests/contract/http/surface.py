@@ -1,4 +1,4 @@
-"""The two HTTP functions in this process, over moto, behind events as API Gateway builds them.
+"""The HTTP functions in this process, over moto, behind events as API Gateway builds them.
 
 Every answer is held against the OpenAPI document: its status, content type, headers and body.
 """
@@ -16,12 +16,22 @@ from aws_lambda_powertools import Logger
 from jsonschema import Draft202012Validator
 
 from local import payload, template
+from tests.support.invoices import MemoryInvoices
+from tests.support.shop import MemoryShop
 from tollgate import dynamo, wiring
+from tollgate.accounts.rules import AccountRow
+from tollgate.accounts.service import AccountPatch, put_account
+from tollgate.billing.batch_store import BatchTable
+from tollgate.billing.invoice_audit import AuditDeps
+from tollgate.billing.sealed_store import SealTable
 from tollgate.catalog.schema import parse_catalog
-from tollgate.http import gate_routes, manage_routes
+from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
+from tollgate.reconcile.report_store import ReportTable
+from tollgate.subscriptions.asked_store import AskedTable
+from tollgate.subscriptions.checkout import SaleDeps
 from tollgate.usage.idempotency_store import IdempotencyTable
 
 ENV = {
@@ -52,11 +62,23 @@ plans:
     name: Seats
     description: Limits for each member.
     base_fee: "29.00"
+    period: {interval: month, anchor: signup}
     limits:
       - {id: seat, meter: ai_credits, per: member, window: {hours: 5, starts: first_use}, max: 10}
       - {id: jobs, per: member, concurrent: 2}
     features: {private_mode: true, seats: 25, support: priority}
+  usage:
+    name: Usage
+    public: false
+    base_fee: "29.00"
+    seats: {unit_price: "10.00", minimum: 2}
+    prices: [{meter: llm_tokens, scheme: per_unit, unit_price: "0.01"}]
+    packs:
+      - {id: small, name: Small pack, meter: ai_credits, units: 500, price: "5.00"}
 """
+
+
+ROUTES = (*gate_routes.ROUTES, *manage_routes.ROUTES, *billing_routes.ROUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +117,39 @@ class Surface:
             openapi=document_text,
             customer_mapped=lambda rules: None,
             members=wiring.member_table(ENV),
+            runs=ReportTable(ENV["TOLLGATE_BILLING_TABLE"]),
+        )
+        self.shop = MemoryShop()
+        self.sales = SaleDeps(
+            stack="test",
+            rules=self.manage_deps.accounts.rules,
+            catalog=self.manage_deps.accounts.catalog,
+            shop=self.shop,
+            customer=self._customer,
+            asked=AskedTable(ENV["TOLLGATE_ACCOUNTS_TABLE"]),
+            clock=lambda: time.time_ns() // 1_000_000,
         )
         log = Logger(service="test")
         self.gate = Api(Router(gate_routes.ROUTES), self._keys, self.gate_deps, log, dynamo.unavailable)
         self.manage = Api(Router(manage_routes.ROUTES), self._keys, self.manage_deps, log, dynamo.unavailable)
+        self.invoices = MemoryInvoices()
+        self.audit = AuditDeps(
+            invoices=self.invoices,
+            accounts=self.manage_deps.accounts.accounts,
+            rules=self.manage_deps.accounts.rules,
+            plans=self.manage_deps.accounts.catalog,
+            batches=BatchTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            seals=SealTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            events=self.manage_deps.events,
+        )
+        billing_deps = billing_routes.BillingApiDeps(self.sales, self.audit, loopback=False)
+        self.billing = Api(Router(billing_routes.ROUTES), self._keys, billing_deps, log, dynamo.unavailable)
         self._routes = payload.Router(
             [template.Route(route.method, route.path, "gate") for route in gate_routes.ROUTES]
+            + [template.Route(route.method, route.path, "billing") for route in billing_routes.ROUTES]
             + [template.Route("ANY", "$default", "manage")]
         )
-        self._described = {(route.method, route.path): route for route in (*gate_routes.ROUTES, *manage_routes.ROUTES)}
+        self._described = {(route.method, route.path): route for route in ROUTES}
         self.keys = {name: self._keys.create(name, "test", [name])[1] for name in ("usage", "read", "admin")}
         revoked, self.keys["revoked"] = self._keys.create("revoked", "test", ["admin"])
         self._keys.revoke(revoked.id)
@@ -138,16 +184,22 @@ class Surface:
         assert found is not None
         route, parameters = found
         event = json.loads(payload.build_event(request, route, parameters, "req-1", time.time()))
-        answer = (self.gate if route.function == "gate" else self.manage).answer(event)
+        answer = {"gate": self.gate, "billing": self.billing, "manage": self.manage}[route.function].answer(event)
         read = payload.read_answer(json.dumps(answer).encode())
         shown = Answer(
             self._operation(method, target),
             read.status,
             {name.decode(): text.decode() for name, text in read.headers},
-            json.loads(read.body) if read.body else None,
+            _parsed(read) if read.body else None,
         )
         self._check(shown)
         return shown
+
+    def _customer(self, row: AccountRow) -> str:
+        """The account's new customer."""
+        customer = f"cus_{row.account}".replace(".", "").replace("-", "")
+        put_account(self.manage_deps.accounts, row.account, AccountPatch(stripe_customer_id=customer))
+        return customer
 
     def contents(self) -> dict[str, list[dict[str, Any]]]:
         """All items of all tables."""
@@ -191,6 +243,11 @@ class Surface:
             assert answer.body["status"] == answer.status
             assert answer.body["request_id"] == "req-1"
             assert answer.code in content["examples"], f"{answer.operation} may not answer {answer.code}"
+
+
+def _parsed(answer: payload.HttpAnswer) -> Any:
+    is_csv = dict(answer.headers).get(b"content-type", b"").startswith(b"text/csv")
+    return answer.body.decode() if is_csv else json.loads(answer.body)
 
 
 def validate(schema: dict[str, Any], value: Any) -> None:

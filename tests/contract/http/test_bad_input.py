@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.http.operations import BODIES, EVENT, OPEN, OPEN_TO_EVERY_KEY, PUBLIC, READS, RESERVE, lacking
 from tests.contract.http.surface import Answer, Surface
-from tollgate.http import gate_routes
-from tollgate.http.routing import ROUTED_TO_GATE
+from tollgate.http import billing_routes, gate_routes
+from tollgate.http.routing import ROUTED_TO_BILLING, ROUTED_TO_GATE
 
 
 class Untouched:
@@ -193,6 +193,7 @@ def test_another_method(untouched: Untouched, path: str, allowed: str) -> None:
 
 def test_manage_knows_what_the_gate_takes() -> None:
     assert set(ROUTED_TO_GATE) == {(route.method, route.parts) for route in gate_routes.ROUTES}
+    assert set(ROUTED_TO_BILLING) == {(route.method, route.parts) for route in billing_routes.ROUTES}
 
 
 # -- reservations and usage --------------------------------------------------------------------------------------------

@@ -36,9 +36,8 @@ NEEDS_MORE_THAN_A_CALL = {
     # What test_answers.py and test_busy.py show in process.
     *((name, "503") for name in (*BODIES, *READS, "listPlans")),
     ("listPlans", "304"),  # test_plans.py
-    ("createReservation", "404"),  # only where the catalogue says auto_create_accounts: false
-    ("createEstimate", "404"),  # the same
-    ("putLevel", "404"),  # the same
+    *(("auditInvoice", status) for status in ("200", "409")),  # test_invoice_audit.py
+    *((name, "404") for name in ("createReservation", "createEstimate", "putLevel")),  # test_no_new_accounts.py
     # API Gateway's own.
     *((name, "429") for name in (*BODIES, *READS)),
 }
@@ -54,19 +53,24 @@ SEMANTIC = {
     "missing",
     "no_level_meter",
     "not_priced",
+    "not_sold",
     "past",
     "price",
     "range",
     "reserved",
     "time",
+    "too_few",
     "too_large",
     "too_many",
     "too_precise",
     "unknown_grant",
     "unknown_limit",
     "unknown_meter",
+    "unknown_pack",
     "unknown_plan",
+    "unknown_subscription",
     "unknown_timezone",
+    "url",
     "zero",
 }
 """Codes of wrong fields that no JSON Schema can foretell: they depend on the catalogue, the clock, a size in bytes,
@@ -118,6 +122,10 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     document["components"]["parameters"]["LevelMeter"]["schema"] = {"enum": ["storage", "ai_credits", "no_such_meter"]}
     schemas["PlanIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
     schemas["AccountIn"]["properties"]["plan"] = {"enum": ["free", "pro", "team", "gold", None]}
+    schemas["SubscriptionIn"]["properties"]["plan"] = {"enum": ["pro", "team", "free", "gold"]}
+    schemas["CheckoutIn"]["properties"]["plan"] = {"enum": ["pro", "team", "free", "gold", None]}
+    for name in ("success_url", "cancel_url"):
+        schemas["CheckoutIn"]["properties"][name] = {"enum": ["https://app.example.com/", "http://app.example.com/"]}
     schemas["AccountIn"]["properties"]["timezone"] = {"enum": ["UTC", "Asia/Kathmandu", "Mars/Olympus", None]}
     return document
 
@@ -257,6 +265,15 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         call(name, method, path.replace("/bad", "/never-made").replace(committed, "rsv_x"))
         call(name, method, path.replace("/bad", "/..%20") + "?limit=0")
     call("revokeKey", "DELETE", "/v1/keys/key_0123456789abcdef", headers={"Idempotency-Key": "two words"})
+    page = {"plan": "pro", "success_url": "https://app.example.com/", "cancel_url": "https://app.example.com/"}
+    for account in ("visitor", "subscriber"):
+        stack.api("PUT", f"/v1/accounts/{account}", {"plan": "free"})
+    call("createCheckout", "POST", "/v1/accounts/visitor/checkout", json=page)
+    for _ in range(2):
+        once = {"Idempotency-Key": "subscribe"}
+        call("createSubscription", "POST", "/v1/accounts/subscriber/subscription", json={"plan": "pro"}, headers=once)
+    call("createCheckout", "POST", "/v1/accounts/subscriber/checkout", json=page)
+    call("createSubscription", "POST", "/v1/accounts/subscriber/subscription", json={"plan": "pro"})
 
 
 def _other(name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -293,6 +310,8 @@ def deaths(stack: StackProcess) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def seen(stack: StackProcess, document: dict[str, Any]) -> Seen:
+    synced = stack.command("stripe", "sync", "--apply")  # else nothing could be sold
+    assert synced.returncode == 0, synced.stderr
     found = Seen(deaths_before=deaths(stack))
     any_text = narrowed(deepcopy(document))
     run(stack, found, 1, {"examples", "coverage", "fuzzing"}, any_text, "all")
@@ -350,7 +369,7 @@ def test_every_operation_succeeds(seen: Seen, document: dict[str, Any]) -> None:
         for operation in operations(document)
         if not any(seen.answers[operation["operationId"], status] for status in ("200", "201"))
     }
-    assert missing == set()
+    assert missing == {"auditInvoice"}  # no invoice is here; test_invoice_audit.py has some
 
 
 def test_every_documented_status_is_seen(seen: Seen, document: dict[str, Any]) -> None:

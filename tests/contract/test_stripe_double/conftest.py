@@ -22,5 +22,5 @@ def stripe_account(served: Account) -> Account:
     with served.double.lock:
         served.double.reset()
         served.double.clock.offset_ms = 0
-        served.double.configure(lag_seconds=0, latency_seconds=0, late_checks=frozenset())
+        served.double.configure(lag_seconds=0, latency_seconds=0, late_checks=frozenset(), tier_lines=False)
     return Account(served.double, served.url, sdk(served.url))

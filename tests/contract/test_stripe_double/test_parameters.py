@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -9,17 +10,52 @@ import requests
 import stripe
 import stripe.params as sdk
 import stripe.params.billing as billing
+import stripe.params.checkout as sdk_checkout
 import stripe.params.v2.core as core
 from stripe import RequestOptions
+from stripe.params import _invoice_item_create_params as invoice_item_create
+from stripe.params import _subscription_create_params as subscription_create
+from stripe.params import _subscription_pause_params as subscription_pause
+from stripe.params import _subscription_update_params as subscription_update
+from stripe.params._credit_note_create_params import CreditNoteCreateParamsLine
 from stripe.params._customer_create_params import CustomerCreateParamsAddress
 from stripe.params._customer_list_params import CustomerListParamsCreated
+from stripe.params._event_list_params import EventListParamsCreated as EventListParamsCreatedV1
+from stripe.params._price_create_params import (
+    PriceCreateParamsProductData,
+    PriceCreateParamsRecurring,
+    PriceCreateParamsTier,
+    PriceCreateParamsTransformQuantity,
+)
+from stripe.params._price_list_params import PriceListParamsRecurring
 from stripe.params.billing import _meter_create_params as meter_create
 from stripe.params.billing._meter_event_adjustment_create_params import MeterEventAdjustmentCreateParamsCancel
+from stripe.params.checkout import _session_create_params as session_create
+from stripe.params.v2.core._event_destination_create_params import EventDestinationCreateParamsWebhookEndpoint
+from stripe.params.v2.core._event_destination_update_params import EventDestinationUpdateParamsWebhookEndpoint
 from stripe.params.v2.core._event_list_params import EventListParamsCreated
 
-from local.stripe_double import core_events, customers, event_summaries, meter_event_adjustments, meter_events, meters
+from local.stripe_double import (
+    charges,
+    checkout_params,
+    core_events,
+    customers,
+    disputes,
+    event_destinations,
+    event_summaries,
+    events,
+    invoice_params,
+    meter_event_adjustments,
+    meter_events,
+    meters,
+    price_params,
+    products,
+    refunds,
+    subscription_params,
+    webhook_endpoints,
+)
 from local.stripe_double.lists import CREATED
-from local.stripe_double.params import Nested, Params, SecondsOrRange
+from local.stripe_double.params import Nested, NestedList, Params, SecondsOrRange
 from local.stripe_double.router import OPERATIONS
 from local.stripe_double.testing import Account
 
@@ -40,7 +76,75 @@ CALLS = [
     (event_summaries.LIST, billing.MeterEventSummaryListParams),
     (meter_event_adjustments.CREATE, billing.MeterEventAdjustmentCreateParams),
     (core_events.LIST, core.EventListParams),
+    (products.CREATE, sdk.ProductCreateParams),
+    (products.UPDATE, sdk.ProductUpdateParams),
+    (products.RETRIEVE, sdk.ProductRetrieveParams),
+    (products.DELETE, sdk.ProductDeleteParams),
+    (products.LIST, sdk.ProductListParams),
+    (price_params.CREATE, sdk.PriceCreateParams),
+    (price_params.UPDATE, sdk.PriceUpdateParams),
+    (price_params.RETRIEVE, sdk.PriceRetrieveParams),
+    (price_params.LIST, sdk.PriceListParams),
+    (subscription_params.CREATE, sdk.SubscriptionCreateParams),
+    (subscription_params.UPDATE, sdk.SubscriptionUpdateParams),
+    (subscription_params.RETRIEVE, sdk.SubscriptionRetrieveParams),
+    (subscription_params.LIST, sdk.SubscriptionListParams),
+    (subscription_params.CANCEL, sdk.SubscriptionCancelParams),
+    (subscription_params.PAUSE, sdk.SubscriptionPauseParams),
+    (subscription_params.RESUME, sdk.SubscriptionResumeParams),
+    (subscription_params.ITEM_CREATE, sdk.SubscriptionItemCreateParams),
+    (subscription_params.ITEM_UPDATE, sdk.SubscriptionItemUpdateParams),
+    (subscription_params.ITEM_DELETE, sdk.SubscriptionItemDeleteParams),
+    (subscription_params.ITEM_RETRIEVE, sdk.SubscriptionItemRetrieveParams),
+    (subscription_params.ITEM_LIST, sdk.SubscriptionItemListParams),
+    (invoice_params.CREATE, sdk.InvoiceCreateParams),
+    (invoice_params.UPDATE, sdk.InvoiceUpdateParams),
+    (invoice_params.RETRIEVE, sdk.InvoiceRetrieveParams),
+    (invoice_params.DELETE, sdk.InvoiceDeleteParams),
+    (invoice_params.LIST, sdk.InvoiceListParams),
+    (invoice_params.LINES, sdk.InvoiceLineItemListParams),
+    (invoice_params.FINALIZE, sdk.InvoiceFinalizeInvoiceParams),
+    (invoice_params.PAY, sdk.InvoicePayParams),
+    (invoice_params.VOID, sdk.InvoiceVoidInvoiceParams),
+    (invoice_params.VOID, sdk.InvoiceMarkUncollectibleParams),
+    (invoice_params.PREVIEW, sdk.InvoiceCreatePreviewParams),
+    (invoice_params.ITEM_CREATE, sdk.InvoiceItemCreateParams),
+    (invoice_params.ITEM_RETRIEVE, sdk.InvoiceItemRetrieveParams),
+    (invoice_params.ITEM_DELETE, sdk.InvoiceItemDeleteParams),
+    (invoice_params.ITEM_LIST, sdk.InvoiceItemListParams),
+    (invoice_params.CREDIT_CREATE, sdk.CreditNoteCreateParams),
+    (invoice_params.CREDIT_RETRIEVE, sdk.CreditNoteRetrieveParams),
+    (invoice_params.CREDIT_LIST, sdk.CreditNoteListParams),
+    (invoice_params.LINES, sdk.CreditNoteLineItemListParams),
     (core_events.RETRIEVE, core.EventRetrieveParams),
+    (events.LIST, sdk.EventListParams),
+    (events.RETRIEVE, sdk.EventRetrieveParams),
+    (webhook_endpoints.CREATE, sdk.WebhookEndpointCreateParams),
+    (webhook_endpoints.UPDATE, sdk.WebhookEndpointUpdateParams),
+    (webhook_endpoints.RETRIEVE, sdk.WebhookEndpointRetrieveParams),
+    (webhook_endpoints.LIST, sdk.WebhookEndpointListParams),
+    (webhook_endpoints.DELETE, sdk.WebhookEndpointDeleteParams),
+    (event_destinations.CREATE, core.EventDestinationCreateParams),
+    (event_destinations.UPDATE, core.EventDestinationUpdateParams),
+    (event_destinations.RETRIEVE, core.EventDestinationRetrieveParams),
+    (event_destinations.LIST, core.EventDestinationListParams),
+    (event_destinations.SWITCH, core.EventDestinationDeleteParams),
+    (event_destinations.SWITCH, core.EventDestinationEnableParams),
+    (event_destinations.SWITCH, core.EventDestinationDisableParams),
+    (checkout_params.CREATE, sdk_checkout.SessionCreateParams),
+    (checkout_params.RETRIEVE, sdk_checkout.SessionRetrieveParams),
+    (checkout_params.EXPIRE, sdk_checkout.SessionExpireParams),
+    (checkout_params.LIST, sdk_checkout.SessionListParams),
+    (checkout_params.LIST_LINE_ITEMS, sdk_checkout.SessionListLineItemsParams),
+    (charges.RETRIEVE_INTENT, sdk.PaymentIntentRetrieveParams),
+    (charges.LIST_INTENTS, sdk.PaymentIntentListParams),
+    (charges.RETRIEVE_CHARGE, sdk.ChargeRetrieveParams),
+    (charges.LIST_CHARGES, sdk.ChargeListParams),
+    (refunds.CREATE, sdk.RefundCreateParams),
+    (refunds.RETRIEVE, sdk.RefundRetrieveParams),
+    (refunds.LIST, sdk.RefundListParams),
+    (disputes.RETRIEVE, sdk.DisputeRetrieveParams),
+    (disputes.LIST, sdk.DisputeListParams),
 ]
 NESTED = [
     (meters.CUSTOMER_MAPPING, meter_create.MeterCreateParamsCustomerMapping),
@@ -50,6 +154,36 @@ NESTED = [
     (customers.ADDRESS, CustomerCreateParamsAddress),
     (core_events.CREATED, EventListParamsCreated),
     (CREATED, CustomerListParamsCreated),
+    (CREATED, EventListParamsCreatedV1),
+    (event_destinations.WEBHOOK, EventDestinationCreateParamsWebhookEndpoint),
+    (event_destinations.WEBHOOK, EventDestinationUpdateParamsWebhookEndpoint),
+    (checkout_params.LINE_ITEM, session_create.SessionCreateParamsLineItem),
+    (checkout_params.PRICE_DATA, session_create.SessionCreateParamsLineItemPriceData),
+    (checkout_params.PRODUCT_DATA, session_create.SessionCreateParamsLineItemPriceDataProductData),
+    (checkout_params.RECURRING, session_create.SessionCreateParamsLineItemPriceDataRecurring),
+    (checkout_params.SUBSCRIPTION_DATA, session_create.SessionCreateParamsSubscriptionData),
+    (checkout_params.ANCHOR, session_create.SessionCreateParamsSubscriptionDataBillingCycleAnchorConfig),
+    (checkout_params.PAYMENT_INTENT_DATA, session_create.SessionCreateParamsPaymentIntentData),
+    (price_params.TIER, PriceCreateParamsTier),
+    (price_params.TRANSFORM_QUANTITY, PriceCreateParamsTransformQuantity),
+    (price_params.RECURRING, PriceCreateParamsRecurring),
+    (price_params.PRODUCT_DATA, PriceCreateParamsProductData),
+    (price_params.LIST_RECURRING, PriceListParamsRecurring),
+    (subscription_params.ITEM, subscription_create.SubscriptionCreateParamsItem),
+    (subscription_params.CHANGED_ITEM, subscription_update.SubscriptionUpdateParamsItem),
+    (subscription_params.ANCHOR_CONFIG, subscription_create.SubscriptionCreateParamsBillingCycleAnchorConfig),
+    (subscription_params.BILLING_MODE, subscription_create.SubscriptionCreateParamsBillingMode),
+    (subscription_params.ANCHOR_TYPE, subscription_update.SubscriptionUpdateParamsBillingCycleAnchor),
+    (subscription_params.TRIAL_SETTINGS, subscription_create.SubscriptionCreateParamsTrialSettings),
+    (subscription_params.END_BEHAVIOR, subscription_create.SubscriptionCreateParamsTrialSettingsEndBehavior),
+    (subscription_params.CANCELLATION_DETAILS, subscription_update.SubscriptionUpdateParamsCancellationDetails),
+    (subscription_params.PAUSE_COLLECTION, subscription_update.SubscriptionUpdateParamsPauseCollection),
+    (subscription_params.BILL_FOR, subscription_pause.SubscriptionPauseParamsBillFor),
+    (subscription_params.USAGE_THROUGH, subscription_pause.SubscriptionPauseParamsBillForOutstandingUsageThrough),
+    (subscription_params.UNUSED_FROM, subscription_pause.SubscriptionPauseParamsBillForUnusedTimeFrom),
+    (invoice_params.PERIOD, invoice_item_create.InvoiceItemCreateParamsPeriod),
+    (invoice_params.PRICING, invoice_item_create.InvoiceItemCreateParamsPricing),
+    (invoice_params.CREDIT_LINE, CreditNoteCreateParamsLine),
 ]
 OPTIONS = set(RequestOptions.__annotations__)
 
@@ -57,8 +191,8 @@ OPTIONS = set(RequestOptions.__annotations__)
 @pytest.mark.parametrize(("params", "typed"), [*CALLS, *NESTED], ids=lambda value: getattr(value, "__name__", ""))
 def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> None:
     known = set(typed.__required_keys__ | typed.__optional_keys__) - OPTIONS
-    # The SDK sends `page` to this call by following `next_page_url`, never by name.
-    followed = {"page"} if params is core_events.LIST else set()
+    # The SDK sends `page` to these calls by following `next_page_url`, never by name.
+    followed = {"page"} if params in (core_events.LIST, event_destinations.LIST) else set()
     assert (set(params.accepted) | params.not_emulated) - followed == known
     assert not set(params.accepted) & params.not_emulated
     required = {name for name, param in params.accepted.items() if param.required}
@@ -68,11 +202,15 @@ def test_names_and_required_keys_are_the_sdks(params: Params, typed: Any) -> Non
 def test_every_operation_and_every_nested_object_is_compared() -> None:
     compared = [params for params, _ in [*CALLS, *NESTED]]
     for operation in OPERATIONS:
-        assert any(operation.params is params for params in compared), operation.path
-        for param in operation.params.accepted.values():
-            if isinstance(param.reader, Nested | SecondsOrRange):
-                nested = param.reader.params
-                assert any(nested is params for params in compared), operation.path
+        for params in _with_nested(operation.params):
+            assert any(params is known for known in compared), operation.path
+
+
+def _with_nested(params: Params) -> Iterator[Params]:
+    yield params
+    for param in params.accepted.values():
+        if isinstance(param.reader, Nested | NestedList | SecondsOrRange):
+            yield from _with_nested(param.reader.params)
 
 
 def test_an_unknown_parameter_is_refused_by_name(stripe_account: Account) -> None:

@@ -65,8 +65,8 @@ def test_another_api_version_is_refused(stripe_account: Account) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/invoices"),
-        ("POST", "/v1/subscriptions"),
+        ("GET", "/v1/coupons"),
+        ("POST", "/v1/quotes"),
         ("PUT", "/v1/customers"),
         ("DELETE", "/v1/billing/meters/mtr_1"),
         ("GET", "/v1/billing/meter_events"),
@@ -85,7 +85,7 @@ def test_all_else_is_a_404_that_names_it(stripe_account: Account, method: str, p
 
 def test_the_sdk_reads_a_call_that_is_not_emulated(stripe_account: Account) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
-        stripe_account.client.v1.products.create({"name": "Pro"})
+        stripe_account.client.v1.coupons.create({"percent_off": 10})
     assert (refused.value.http_status, refused.value.code) == (404, "not_emulated")
 
 

@@ -84,7 +84,7 @@ class Accounts:
         unused = cast(Any, None)
         api = ManageApiDeps(
             self.deps, EventTable("events", unused), cast(KeyTable, unused), IdempotencyTable("billing"), "test",
-            unused, unused, unused,
+            unused, unused, unused, unused,
         )  # fmt: skip
         answer = get_usage(api, Request("GET", "", {}, {}, b"", "", {"id": account}))
         return cast(dict[str, Any], answer.body)
@@ -111,7 +111,8 @@ def between(start: str, end: str) -> tuple[int, int]:
     [
         (BillingPeriod(), None, CALENDAR_MONTH),
         (BillingPeriod("year", "calendar"), 99, PeriodRule("year")),
-        (BillingPeriod("month", "signup"), 99, PeriodRule("month", 1, "signup", CREATED)),
+        (BillingPeriod("month", "signup"), None, PeriodRule("month", 1, "signup", CREATED)),
+        (BillingPeriod("month", "signup"), 99, PeriodRule("month", 1, "subscription", 99)),
         (BillingPeriod("year", "subscription"), None, PeriodRule("year", 1, "subscription", CREATED)),
         (BillingPeriod("year", "subscription"), 0, PeriodRule("year", 1, "subscription", 0)),
     ],
@@ -153,7 +154,10 @@ def test_every_rule_and_the_told_anchor_read_back(accounts: Accounts) -> None:
     calendar = Calendar.of("Europe/Berlin", PeriodRule("year"))
     calendar = calendar.moved(5, period=PeriodRule("month", 3, "signup", CREATED))
     calendar = calendar.moved(6, "Asia/Tokyo", PeriodRule("month", 1, "subscription", 0))
-    calendar = calendar.moved(7, period=CALENDAR_MONTH)
+    calendar = calendar.moved(7, period=CALENDAR_MONTH).begun(CREATED + 9, CREATED + 2)
+    calendar = calendar.moved(CREATED + 10, period=PeriodRule("month", 1, "subscription", 0)).begun(
+        CREATED + 11, CREATED
+    )
     row = replace(new_row("new", accounts.deps.catalog, "monthly", CREATED), calendar=calendar, subscription_anchor=0)
     assert row_of(row_item(row)) == row
 
@@ -240,7 +244,7 @@ def test_an_anchor_told_before_the_plan_changes_is_kept_for_it(accounts: Account
     assert period(row, "2026-04-01") == between("2026-04-01", "2027-03-09T12:00")
     row = accounts.put("t-3", plan="subscribed")
     assert period(row, "2026-04-01") == between("2026-04-01", "2026-04-09T12:00")
-    assert period(accounts.put("t-3", plan="signup"), "2026-04-01") == between("2026-04-01", "2026-04-30T10:20:30")
+    assert period(accounts.put("t-3", plan="signup"), "2026-04-01") == between("2026-04-01", "2026-04-09T12:00")
 
 
 def test_an_anchor_that_is_no_instant_is_refused(accounts: Accounts) -> None:

@@ -49,6 +49,7 @@ class Deployed:
         self.sqs = boto3.client("sqs", region_name="us-east-1")
         attributes = {"FifoQueue": "true", "DeduplicationScope": "messageGroup"}
         self.url = self.sqs.create_queue(QueueName="flush.fifo", Attributes=attributes)["QueueUrl"]
+        self.tasks_url = self.sqs.create_queue(QueueName="stripe-events")["QueueUrl"]
         parameter = {"Name": "/test/stripe", "Value": "sk_test_secret", "Type": "SecureString"}
         boto3.client("ssm", region_name="us-east-1").put_parameter(**parameter)
         environment = {
@@ -58,9 +59,11 @@ class Deployed:
             "TOLLGATE_ACCOUNTS_TABLE": ACCOUNTS,
             "TOLLGATE_CONFIG_TABLE": CONFIG,
             "TOLLGATE_FLUSH_QUEUE_URL": self.url,
+            "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": self.tasks_url,
             "TOLLGATE_SEAL_SECONDS": "300",
             "TOLLGATE_SEAL_GRACE_SECONDS": "60",
             "TOLLGATE_STRIPE_SECRET_PARAMETER": "/test/stripe",
+            "TOLLGATE_MODE": "test",
             "TOLLGATE_STRIPE_API_BASE": stripe.url,
             "POWERTOOLS_SERVICE_NAME": "tollgate-test-seal",
             "POWERTOOLS_METRICS_NAMESPACE": "Tollgate",
@@ -233,17 +236,28 @@ def test_a_batch_is_put_off_where_the_functions_time_is_short(deployed: Deployed
 
 
 def test_a_rotated_key_is_read_again(deployed: Deployed) -> None:
+    def stored(key: str) -> None:
+        ssm.put_parameter(Name="/test/stripe", Value=key, Type="SecureString", Overwrite=True)
+
     ssm = boto3.client("ssm", region_name="us-east-1")
-    ssm.put_parameter(Name="/test/stripe", Value="wrong", Type="SecureString", Overwrite=True)
     old_usage(deployed)
     deployed.run_seal({})
     (record,) = deployed.messages()
+    expired = {"kind": "status", "status": 401, "match": {"path": "/v1/billing/meter_events"}, "times": 1}
+    deployed.stripe.control("faults", {"faults": [expired]})
     deployed.run_flush([record])
     assert deployed.world.batch().state == "sealed"
-    ssm.put_parameter(Name="/test/stripe", Value="sk_test_new", Type="SecureString", Overwrite=True)
+    stored("sk_live_by_mistake")  # while the function runs: it has no client any more
+    deployed.world.force(deployed.world.batch(), retry_at=None)
+    deployed.run_flush([record])
+    batch = deployed.world.batch()
+    assert (batch.state, batch.doubt_since) == ("sealed", None), "nothing was sent, so nothing is in doubt"
+    assert "holds a live mode key" in str(batch.detail)
+    stored("sk_test_new")
     deployed.world.force(deployed.world.batch(), retry_at=None)
     deployed.run_flush([record])
     assert deployed.world.batch().state == "flushed"
+    assert len(deployed.stripe.look("meter_events")["data"]) == 1
 
 
 def test_no_secret_is_logged(deployed: Deployed, capsys: pytest.CaptureFixture[str]) -> None:

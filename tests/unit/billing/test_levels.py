@@ -10,10 +10,12 @@ import pytest
 
 from tests.unit.billing.world import FREE, GRACE_S, METERS, NOON, PRO, SEAL_S, Crash, Cut, World, fresh_world
 from tollgate.accounts.rules import with_plan
+from tollgate.accounts.service import anchored, begun
 from tollgate.billing.batch import NO_CUSTOMER, REJECTED
 from tollgate.billing.run import run_seal
 from tollgate.billing.sealed import Carried, LevelMark, later
 from tollgate.catalog.model import Plan, Price
+from tollgate.periods import PeriodRule
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.markers import shard_of
 
@@ -278,3 +280,28 @@ def test_a_crash_anywhere_bills_each_period_once(world: World) -> None:
             break
         cuts += 1
     assert cuts >= 40
+
+
+def test_a_period_that_begins_early_takes_the_place_of_the_one_that_a_level_was_kept_for(stored: World) -> None:
+    stored.set_level(1, 5)
+    sealed_at(stored, NOON + SEAL_S + GRACE_S)
+    started = NOON + DAY + 7
+    stored.now = started + 20
+    row = anchored(stored.rules.rows["acme"], started, stored.now)
+    stored.rules.rows["acme"] = begun(row, started, started, stored.now)
+    stored.set_level(2, 5)  # as the follower has it set
+    for month in (DECEMBER, JANUARY):
+        sealed_at(stored, month + SEAL_S + GRACE_S)
+    # A plan of the calendar: the period that was begun ends with the month.
+    assert sent(stored)[1:] == [(5, started + 20, started), (5, DECEMBER, DECEMBER), (5, JANUARY, JANUARY)]
+    again = stored.now + 9
+    stored.now = again + 30
+    stored.rules.rows["acme"] = replace(
+        stored.rules.rows["acme"],
+        calendar=stored.rules.rows["acme"]
+        .calendar.moved(stored.now, period=PeriodRule("month", 1, "subscription", again))
+        .begun(stored.now, again),
+    )
+    stored.set_level(3, 6)
+    sealed_at(stored, FEBRUARY + SEAL_S + GRACE_S)
+    assert sent(stored)[4:] == [(6, again + 30, again)], "February's never came"

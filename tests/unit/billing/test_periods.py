@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.billing.world import GRACE_S, METERS, NOON, SEAL_S, World
 from tollgate.accounts.rules import AccountRow, with_plan
-from tollgate.accounts.service import anchored
+from tollgate.accounts.service import anchored, begun
 from tollgate.billing.batch import Batch
 from tollgate.catalog.model import BillingPeriod, Plan, Price
 from tollgate.periods import PeriodRule
@@ -128,4 +128,74 @@ def test_a_told_anchor_divides_windows_from_the_period_after_it_was_told(world: 
         (on("2026-10-21T14:00:11"), begins, Decimal(1)),
         (begins, begins + 41, Decimal(2)),
         (begins + 41, after, Decimal(1)),
+    ]
+
+
+# --- periods that begin with a subscription, and are told of later ---------------------------------------------------
+
+
+def tell(world: World, started: int) -> None:
+    """Stripe tells now that a subscription began: its periods from then on."""
+    row = anchored(world.rules.rows["acme"], started, world.now)
+    changed(world, begun(row, started, started, world.now))
+
+
+def test_usage_from_the_second_of_a_subscription_on_is_booked_inside_its_first_period(world: World) -> None:
+    world.rules.add("acme")
+    world.record(1, at=ODD - 1)
+    world.record(10, at=ODD)
+    world.now = ODD + 40
+    tell(world, ODD)
+    world.record(100, at=ODD + 41)
+    world.now = NOON + SEAL_S + GRACE_S
+    world.seal()
+    before, after = by_period(world)
+    assert (before.units, before.timestamp, before.period_end) == (Decimal(1), NOON, ODD)
+    # The window's first minute lies before the subscription: on no invoice.
+    assert (after.units, after.timestamp, after.period_start) == (Decimal(110), ODD, ODD)
+
+
+@pytest.mark.parametrize(("second", "late"), [(0, 0), (25, 3), (58, 4), (25, 45)])
+def test_the_minute_of_a_subscription_loses_nothing_and_bills_nothing_twice(
+    world: World, second: int, late: int
+) -> None:
+    started = NOON + 60 + second
+    world.markers = MarkerTable("billing", 5)
+    world.rules.add("acme")
+    for moment in range(started - 8, started + 64):
+        world.now = moment
+        if moment == started + late:
+            tell(world, started)
+        world.record(1)
+        if moment % 15 == 0:
+            world.seal(seal_seconds=5, grace_seconds=6)
+    world.now += 60
+    world.seal(seal_seconds=5, grace_seconds=6)
+    batches = world.all_batches()
+    assert sum(batch.units for batch in batches) == 8 + 64
+    assert all(batch.period_start <= batch.timestamp < batch.period_end for batch in batches)
+    # Windows that were over when this was told are those of the period before: they may have been sealed.
+    known = max(started, (started + late) // 5 * 5)
+    assert sum(batch.units for batch in batches if batch.period_start == started) == started + 64 - known
+    lost = 64 - sum(batch.units for batch in batches if batch.timestamp >= started)
+    assert 0 <= lost <= known - started
+
+
+def test_a_window_that_is_sealed_stays_as_it_was_known_then(world: World) -> None:
+    world.rules.add("acme")
+    world.record(1, at=ODD - 1)
+    world.record(10, at=ODD + 1)
+    world.now = NOON + SEAL_S + GRACE_S
+    world.seal()
+    tell(world, ODD)
+    world.markers = MarkerTable("billing", SEAL_S)  # another process's
+    world.record(100, at=ODD + 2)
+    world.record(1000)
+    world.close_window()
+    world.seal()
+    found = sorted((batch.period_start, batch.window_start, batch.units) for batch in world.all_batches())
+    assert found == [
+        (on("2026-11-01T00:00:00"), NOON, Decimal(11)),
+        (on("2026-11-01T00:00:00"), NOON, Decimal(100)),
+        (ODD, NOON + SEAL_S, Decimal(1000)),
     ]

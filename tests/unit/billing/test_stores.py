@@ -14,7 +14,7 @@ from tests.unit.billing.test_batch import BATCH
 from tests.unit.billing.world import NOON, World
 from tollgate import dynamo
 from tollgate.billing.batch_store import batch_item, batch_of
-from tollgate.settings import BadSetting, FlushSettings, SealSettings
+from tollgate.settings import BadSetting, FlushSettings, SealSettings, StripeSettings
 
 FULL = replace(
     BATCH,
@@ -124,6 +124,7 @@ def test_settings_are_read_and_checked() -> None:
     seal = {
         "TOLLGATE_BILLING_TABLE": "b",
         "TOLLGATE_FLUSH_QUEUE_URL": "q",
+        "TOLLGATE_STRIPE_EVENTS_QUEUE_URL": "e",
         "TOLLGATE_SEAL_SECONDS": "300",
         "TOLLGATE_SEAL_GRACE_SECONDS": "60",
     }
@@ -132,8 +133,26 @@ def test_settings_are_read_and_checked() -> None:
     for name, value in bad.items():
         with pytest.raises(BadSetting, match=name):
             SealSettings.from_env({**seal, name: value})
-    flush = {"TOLLGATE_BILLING_TABLE": "b", "TOLLGATE_STACK": "s", "TOLLGATE_STRIPE_SECRET_PARAMETER": "/p"}
-    assert FlushSettings.from_env(flush).stripe_api_base is None
-    assert FlushSettings.from_env({**flush, "TOLLGATE_STRIPE_API_BASE": "http://x"}).stripe_api_base == "http://x"
+    flush = {
+        "TOLLGATE_BILLING_TABLE": "b",
+        "TOLLGATE_STACK": "s",
+        "TOLLGATE_STRIPE_SECRET_PARAMETER": "/p",
+        "TOLLGATE_MODE": "live",
+    }
+    assert FlushSettings.from_env(flush).stripe == StripeSettings("/p", "live", None)
+    assert FlushSettings.from_env({**flush, "TOLLGATE_STRIPE_API_BASE": "http://x"}).stripe.api_base == "http://x"
+    for wrong in ("", "prod"):
+        with pytest.raises(BadSetting, match="TOLLGATE_MODE"):
+            FlushSettings.from_env({**flush, "TOLLGATE_MODE": wrong})
+    assert [FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": on}).shadow for on in ("true", "false")] == [
+        True,
+        False,
+    ]
+    assert FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": ""}).restored_at is None
+    assert FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": "2026-11-21T12:00:00Z"}).restored_at == 1795262400
+    with pytest.raises(BadSetting, match="TOLLGATE_RESTORED_AT"):
+        FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": "yesterday"})
+    with pytest.raises(BadSetting, match="TOLLGATE_SHADOW"):
+        FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": "True"})
     with pytest.raises(BadSetting, match="TOLLGATE_STACK"):
         FlushSettings.from_env({**flush, "TOLLGATE_STACK": ""})

@@ -19,6 +19,7 @@ from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing import queue_store
 from tollgate.billing.batch import Batch, BatchKey
 from tollgate.billing.batch_store import BatchTable, batch_of
+from tollgate.billing.close_store import CloseTable
 from tollgate.billing.customer_store import CustomerTable
 from tollgate.billing.flush import FlushDeps, flush
 from tollgate.billing.run import run_seal
@@ -232,6 +233,8 @@ class World:
     now: int = NOON
     rules: FakeRules = field(default_factory=FakeRules)
     queue: ListQueue = field(default_factory=ListQueue)
+    restored_at: int | None = None
+    """As flush is told it."""
 
     def __post_init__(self) -> None:
         self.events = EventTable(EVENTS, no_gate)
@@ -239,6 +242,7 @@ class World:
         self.seals = SealTable(BILLING)
         self.markers = MarkerTable(BILLING, SEAL_S)
         self.customers = CustomerTable(BILLING)
+        self.closes = CloseTable(BILLING)
         self.outbox = OutboxTable(BILLING, self.clock)
         self.recorded: list[Event] = []
         self.runs = 0
@@ -314,9 +318,11 @@ class World:
             batches=self.batches,
             sink=sink or self.sink,
             customers=self.customers,
+            closes=self.closes,
             outbox=self.outbox,
             clock=self.clock,
             stack="tollgate-test",
+            restored_at=self.restored_at,
             jitter=fixed,
         )
 

@@ -213,7 +213,7 @@ def test_ids_are_unique_across_own_and_shared_limits() -> None:
 # --- what is said about them -----------------------------------------------------------------------------------------
 
 
-def test_what_is_not_enforced_yet_is_said() -> None:
+def test_packs_and_limits_of_every_kind_have_no_notice() -> None:
     text = """
     packs: [{id: small, meter: m, units: 5, price: "1"}]
     limits:
@@ -221,9 +221,13 @@ def test_what_is_not_enforced_yet_is_said() -> None:
       - {id: money, per: member, amount: "20"}
     """
     said = notices(parse_catalog(catalogue(PRICED + "\n" + "\n".join(line[4:] for line in text.splitlines()))))
-    assert said == [
-        "plans.p.packs[0]: 5 units for 1 usd are shown but not sold yet.",
-    ]
+    assert said == []
+
+
+def test_a_level_does_not_change_the_seats_on_a_subscription_yet() -> None:
+    text = "    seats: {unit_price: '9', meter: disk}"
+    (said,) = notices(parse_catalog(catalogue(text)))
+    assert said.startswith("plans.p.seats.meter: the seats on the subscription are billed")
 
 
 @pytest.mark.parametrize("promise", ['spend_cap: "5"', 'limits: [{id: money, per: member, amount: "20"}]'])

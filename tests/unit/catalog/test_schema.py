@@ -556,19 +556,18 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 # --- notices ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_enforced_yet_is_said() -> None:
-    assert notices(parse_catalog(DESIGNED)) == [
-        "plans.pro.base_fee: 29 usd is shown but not billed yet; add it to the customer's subscription.",
-    ]
+def test_what_stripe_bills_has_no_notice() -> None:
+    assert notices(parse_catalog(DESIGNED)) == []
 
 
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        ("period: {anchor: subscription}", "plans.p.period.anchor: `subscription` is not read from Stripe yet;"),
-        ('seats: {unit_price: "9"}', "plans.p.seats: 9 usd a seat is shown but not billed yet;"),
-        (ONE_CENT % 'minimum: "5"', "plans.p.prices[0].minimum: 5 is shown but not billed yet."),
-        (ONE_CENT % 'markup: "5"', "plans.p.prices[0].markup: 5 is shown but not billed yet."),
+        (
+            "prices: [{meter: m, scheme: package, package_size: 5, package_price: '1', maximum: '9'}]",
+            "plans.p.prices[0]: is shown but cannot be billed through Stripe: Stripe has no minimum or maximum charge",
+        ),
+        (ONE_CENT % 'minimum: "0.34", markup: "10"', "plans.p.prices[0]: is shown but cannot be billed"),
     ],
 )
 def test_other_notices(plan: str, said: str) -> None:
@@ -583,9 +582,15 @@ def test_nothing_is_said_where_everything_is_enforced() -> None:
         spend_cap: "5"
         prices: [{meter: m, scheme: per_unit, unit_price: "1"}]
         limits: [{id: a, meter: m, window: day, max: 1}, {id: b, per: member, amount: "2"}]
+        base_fee: "29"
+        seats: {unit_price: "9"}
+        period: {anchor: subscription}
+        packs: [{id: small, meter: m, units: 5, price: "1"}]
         """
     )
     assert notices(parse_catalog(text)) == []
+    for more in ('minimum: "5"', 'markup: "5"', 'maximum: "7"'):
+        assert notices(parse_catalog(catalogue(ONE_CENT % more))) == []
 
 
 def test_units_of_single_seats_are_given() -> None:
@@ -595,7 +600,7 @@ def test_units_of_single_seats_are_given() -> None:
         prices: [{meter: m, scheme: per_unit, unit_price: "1", included_per_seat: 5}]
         """
     )
-    assert [notice.partition(":")[0] for notice in notices(parse_catalog(text))] == ["plans.p.seats"]
+    assert notices(parse_catalog(text)) == []
 
 
 # --- JSON Schema -----------------------------------------------------------------------------------------------------

@@ -245,6 +245,19 @@ def test_a_level_that_comes_to_have_a_price_is_set_to_what_it_is(made: World) ->
     assert_levels_recorded(made)
 
 
+def test_a_level_is_set_anew_in_a_period_that_was_told_of_late(made: World) -> None:
+    put(made.deps(), 5, "a")
+    made.now_ms += 60_000
+    row, now = made.row("acme"), made.now_ms // 1000
+    made.rows["acme"] = replace(row, rev=row.rev + 1, calendar=row.calendar.begun(now, now - 20))
+    apply_rules(made.deps(), made.rules("acme"))
+    for _ in range(2):
+        price_levels(made.deps(), made.rules("acme"))
+        sweep_gate(made.deps(), made.gates["acme"], Swept(), audit=True)
+    assert [[one.items[0].units, one.recorded_s] for one in rows(made)] == [[5, now - 60], [5, now]]
+    assert_levels_recorded(made)
+
+
 def test_the_sweep_prices_what_a_change_of_plan_left(made: World) -> None:
     made.move_to("acme", level_plan(prices=(), version=2))
     put(made.deps(), 5, "a")

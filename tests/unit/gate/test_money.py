@@ -375,9 +375,9 @@ def test_a_members_money_begins_from_all_its_counters_also_one_that_the_call_doe
 
 @pytest.mark.parametrize("end", ["release", "sweep"])
 def test_a_hold_older_than_a_members_price_ends_without_a_trace(end: str) -> None:
-    limits = (SEAT, limit("daily", 1000, per="member", meters=("ai_credits", "tokens")))
-    client = client_of(priced(PER_UNIT, limits=limits, unlimited=True))
-    both = [("ai_credits", 1), ("tokens", 30)]  # of which the member's gate counts one
+    client = client_of(priced(PER_UNIT, limits=(SEAT,), unlimited=True))
+    client.commit(client.granted(20, meter="tokens", member="ann"))
+    both = [("ai_credits", 1), ("tokens", 30)]  # of which the member's gate counts one, until tokens have a price
     asked = Asked(
         "acme",
         "ann",
@@ -389,7 +389,7 @@ def test_a_hold_older_than_a_members_price_ends_without_a_trace(end: str) -> Non
     )
     held = reserve(client.deps, asked)
     assert isinstance(held, Granted)
-    move(client, priced(TOKEN_PRICE, limits=limits, unlimited=True, version=2))
+    move(client, priced(TOKEN_PRICE, limits=(SEAT,), unlimited=True, version=2))
     if end == "release":
         client.release(held)
     client.world.now_ms += 400_000
@@ -397,7 +397,8 @@ def test_a_hold_older_than_a_members_price_ends_without_a_trace(end: str) -> Non
         swept = Swept()
         sweep_gate(client.deps, gate, swept, audit=True)
         assert swept.repaired == []
-    assert isinstance(client.reserve(100, meter="tokens", member="ann"), Granted)
+    assert isinstance(client.reserve(81, meter="tokens", member="ann"), Denied)  # 20 of 100 are used
+    assert isinstance(client.reserve(80, meter="tokens", member="ann"), Granted)
     client.check()
 
 

@@ -40,9 +40,9 @@ SEATS = Meter("seats", "Seats", "seat", kind="level")
 
 
 def team(price: Price = PER_UNIT, many: int = 2, each: Decimal = EACH, **more: object) -> Plan:
-    """`many` seats, each with units of its own."""
-    plan = priced(replace(price, included_per_seat=each), **more)  # type: ignore[arg-type]
-    return replace(plan, seats=Seats(Decimal(40), many, False, "seats"))
+    """`many` seats, each with units of its own; `more`: other fields of the plan."""
+    plan = priced(replace(price, included_per_seat=each))
+    return replace(plan, seats=Seats(Decimal(40), many, False, "seats"), **more)  # type: ignore[arg-type]  # as named
 
 
 def client_of(plan: Plan) -> Client:
@@ -510,7 +510,9 @@ def test_what_rows_say_is_billable_is_what_the_bill_says(
         bill(flat, "usd", {"ai_credits": Used(billable)}).usage
         == bill(plan, "usd", {"ai_credits": of_seats}, many).usage
     )
-    assert spend(client) == client.world.rules("acme").terms.spend({0: billable})  # type: ignore[union-attr]
+    terms = client.world.rules("acme").terms
+    assert terms is not None
+    assert spend(client) == terms.spend({0: billable})
 
 
 def _seated(done: list[tuple[str | None, int, str]]) -> Iterator[str]:

@@ -141,7 +141,7 @@ def paid_moves(draw: st.DrawFn, slot: int, there: Paid | None) -> PaidMove:
 def money_writes(draw: st.DrawFn, gate: Gate, creating: bool) -> MoneyAdd | MoneySet | None:
     there = gate.money
     if creating:
-        return draw(st.one_of(st.none(), st.builds(MoneySet, st.none(), monies)))
+        return draw(st.one_of(st.none(), monies.map(lambda money: MoneySet(None, money))))
     if draw(st.booleans()):
         expect = draw(st.sampled_from([there, there, there, None]))
         if expect is not None and draw(st.integers(0, 4)) == 0:

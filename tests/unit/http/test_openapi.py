@@ -14,12 +14,12 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tollgate.errors import TollgateError
-from tollgate.http import gate_routes, manage_routes
+from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.openapi import document_text
 from tollgate.http.openapi_operations import OPERATIONS
 
 ROOT = Path(__file__).parents[3]
-ROUTES = (*gate_routes.ROUTES, *manage_routes.ROUTES)
+ROUTES = (*gate_routes.ROUTES, *manage_routes.ROUTES, *billing_routes.ROUTES)
 
 
 @pytest.fixture(scope="module")

@@ -372,6 +372,34 @@ def test_a_taken_port_is_one_clear_error(toy_environment: dict[str, str], tmp_pa
     assert "Traceback" not in running.output
 
 
+def test_a_stack_that_cannot_start_leaves_the_running_one_its_time(
+    toy_environment: dict[str, str], tmp_path: Path
+) -> None:
+    with StackProcess(tmp_path, toy_environment) as running:
+        before = do(running, tell=True).json()
+        running.advance(86_400)
+        assert StackProcess(tmp_path, toy_environment, port=running.port).wait_exit() == 2
+        os.kill(before["pid"], signal.SIGKILL)
+        wait_until(lambda: before["pid"] not in running.functions()["gate"]["pids"])
+        after = do(running, tell=True).json()
+        assert after["pid"] != before["pid"], "a process that started since, and so opened the clock"
+        assert after["time"] - before["time"] > 86_000
+
+
+def test_a_clock_that_nobody_removed_is_removed_and_that_of_a_stopping_stack_is_not(
+    toy_environment: dict[str, str], tmp_path: Path
+) -> None:
+    killed = StackProcess(tmp_path, toy_environment).wait_ready()
+    killed.kill()
+    (left,) = tmp_path.glob("clock-*")
+    stopping = tmp_path / f"clock-{killed.port}-{os.getpid()}"  # of a process that still runs
+    stopping.write_bytes(bytes(8))
+    running = StackProcess(tmp_path, toy_environment, port=killed.port).wait_ready()
+    assert not left.exists()
+    running.stop()
+    assert list(tmp_path.glob("clock-*")) == [stopping]
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [

@@ -108,15 +108,19 @@ def test_a_mistake_is_one_clear_message(
     assert "template.yaml" in str(refused.value)
 
 
+FUNCTIONS = sorted(file.parent.name for file in (ROOT / "functions").glob("*/app.py"))
+
+
 def test_the_projects_own_template_can_be_read(toy_settings: Settings, tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     shutil.copy(ROOT / "template.yaml", template)
-    for name in ("gate", "manage", "seal", "flush", "sweep"):
+    for name in FUNCTIONS:
         folder = tmp_path / "functions" / name
         folder.mkdir(parents=True)
         (folder / "app.py").touch()
     stack = read_template(replace(toy_settings, template=template))
-    assert {"gate", "manage", "seal", "flush", "sweep"} <= set(stack.functions)
+    assert set(FUNCTIONS) == set(stack.functions)
+    assert stack.urls == {"stripe_webhook"}
     assert {table.logical_id for table in stack.tables} >= {
         "GatesTable",
         "EventsTable",
@@ -124,9 +128,9 @@ def test_the_projects_own_template_can_be_read(toy_settings: Settings, tmp_path:
         "AccountsTable",
         "ConfigTable",
     }
-    # Only flush may learn where Stripe's key is.
+    # Only those who call Stripe may learn where its key is.
     with_key = {n for n, f in stack.functions.items() if "TOLLGATE_STRIPE_SECRET_PARAMETER" in f.environment}
-    assert with_key == {"flush"}
+    assert with_key == {"billing", "flush", "reconcile", "stripe_events"}
     assert sorted(shard for s in stack.schedules if s.function == "seal" for shard in s.event["shards"]) == list(
         range(16)
     )

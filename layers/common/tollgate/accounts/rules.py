@@ -339,11 +339,13 @@ def needed_counters(plan: Plan, levels: frozenset[str] = frozenset()) -> list[Co
 
 
 def period_rule(period: BillingPeriod, created_at: int, subscription_anchor: int | None = None) -> PeriodRule:
-    """The billing periods that a plan means for an account created at `created_at` (epoch seconds)."""
+    """The billing periods that a plan means for an account created at `created_at` (epoch seconds). A subscription's
+    anchor, once Stripe has told it, is that of every plan but those of the calendar: so Stripe reckons them."""
     if period.anchor == "calendar":
         return PeriodRule(period.interval)
-    told = subscription_anchor if period.anchor == "subscription" else None
-    return PeriodRule(period.interval, 1, period.anchor, created_at if told is None else told)
+    if subscription_anchor is not None:
+        return PeriodRule(period.interval, 1, "subscription", subscription_anchor)
+    return PeriodRule(period.interval, 1, period.anchor, created_at)
 
 
 def with_plan(row: AccountRow, plan: Plan, meters: Mapping[str, Meter], now: int) -> AccountRow:

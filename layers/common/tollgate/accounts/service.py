@@ -115,15 +115,31 @@ def _moved_now(deps: AccountDeps, row: AccountRow, to: PlanVersion, now: int) ->
 
 def anchored(row: AccountRow, anchor_s: int, now: int) -> AccountRow:
     """`row` once Stripe has told its subscription's `billing_cycle_anchor` (epoch seconds), same revision; `row` itself
-    where that is known. Any plan keeps it; billing periods of a plan anchored to the subscription follow it from the
-    end of the period that contains `now`. Raises ValueError for an instant outside 1970 to 9998.
+    where that is known. Billing periods follow it from the end of the period that contains `now`, but for those of the
+    calendar, which only remember it for the next plan. Raises ValueError for an instant outside 1970 to 9998.
     """
     if row.subscription_anchor == anchor_s:
         return row
     told = replace(row.calendar.period, anchor="subscription", at=anchor_s)
-    follows = row.calendar.period.anchor == "subscription"
+    follows = row.calendar.period.anchor != "calendar"
     calendar = row.calendar.moved(now, period=told) if follows else row.calendar
     return replace(row, calendar=calendar, subscription_anchor=anchor_s)
+
+
+def begun(row: AccountRow, started: int, period_start: int, now: int) -> AccountRow:
+    """`row` with the billing period that began at Stripe, same revision: the one before ends there, though it is told
+    later. `started`: when the subscription began; `period_start`: its running period. All epoch seconds.
+
+    Periods that follow the subscription's anchor have Stripe's boundaries, so a running period that is none of ours was
+    begun anew. Periods of the calendar are those of the account's timezone: only the subscription's start divides one,
+    and not one that is over.
+    """
+    at = period_start
+    if row.calendar.period.anchor == "calendar":
+        at = started
+        if at < window_at(PERIOD, row.calendar, now).start:
+            return row
+    return replace(row, calendar=row.calendar.begun(now, at))
 
 
 def change_plan(
@@ -145,6 +161,52 @@ def change_plan(
         end = window_at(PERIOD, row.calendar, now).end
         assert end is not None, "billing periods end"
         return replace(row, next_plan=NextPlan(*there, end))
+
+    return change(deps, account, moved, by)
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """What Stripe's subscription means for a rules row.
+
+    `anchor`: its billing_cycle_anchor in epoch seconds, None where none is told. `began`: when the subscription and its
+    running period did, None where it gives no plan. `falls_to`: the plan version that the account is moved to at a
+    later second, once the grace of a failed payment ends. `told_before`: such seconds that were told before and hold no
+    more.
+    """
+
+    plan: str
+    version: int
+    anchor: int | None = None
+    began: tuple[int, int] | None = None
+    falls_to: NextPlan | None = None
+    told_before: tuple[int, ...] = ()
+
+
+def follow(deps: AccountDeps, account: str, told: Callable[[], Follow | None], by: str) -> Rules:
+    """Bring an account to what its subscription means; counters stay as they are.
+
+    `told` is asked after each read of the rules row, which is then written under the revision read: whoever was told
+    something older loses the write and asks again. None: there is nothing to follow. Raises UnknownPlan,
+    UnknownAccount, CurrencyMismatch, Busy.
+    """
+
+    def moved(row: AccountRow) -> AccountRow:
+        said = told()
+        if said is None:
+            return row
+        # By the clock of this try: a window that ended before it may be sealed by what was known until then.
+        now = deps.gate.clock() // 1000
+        if (row.plan, row.plan_version) != (said.plan, said.version):
+            row = _moved_now(deps, row, deps.catalog.version(said.plan, said.version), now)
+        if said.anchor is not None:
+            row = anchored(row, said.anchor, now)
+        if said.began is not None:
+            row = begun(row, *said.began, now)
+        if said.falls_to is not None:
+            return replace(row, next_plan=said.falls_to)
+        ours = row.next_plan is not None and row.next_plan.at in said.told_before
+        return replace(row, next_plan=None) if ours else row
 
     return change(deps, account, moved, by)
 

@@ -8,7 +8,7 @@ Rules row: `pk` account, `sk` `rules`; beside it the audit of its changes (`audi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,12 @@ class AccountTable:
         answer = dynamo.client().get_item(TableName=self._table, Key=_rules_key(account), ConsistentRead=True)
         found = answer.get("Item")
         return row_of(found) if found else None
+
+    def holder(self, customer: str) -> str | None:
+        """The account that has a Stripe customer (consistent read)."""
+        key = {"pk": dynamo.s(f"customer#{customer}"), "sk": dynamo.s("customer")}
+        found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return str(found["account"]["S"]) if found else None
 
     def create(self, row: AccountRow, entry: Entry | None = None) -> bool:
         """Put a new account, its list row, audit entry and customer row in one transaction; False where it exists.
@@ -117,6 +123,15 @@ class AccountTable:
         )
         after = answer.get("LastEvaluatedKey")
         return [raw["account"]["S"] for raw in answer["Items"]], after["sk"]["S"] if after else None
+
+    def ids(self) -> Iterator[str]:
+        """All account ids, newest first, without those that became another account."""
+        before: str | None = None
+        while True:
+            page, before = self.page(100, before)
+            yield from page
+            if before is None:
+                return
 
     def audit(self, account: str, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
         """What was changed, newest first, in revisions below `before`; and the revision to go on from."""
@@ -338,9 +353,12 @@ def _next_plan_of(stored: list[Any]) -> NextPlan:
 
 def _segment_json(segment: Segment) -> list[Any]:
     """`[since, timezone]` for calendar months, which is what rows held before they knew other periods; else with the
-    rule: interval, count, anchor, and the anchor's instant if it has one."""
+    rule: interval, count, anchor, and the anchor's instant if it has one. Where a period was begun: with all of these
+    (the instant 0 where the anchor has none), and where it begins."""
     stored: list[Any] = [segment.since, segment.timezone]
     rule = segment.period
+    if segment.begins is not None:
+        return [*stored, rule.interval, rule.count, rule.anchor, rule.at or 0, segment.begins]
     if rule != CALENDAR_MONTH:
         stored += [rule.interval, rule.count, rule.anchor]
         if rule.at is not None:
@@ -353,7 +371,9 @@ def _segment_of(stored: list[Any]) -> Segment:
     if not rule:
         return Segment(int(since), timezone)
     interval, count, anchor, *at = rule
-    return Segment(int(since), timezone, PeriodRule(interval, int(count), anchor, int(at[0]) if at else None))
+    instant = int(at[0]) if at and anchor != "calendar" else None
+    begins = int(at[1]) if len(at) > 1 else None
+    return Segment(int(since), timezone, PeriodRule(interval, int(count), anchor, instant), begins)
 
 
 def _counter_json(key: CounterKey, since: int) -> str:

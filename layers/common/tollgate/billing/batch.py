@@ -3,10 +3,12 @@
 Its row is the truth about it; a queued message is only a hint to look at the row. States:
 
     sealed -> sending -> flushed | no_customer | rejected | expired | unconfirmed
+    sealed -> shadowed
 
 `sealed` waits to be sent (again, from `retry_at` on). `sending` was sent and its answer is not recorded: while the
-lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer. The other
-four are final; three of them are parked, with a reason and an alert, until a person or a proof repairs them.
+lease runs someone is at it, afterwards it is in doubt. `no_customer` waits for the account's Stripe customer.
+`shadowed` would have been sent, but the stack only watches (shadow mode). The other four and `shadowed` are final;
+`rejected`, `expired` and `unconfirmed` are parked, with a reason and an alert, until a person or a proof repairs them.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ NO_CUSTOMER: Final = "no_customer"
 REJECTED: Final = "rejected"
 EXPIRED: Final = "expired"
 UNCONFIRMED: Final = "unconfirmed"
+SHADOWED: Final = "shadowed"
 
-FINAL: Final = frozenset({FLUSHED, REJECTED, EXPIRED, UNCONFIRMED})
+FINAL: Final = frozenset({FLUSHED, SHADOWED, REJECTED, EXPIRED, UNCONFIRMED})
 PARKED: Final = frozenset({NO_CUSTOMER, REJECTED, EXPIRED, UNCONFIRMED})
 REPAIRABLE: Final = frozenset({REJECTED, EXPIRED, UNCONFIRMED})
 
@@ -36,6 +39,11 @@ EXPIRES_S: Final = 34 * 86_400
 MAX_DIGITS: Final = 15
 """Significant digits that Stripe takes in a value (API 2026-04-22.dahlia and later)."""
 MAX_PARTS: Final = 100
+CORRECTIONS: Final = 500
+"""Batches whose supplement counts from here on correct something at the sink; they stand for no usage. Those below
+`UNDOING` move batches to another customer."""
+UNDOING: Final = 900
+"""Supplements from here on are corrections that take away what no batch put at the sink (`reconcile/repair.py`)."""
 _MINUTE: Final = 60
 _LARGEST_WHOLE: Final = Decimal(10) ** MAX_DIGITS - 1
 
@@ -118,6 +126,11 @@ class Batch:
         return self.state in FINAL
 
     @property
+    def undoes(self) -> bool:
+        """Whether it takes away what no batch put at the sink: so the sum of what was sent is without it."""
+        return self.supplement >= UNDOING
+
+    @property
     def due_shard(self) -> str | None:
         """Its partition in the `due` index; batches without a customer keep apart, as they may wait for weeks."""
         if self.due_at is None:
@@ -149,6 +162,11 @@ def sort_key(meter: str, period_start: int, window_start: int, supplement: int, 
 
 def due_shard(shard: int, *, waits_for_customer: bool = False) -> str:
     return f"{shard:02d}.no_customer" if waits_for_customer else f"{shard:02d}"
+
+
+def parked_shard(shard: int) -> str:
+    """Where the index `due` lists what is parked, told of, and not repaired: for people, nothing comes due there."""
+    return f"{shard:02d}.parked"
 
 
 def timestamp_of(window_start: int, period_start: int) -> int:

@@ -18,6 +18,7 @@ from typing import Final
 
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import (
+    CORRECTIONS,
     EXPIRED,
     EXPIRES_S,
     FLUSHED,
@@ -25,12 +26,14 @@ from tollgate.billing.batch import (
     REJECTED,
     SEALED,
     SENDING,
+    SHADOWED,
     UNCONFIRMED,
     Batch,
     BatchKey,
     identifier_of,
 )
-from tollgate.billing.ports import BatchStore, SeenCustomers
+from tollgate.billing.close_row import IN_DOUBT, LATE
+from tollgate.billing.ports import BatchStore, ClosesReader, SeenCustomers
 from tollgate.billing.sink import (
     Accepted,
     Duplicate,
@@ -65,10 +68,16 @@ class FlushDeps:
     batches: BatchStore
     sink: Sink
     customers: SeenCustomers
+    closes: ClosesReader
     outbox: Outbox
     clock: Clock
     stack: str
     """Name of the stack: part of every identifier."""
+    shadow: bool = False
+    """Send nothing: batches end as `shadowed`."""
+    restored_at: int | None = None
+    """Epoch second at which the stack went on with tables restored from a backup: what the rows of before say of
+    sends is out of date."""
     jitter: Callable[[int], int] = lambda seconds: seconds + random.randrange(seconds // 4 + 1)
     """Spreads waits, so that what failed together does not come back together."""
 
@@ -86,14 +95,29 @@ def flush(deps: FlushDeps, key: BatchKey, in_time: Callable[[], bool] = lambda: 
         idle = _nothing_to_do(batch, now)
         if idle is not None:
             return idle
-        step = _before(deps, batch, now) if in_time() else _later(batch, now, deps.jitter(30), "out of time")
+        if deps.shadow:
+            step = _unsent(deps, batch, now)
+        else:
+            step = _before(deps, batch, now) if in_time() else _later(batch, now, deps.jitter(30), "out of time")
         after = deps.batches.replace(batch, step)
         if after is None:
             continue  # another flush, or seal, was quicker: look again
         if after.state != SENDING or after.lease_until is None:
             return _ended(deps, after)
+        # Asked after the claim: who shuts a period looks for claimed batches afterwards, so one of both sees the other.
+        if any(close.shuts_out(after.timestamp, now) for close in deps.closes.of_customer(after.customer or "")):
+            # A crash here leaves a claimed batch that was not sent; it is taken for doubtful then, and settled.
+            return _shut_out(deps, after, now)
         return _record(deps, after, deps.sink.send(_event(after)))
     return WAITING  # others keep changing the row: whoever did last takes care of it
+
+
+def _shut_out(deps: FlushDeps, claimed: Batch, now: int) -> str:
+    """A claimed batch whose invoice is final: nothing is sent. Unless an earlier attempt is in doubt, it certainly is
+    not at Stripe."""
+    state, reason = (EXPIRED, LATE) if claimed.doubt_since is None else (UNCONFIRMED, IN_DOUBT)
+    parked = deps.batches.replace(claimed, _parked(claimed, state, now, reason))
+    return WAITING if parked is None else _ended(deps, parked)
 
 
 def _nothing_to_do(batch: Batch, now: int) -> str | None:
@@ -113,6 +137,8 @@ def _before(deps: FlushDeps, batch: Batch, now: int) -> Batch:
     """What the row becomes before anything is sent: claimed for a send, or parked, or put off."""
     if batch.state == SENDING:
         return _resend(deps, batch, now)
+    if deps.restored_at is not None and _out_of_date(batch, deps.restored_at):
+        return _parked(batch, UNCONFIRMED, now, "restored")
     if now - batch.timestamp > EXPIRES_S:
         return _parked(batch, EXPIRED, now, "too_old")
     if batch.customer is None:
@@ -129,6 +155,26 @@ def _before(deps: FlushDeps, batch: Batch, now: int) -> Batch:
         deps.customers.put(batch.customer, now)
     identifier = batch.identifier or identifier_of(deps.stack, batch)
     return _claimed(replace(batch, identifier=identifier, sent_at=now), now)
+
+
+def _out_of_date(batch: Batch, restored_at: int) -> bool:
+    """Whether a batch may have been sent after the backup that its row, or the rows that it was made of, came from. Its
+    identifier protects it for a day only, so the sink's totals must settle it. What was repaired or corrected since was
+    made from those totals."""
+    if batch.window_start >= restored_at:
+        return False
+    repaired = batch.revision > 0 or batch.supplement >= CORRECTIONS
+    return not (repaired and batch.created_at >= restored_at)
+
+
+def _unsent(deps: FlushDeps, batch: Batch, now: int) -> Batch:
+    """What the row becomes in shadow mode. One in doubt, from before, waits until it may be sent again or is parked."""
+    if batch.state != SENDING:
+        return batch.into(SHADOWED, now, reason="shadow_mode")
+    step = _resend(deps, batch, now)
+    if step.final:
+        return step
+    return _later(replace(batch, doubt_since=step.doubt_since), now, deps.jitter(1800), "shadow mode")
 
 
 def _resend(deps: FlushDeps, batch: Batch, now: int) -> Batch:

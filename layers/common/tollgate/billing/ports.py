@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tollgate.accounts.rules import Rules
 from tollgate.billing.batch import Batch, BatchKey
+from tollgate.billing.close_row import Close
 from tollgate.billing.grid import Grid
 from tollgate.billing.sealed import Carried, SealedWindow
 from tollgate.usage.markers import Marker
@@ -56,6 +57,11 @@ class BatchStore(Protocol):
 
 class Queue(Protocol):
     def send(self, batches: Iterable[Batch]) -> int: ...
+
+
+class ClosesReader(Protocol):
+    def of_customer(self, customer: str) -> Iterator[Close]:
+        """The closes of a Stripe customer's invoices, consistently read."""
 
 
 class SeenCustomers(Protocol):

@@ -106,9 +106,18 @@ def release_account(batches: BatchStore, queue: Queue, account: str, customer: s
 
     A crash in between leaves batches that come due and are released by seal, or sent by it.
     """
-    ready = [
+    return queue.send(_released(batches, account, customer, now, RELEASED_DUE_S))
+
+
+def leave_to_seal(batches: BatchStore, account: str, customer: str, now: int) -> int:
+    """As `release_account` for whoever has no queue at hand: the batches are due at once, and seal queues them within
+    a minute."""
+    return len(_released(batches, account, customer, now, 0))
+
+
+def _released(batches: BatchStore, account: str, customer: str, now: int, due_s: int) -> list[Batch]:
+    return [
         after
         for batch in batches.of_account(account, NO_CUSTOMER)
-        if (after := batches.replace(batch, released(batch, customer, now, RELEASED_DUE_S))) is not None
+        if (after := batches.replace(batch, released(batch, customer, now, due_s))) is not None
     ]
-    return queue.send(ready)

@@ -35,7 +35,7 @@ from tollgate.clock import Clock
 from tollgate.quantities import ZERO
 from tollgate.usage.markers import Marker, coalesced
 from tollgate.usage.outcome import Event
-from tollgate.windows import PERIOD, window_at
+from tollgate.windows import PERIOD, Calendar, window_at
 
 TRIES = 8
 _DAY_S = 86_400
@@ -72,6 +72,8 @@ class Counts:
     batches: int = 0
     queued: int = 0
     requeued: int = 0
+    closes: int = 0
+    """Period closes that were due and asked for."""
     left: int = 0
     """Accounts and batches put off, because the run's time was up."""
     oldest: int | None = None
@@ -192,6 +194,8 @@ def _freeze(
     reads rows and frozen items again.
     """
     trouble: Inconsistent | None = None
+    # Of a period that was told of when the window was over, it knows nothing: it may be sealed already.
+    known = rules.row.calendar.known_at(window.end)
     priced = rules.priced_meters()  # a level that stands on is billed by the plan that the period begins with
     carried = [one._replace(level=one.level._replace(priced=one.meter in priced)) for one in carried]
     for _ in range(TRIES):
@@ -199,8 +203,8 @@ def _freeze(
         frozen = deps.seals.of_window(account, window.start)
         ranges = _range_starts(grid, window, markers, frozen)
         events = _rows(deps, account, ranges, window.seconds)
-        current = totals(events, window.start, window.end, lambda at: _period(rules, at))
-        current = standing(current, carried, lambda at: _period(rules, at))
+        current = totals(events, window.start, window.end, lambda at: _period(known, at))
+        current = standing(current, carried, lambda at: _period(known, at))
         try:
             missing = added(current.values(), frozen)
         except Inconsistent as error:
@@ -233,8 +237,8 @@ def _rows(deps: SealDeps, account: str, starts: Iterable[int], seconds: int) -> 
         yield from deps.events.events_between(account, first_ms, last_ms)
 
 
-def _period(rules: Rules, at: int) -> tuple[int, int]:
-    period = window_at(PERIOD, rules.row.calendar, at)
+def _period(calendar: Calendar, at: int) -> tuple[int, int]:
+    period = window_at(PERIOD, calendar, at)
     if period.end is None:
         raise ValueError("a billing period ends")
     return period.start, period.end

@@ -153,6 +153,8 @@ def standing(
     found = dict(current)
     for one in carried:
         start, end = period_of(one.start)
+        if start != one.start:
+            continue  # that period never came: another one began before, where the level was set anew
         level = one.level
         for total in current.values():
             left = total.meters.get(one.meter, MeterTotal()).level

@@ -3,7 +3,8 @@
 | row | pk | sk |
 | --- | --- | --- |
 | sealed window | `sealed#<account>` | `<window start>#<period start>#<supplement>`, never changed once put |
-| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day |
+| daily rollup | `rollup#<account>` | `<yyyy-mm-dd>#<meter>`, overwritten from the sealed windows of that UTC day; in \
+the index `due` until it is reconciled |
 | window grid | `seal` | `grid` |
 | standing level | `carry#<shard of 16>` | `<period start>#<account>#<meter>`: what to bill that period for, if nobody \
 changes it; put when the period before is sealed, gone when its first window is |
@@ -104,7 +105,10 @@ class SealTable:
             for meter, amount in window.total.meters.items():
                 totals[meter] = totals.get(meter, MeterTotal()).combined(amount)
         for meter, total in totals.items():
-            row = {"pk": f"rollup#{account}", "sk": f"{rfc3339(day)[:10]}#{meter}", **_amounts(total)}
+            # Reconciliation finds by these two which pairs changed. They stay the same all day, so the index is
+            # written once for each account, meter and day.
+            index = {"due_shard": changed_shard(shard_of(account)), "due_at": day}
+            row = {"pk": f"rollup#{account}", "sk": f"{rfc3339(day)[:10]}#{meter}", **_amounts(total), **index}
             # Sealed windows only come, so of two sums at once the one of more events is the later one.
             self._put_if(
                 dynamo.item(row),
@@ -117,10 +121,8 @@ class SealTable:
     def grid(self, seconds: int, now: int) -> Grid:
         """The grid in force; where it does not end in windows of `seconds`, it is changed to, from a later edge on."""
         while True:
-            key = {"pk": dynamo.s("seal"), "sk": dynamo.s("grid")}
-            found = dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-            reigns = [(int(r["L"][0]["N"]), int(r["L"][1]["N"])) for r in found["reigns"]["L"]] if found else []
-            stored = Grid(tuple(reigns)) if reigns else None
+            found = self._grid_row()
+            stored = _grid_of(found) if found else None
             wanted = Grid.of(seconds) if stored is None else stored.with_length(seconds, now)
             if wanted == stored:
                 return wanted
@@ -129,6 +131,18 @@ class SealTable:
             if found:
                 condition, values = "reigns = :was", {":was": found["reigns"]}
             self._put_if(row, condition, values)  # whoever came first: read again what holds now
+
+    def known_grid(self) -> Grid | None:
+        """The grid in force, as it stands; None before the first seal."""
+        found = self._grid_row()
+        return _grid_of(found) if found else None
+
+    def _grid_row(self) -> dynamo.Item | None:
+        key = {"pk": dynamo.s("seal"), "sk": dynamo.s("grid")}
+        found: dynamo.Item | None = (
+            dynamo.client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        )
+        return found
 
     # -- markers -------------------------------------------------------------------------------------------------------
 
@@ -169,6 +183,15 @@ class SealTable:
                 return False
             raise
         return True
+
+
+def _grid_of(row: dynamo.Item) -> Grid:
+    return Grid(tuple((int(r["L"][0]["N"]), int(r["L"][1]["N"])) for r in row["reigns"]["L"]))
+
+
+def changed_shard(shard: int) -> str:
+    """Where the index `due` lists the account, meter and day pairs that changed since they were last reconciled."""
+    return f"{shard:02d}.pair"
 
 
 def sealed_item(window: SealedWindow) -> dynamo.Item:

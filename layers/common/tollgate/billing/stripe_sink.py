@@ -19,12 +19,9 @@ from typing import Any, Final
 import stripe
 
 from tollgate.billing.sink import Accepted, Duplicate, NotSent, Refused, SendResult, SinkEvent, SinkUnavailable, Unknown
+from tollgate.errors import StripeUnavailable
 from tollgate.quantities import EXACT, ZERO, plain
 
-STRIPE_VERSION: Final = "2026-10-28.endive"
-"""The API version that everything here was written for; the one place that names it."""
-CONNECT_TIMEOUT_S: Final = 3
-READ_TIMEOUT_MS: Final = 10_000
 _RETRYABLE: Final = frozenset({401, 403, 409, 429})
 _REASONS: Final = (
     ("No active meter", "no_active_meter"),
@@ -35,19 +32,9 @@ _REASONS: Final = (
 """Messages of refusals without a code, and the reason that they stand for."""
 
 
-def client(secret_key: str, api_base: str | None = None, read_timeout_ms: int = READ_TIMEOUT_MS) -> stripe.StripeClient:
-    """A client whose every call is one attempt. `api_base`: another address than Stripe's (the local stack)."""
-    return stripe.StripeClient(
-        secret_key,
-        stripe_version=STRIPE_VERSION,
-        max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_S, read_timeout_ms / 1000)),
-        base_addresses={"api": api_base, "meter_events": api_base} if api_base else {},
-    )
-
-
 class StripeSink:
-    """Sink on Stripe. `connect` makes a client; it is asked again after a 401, as the key may have been rotated."""
+    """Sink on Stripe. `connect` makes a client; it is asked again after a 401, as the key may have been rotated. It may
+    raise StripeUnavailable: nothing is sent then."""
 
     def __init__(self, connect: Callable[[], stripe.StripeClient]) -> None:
         self._connect = connect
@@ -65,6 +52,8 @@ class StripeSink:
                 },
                 {"idempotency_key": event.idempotency_key},
             )
+        except StripeUnavailable as error:
+            return NotSent(error.message)  # there is no client to send with
         except stripe.StripeError as error:
             return self._failed(error, event.identifier)
         return Accepted()
@@ -72,6 +61,8 @@ class StripeSink:
     def customer_exists(self, customer: str) -> bool:
         try:
             found = self._stripe().v1.customers.retrieve(customer)
+        except StripeUnavailable as error:
+            raise SinkUnavailable(error.message) from error
         except stripe.StripeError as error:
             if error.http_status == 404:
                 return False
@@ -85,6 +76,8 @@ class StripeSink:
             page = self._stripe().v1.billing.meters.event_summaries.list(
                 meter, {"customer": customer, "start_time": start, "end_time": end, "limit": 100}
             )
+        except StripeUnavailable as error:
+            raise SinkUnavailable(error.message) from error
         except stripe.StripeError as error:
             raise self._unavailable(error) from error
         # The SDK reads the value as a binary fraction; the answer's own text has all its digits.

@@ -13,7 +13,7 @@ from tollgate.quantities import plain
 _SUBJECTS = {
     NO_CUSTOMER: "Usage without a Stripe customer",
     REJECTED: "Stripe refused usage",
-    EXPIRED: "Usage is too old for Stripe",
+    EXPIRED: "Usage that Stripe cannot bill any more",
     UNCONFIRMED: "Unknown whether Stripe has this usage",
 }
 _TEXTS = {

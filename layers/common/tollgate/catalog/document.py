@@ -25,7 +25,7 @@ from tollgate.catalog.fields import (
     When,
     Window,
 )
-from tollgate.catalog.model import DEFAULT_SCALE, MAX_MULTIPLIERS, Anchor, Every, Interval, MeterKind
+from tollgate.catalog.model import DEFAULT_SCALE, MAX_MULTIPLIERS, Anchor, Every, Interval, MeterKind, StripeCustomers
 
 WEIGHT_COLUMN = "weight"
 """The column of a rates file that holds the rates, unless `columns` names others."""
@@ -228,5 +228,12 @@ class Document(_Entry):
     currency: Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
     default_plan: Id
     auto_create_accounts: bool = Field(True, description="Whether an unknown account starts on the default plan.")
+    fallback_plan: Id | None = Field(
+        None, description="The plan of accounts whose subscription ended or stayed unpaid; the default plan if absent."
+    )
+    grace_days: int = Field(7, ge=0, le=90, description="Days that an account stays on its plan once a payment failed.")
+    stripe_customers: StripeCustomers = Field(
+        "first_need", description="When an account gets a Stripe customer: when it buys something, or when it is made."
+    )
     meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
     plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

@@ -24,6 +24,8 @@ Interval = Literal["month", "year"]
 Anchor = Literal["calendar", "signup", "subscription"]
 Every = Literal["once", "day", "week", "month", "period", "year"]
 Feature = str | int | bool
+StripeCustomers = Literal["first_need", "at_signup"]
+"""When an account gets its Stripe customer: as it buys something, or as it is made."""
 
 Condition = tuple[tuple[str, tuple[str, ...]], ...]
 """(dimension, patterns) pairs by dimension, patterns sorted and unique: equal conditions are equal values."""
@@ -259,6 +261,11 @@ class Catalog:
     meters: Mapping[str, Meter]
     plans: Mapping[str, Plan]
     rate_changes: tuple[RateChange, ...] = ()
+    fallback_plan: str | None = None
+    """Where an account goes whose subscription ended or stayed unpaid; None: to the default plan."""
+    grace_days: int = 7
+    """How long an account stays on its plan once a payment failed."""
+    stripe_customers: StripeCustomers = "first_need"
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tollgate.catalog.model import Catalog, Plan, level_meters
-from tollgate.quantities import plain
+from tollgate.sync.expressed import NotExpressible, metered
+from tollgate.sync.objects import Terms
 
 
 def notices(catalog: Catalog) -> list[str]:
@@ -16,21 +17,13 @@ def notices(catalog: Catalog) -> list[str]:
 
 def _of(plan: Plan, currency: str, levels: frozenset[str]) -> Iterator[str]:
     at = f"plans.{plan.id}"
-    if plan.base_fee:
-        fee = plain(plan.base_fee)
-        yield f"{at}.base_fee: {fee} {currency} is shown but not billed yet; add it to the customer's subscription."
-    if plan.seats is not None:
-        fee = plain(plan.seats.unit_price)
-        yield f"{at}.seats: {fee} {currency} a seat is shown but not billed yet; add it to the customer's subscription."
+    if plan.seats is not None and plan.seats.meter is not None:
+        level = plan.seats.meter
+        yield f"{at}.seats.meter: the seats on the subscription are billed; `{level}` does not change them yet."
     for index, price in enumerate(plan.prices):
         if price.meter in levels and (plan.spend_cap is not None or any(limit.amount for limit in plan.limits)):
             yield f"{at}.prices[{index}]: what the level `{price.meter}` costs comes on top of every cap on spend."
-        wished = {"minimum": price.minimum, "maximum": price.maximum, "markup": price.markup or None}
-        for name, value in wished.items():
-            if value is not None:
-                yield f"{at}.prices[{index}].{name}: {plain(value)} is shown but not billed yet."
-    if plan.period.anchor == "subscription":
-        yield f"{at}.period.anchor: `subscription` is not read from Stripe yet; periods begin as the account did."
-    for index, pack in enumerate(plan.packs):
-        asked = plain(pack.price)
-        yield f"{at}.packs[{index}]: {plain(pack.units)} units for {asked} {currency} are shown but not sold yet."
+        try:
+            metered(price, Terms("", currency, plan.period.interval))
+        except NotExpressible as reason:
+            yield f"{at}.prices[{index}]: is shown but cannot be billed through Stripe: {reason}."

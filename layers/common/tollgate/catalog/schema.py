@@ -172,10 +172,12 @@ def _check(data: dict[Any, Any], document: Document | None, meters: Mapping[str,
     yield from checks.check_meters({name: meter for name, meter in meters.items() if meter is not None})
     for plan_id, plan in plans.items():
         yield from checks.check_plan(plan_id, plan, meters, currency)
-    default, named = data.get("default_plan"), _mapping(data.get("plans"))
-    if isinstance(default, str) and default not in named:
-        known = ", ".join(str(name) for name in named)
-        yield ("default_plan",), f"no plan `{default}` in this file; it has {known or 'none'}"
+    named = _mapping(data.get("plans"))
+    for field in ("default_plan", "fallback_plan"):
+        wanted = data.get(field)
+        if isinstance(wanted, str) and wanted not in named:
+            known = ", ".join(str(name) for name in named)
+            yield (field,), f"no plan `{wanted}` in this file; it has {known or 'none'}"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

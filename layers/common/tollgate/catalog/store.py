@@ -25,6 +25,14 @@ class Current(NamedTuple):
     default_plan: str
     auto_create_accounts: bool
     versions: Mapping[str, int]
+    grace_days: int = 7
+    fallback_plan: str | None = None
+    stripe_customers: str = "first_need"
+
+    @property
+    def fallback(self) -> str:
+        """The plan of accounts whose subscription ended or stayed unpaid."""
+        return self.fallback_plan or self.default_plan
 
 
 class CatalogTable:
@@ -52,7 +60,15 @@ class CatalogTable:
             return None
         row = dynamo.unitem(raw)
         versions = {plan: int(version) for plan, version in row["versions"].items()}
-        return Current(row["currency"], row["default_plan"], row["auto_create"], versions)
+        return Current(
+            row["currency"],
+            row["default_plan"],
+            row["auto_create"],
+            versions,
+            int(row.get("grace_days", 7)),
+            row.get("fallback_plan"),
+            row.get("stripe_customers", "first_need"),
+        )
 
     def current_version(self, plan: str) -> PlanVersion:
         """The version that an account joining `plan` now gets. Raises UnknownPlan."""
@@ -94,6 +110,9 @@ class CatalogTable:
                     "default_plan": catalog.default_plan,
                     "auto_create": catalog.auto_create_accounts,
                     "versions": {plan: version for plan, (version, _) in published.items()},
+                    "grace_days": catalog.grace_days,
+                    "fallback_plan": catalog.fallback_plan,
+                    "stripe_customers": catalog.stripe_customers,
                 }
             ),
         )

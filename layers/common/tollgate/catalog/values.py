@@ -55,6 +55,9 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
         currency=document.currency,
         default_plan=document.default_plan,
         auto_create_accounts=document.auto_create_accounts,
+        fallback_plan=document.fallback_plan,
+        grace_days=document.grace_days,
+        stripe_customers=document.stripe_customers,
         meters={
             meter_id: _meter(meter_id, entry, rates[meter_id].weights if meter_id in rates else ())
             for meter_id, entry in document.meters.items()

@@ -201,10 +201,7 @@ class _Commit:
     def _hold_unreserved(self, per: str) -> None:
         """The rules now count this usage on a gate that took no part in the reservation."""
         account, reservation = unpack(self.holds[ACCOUNT]), self.reservation
-        hold = account._replace(
-            expires_at=self.deps.clock() // 1000 + FORCED_TTL_S,
-            mark=b"",
-        )
+        hold = account._replace(expires_at=self.deps.clock() // 1000 + FORCED_TTL_S, mark=b"")
         taken, gate, self.rules = take_forced(
             self.deps,
             self.rules,

@@ -159,12 +159,12 @@ def grow(
         lacking = shortfall(hold, groups)
         if not lacking:
             return Grown(rules, raw, False, floor_ms(seen, raw))
-        known = seen if isinstance(seen, Gate) else None
-        seeded = money.begun_from(rules, per, known) | lacking
-        if known is not None and steps.unseeded(rules, known, seeded, now):
-            recount(deps, rules, subject, counted, seeded)
-            seen = deps.gates.read(subject)
-            continue
+        if isinstance(seen, Gate):
+            counters_needed = money.begun_from(rules, per, seen) | lacking
+            if steps.unseeded(rules, seen, counters_needed, now):
+                recount(deps, rules, subject, counted, counters_needed)
+                seen = deps.gates.read(subject)
+                continue
         known = seen if isinstance(seen, Gate) else money.guessed(rules, per, subject, deps.gates.recall(subject), now)
         if per == ACCOUNT and due(rules, known, now, member):
             seen = give_due(deps, rules, seen if isinstance(seen, Gate) else deps.gates.read(subject), member)

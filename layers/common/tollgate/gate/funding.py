@@ -121,13 +121,14 @@ def quote(rules: Rules, gate: Gate | None, units: Mapping[int, Decimal], now: in
         return Quote(included=sum(units.values(), ZERO))
     state = state_of(rules, terms, ACCOUNT, gate, now)
     grants = {} if gate is None else gate.grants
+    mine = whose(member)
     found = Quote()
     for slot, wanted in sorted(units.items()):
         funding = terms.fundings.get(slot)
         if funding is None:
             found = found._replace(included=found.included + wanted)
             continue
-        position, usable = state.money.paid[slot].taken, burn_order(grants, slot, now, member)
+        position, usable = state.money.paid[slot].taken, burn_order(grants, slot, now, mine)
         own = min(wanted, sum((grants[number].left for number in usable if grants[number].whose), ZERO))
         free = wanted - own
         if funding.included is not None:
@@ -150,7 +151,9 @@ def _short(
         return cap_short(rules, per, wanted, remaining, at)
     if stopped == "customer":
         return Short("overage_blocked", "customer", wanted, remaining, resets_at)
-    if funding.credited or any(grant.meter == funding.slot and plan.may_burn(grant) for grant in plan.credits.values()):
+    if funding.credited or any(
+        grant.meter == funding.slot and grant.burned_by(plan.mine) for grant in plan.credits.values()
+    ):
         return Short("credits_exhausted", "credits", wanted, remaining, resets_at)
     return Short("overage_blocked", "plan", wanted, remaining, resets_at)
 
@@ -168,7 +171,14 @@ class _Plan:
         held: bool,
         member: str | None = None,
     ) -> None:
-        self.terms, self.state, self.now, self.forced, self.held, self.member = terms, state, now, forced, held, member
+        self.terms, self.state, self.now, self.forced, self.held, self.mine = (
+            terms,
+            state,
+            now,
+            forced,
+            held,
+            whose(member),
+        )
         self.credits: Mapping[int, Grant] = {} if gate is None else gate.grants
         self.given = 0 if gate is None else gate.given
         self.exact = state.changed
@@ -182,13 +192,10 @@ class _Plan:
         """No grant may be overlooked: a newer one may come first, or pay for what the others do not cover."""
         self.known = self.given
 
-    def may_burn(self, grant: Grant) -> bool:
-        return not grant.whose or grant.whose == whose(self.member)
-
     def fund(self, funding: Funding, wanted: Decimal) -> Decimal:
         """Find who pays for `wanted` units; returns how many nobody pays for (0 where they were used already)."""
         position = self.state.money.paid[funding.slot].taken
-        usable = burn_order(self.credits, funding.slot, self.now, self.member)
+        usable = burn_order(self.credits, funding.slot, self.now, self.mine)
         burned = len(self.burns)
         unpaid = self._burn([number for number in usable if self.credits[number].whose], wanted)
         own, free = wanted - unpaid, unpaid
@@ -303,14 +310,13 @@ def _check_digits(spend: Decimal) -> None:
         raise QuantityTooLarge
 
 
-def burn_order(grants: Mapping[int, Grant], slot: int, now: int, member: str | None = None) -> list[int]:
-    """Numbers of the grants of a meter that `member` can burn at epoch second `now`: lowest priority first, then the
-    one that ends first, then the oldest."""
-    mine = whose(member)
+def burn_order(grants: Mapping[int, Grant], slot: int, now: int, mine: bytes = b"") -> list[int]:
+    """Numbers of the grants of a meter that the member `mine` (`usage.grant.whose`) can burn at epoch second `now`:
+    lowest priority first, then the one that ends first, then the oldest."""
     found = [
         (grant.priority, grant.ends, number)
         for number, grant in grants.items()
-        if grant.meter == slot and grant.starts <= now < grant.ends and grant.whose in (b"", mine)
+        if grant.meter == slot and grant.starts <= now < grant.ends and grant.burned_by(mine)
     ]
     return [number for _, _, number in sorted(found)]
 

@@ -79,6 +79,10 @@ class Grant(NamedTuple):
         """What was neither used nor taken back."""
         return self.left + self.moved
 
+    def burned_by(self, mine: bytes) -> bool:
+        """Whether the member `mine` (`usage.grant.whose`) may burn it; an empty one, what is everyone's alone."""
+        return self.whose in (b"", mine)
+
 
 class Level(NamedTuple):
     """What a level meter stands at: set, not added up. `number` counts the changes of this meter, from 1."""

@@ -203,7 +203,7 @@ def _grants(deps: GateDeps, rules: Rules, row: AccountRow, left: Gate, gate: Gat
 def _given(rules: Rules, gate: Gate, slot: int, there: Grant, now: int) -> bool:
     """Whether a plan's grant must stay behind: this account's plan has given the same, or has no seat left for it."""
     same = (other for other in gate.grants.values() if (other.meter, other.every) == (slot, there.every))
-    if any(not there.whose or other.whose in (b"", there.whose) for other in same if other.ends > now):
+    if any(not there.whose or other.burned_by(there.whose) for other in same if other.ends > now):
         return True
     return bool(there.whose) and rules.own_seats and not seats.has_one(rules, gate, now, there.whose)
 

@@ -177,13 +177,14 @@ def settle_levels(deps: GateDeps, rules: Rules, gate: Gate) -> Gate:
 
 
 def price_levels(deps: GateDeps, rules: Rules) -> None:
-    """Where the plan has come to price a level that stands, set it to what it is: else the sink would hear of it only
-    with its next change, or the next period. Raises Busy."""
+    """Where the plan has come to price a level that stands, or a billing period began before that was known, set it to
+    what it is: else the sink would hear of it only with its next change, or the next period. Raises Busy."""
     priced = level_meters(rules.meters) & rules.priced_meters()
     gate = deps.gates.read(rules.account) if priced else None
     for meter in sorted(priced):
         level = _level(rules, gate, meter)
-        if level is not None and level.units and not level.priced:
+        heard = level is None or (level.priced and level.at_ms >= rules.row.calendar.last_begun * 1000)
+        if level is not None and level.units and not heard:
             name = uuid_text(deps.incarnate(deps.clock()))
             set_level(deps, Setting(rules.account, meter, None, key_hash("level", name), uuid7_time_of(name), b""))
 

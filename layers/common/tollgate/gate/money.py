@@ -72,21 +72,18 @@ def _begun(
     if per == ACCOUNT:
         return {slot: Paid(ZERO, ZERO) for slot in terms.fundings}, ()
     paid, sure = {}, []
-    for slot, funding in terms.fundings.items():
-        counter = rules.period_counter(funding.meter, per)
-        assert counter is not None, "rules with a money limit for members count its meters for each of them"
-        count = None if gate is None else gate.counts.get(counter.slot)
+    for slot, counter in _counters(rules, terms, per).items():
+        count = None if gate is None else gate.counts.get(counter)
         paid[slot] = Paid(ZERO, ZERO)
         if count is not None:
             paid[slot] = Paid(count.taken if count.window >= start else count.held, count.held)
-        sure.append((counter.slot, count))
+        sure.append((counter, count))
     return paid, tuple(sure) if gate is not None else ()
 
 
 def _counted_in(rules: Rules, terms: Terms, per: str, gate: Gate | None) -> int:
     """The period that a member's counters are in: a clock that is behind must not begin its money in an older one."""
-    counters = (rules.period_counter(funding.meter, per) for funding in terms.fundings.values())
-    counts = () if gate is None else (gate.counts.get(counter.slot) for counter in counters if counter is not None)
+    counts = () if gate is None else (gate.counts.get(slot) for slot in _counters(rules, terms, per).values())
     return max((count.window for count in counts if count is not None), default=0)
 
 
@@ -99,8 +96,17 @@ def begun_from(rules: Rules, per: str, gate: Gate | None) -> Units:
     money = None if gate is None or gate.rev != rules.rev else gate.money
     if money is not None and all(slot in money.paid for slot in terms.fundings):
         return {}
-    counters = (rules.period_counter(funding.meter, per) for funding in terms.fundings.values())
-    return {counter.slot: ZERO for counter in counters if counter is not None}
+    return dict.fromkeys(_counters(rules, terms, per).values(), ZERO)
+
+
+def _counters(rules: Rules, terms: Terms, per: str) -> dict[int, int]:
+    """Of a member: the slots of the period's counters, by meter slot. A cap for members counts all that is priced."""
+    found = {}
+    for slot, funding in terms.fundings.items():
+        counter = rules.period_counter(funding.meter, per)
+        assert counter is not None, "rules with a money limit for members count its meters for each of them"
+        found[slot] = counter.slot
+    return found
 
 
 def rolled(rules: Rules, terms: Terms | None, money: Money, start: int) -> Money:

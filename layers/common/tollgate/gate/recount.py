@@ -92,7 +92,8 @@ def recount(
         assert gate.recount is not None
         now = deps.clock() // 1000
         came = arrived(deps, rules, gate, member, now) if steps.behind(rules, gate) else Arrived()
-        truth = true_counts(deps, rules, came_with(rules, gate, per, came, now), per, member, now, came.starts)
+        starts = {**came.starts, **({} if needed is None else _ended_early(rules, gate, per, now))}
+        truth = true_counts(deps, rules, came_with(rules, gate, per, came, now), per, member, now, starts)
         counts = truth.counts
         if deps.gates.finish_recount(
             Recounted(
@@ -145,7 +146,7 @@ def true_counts(
     begun: Mapping[int, int] | None = None,
 ) -> Truth:
     """Counters, holds and money as events and open holds say, for a gate that stands still. `begun`: by slot, windows
-    from a first use that count here though the gate has no such window, or only one that is over."""
+    that count here though the gate has no such window, or only one that is over."""
     kept = [counter for counter in rules.counters if counter.key.per == per]
     fresh = [counter for counter in kept if counter.slot not in gate.counts]
     holds = {key: unpack(raw) for key, raw in gate.holds.items()}
@@ -187,6 +188,12 @@ def true_counts(
             counts[slot] = Count(start, used + reserved, reserved)
     packed = {key: hold.pack() for key, hold in holds.items()}
     return Truth(counts, packed, true_money(rules, per, gate, holds.values(), events))
+
+
+def _ended_early(rules: Rules, gate: Gate, per: str, now: int) -> dict[int, int]:
+    """The billing period by slot, of counters in one that ended before this was known."""
+    begun = {one.slot: steps.begun_at(rules, one, now) for one in rules.counters if one.key.per == per}
+    return {slot: at for slot, at in begun.items() if slot in gate.counts and gate.counts[slot].window < at}
 
 
 def _start(rules: Rules, counter: Counter, count: Count | None, now: int) -> int:

@@ -98,7 +98,7 @@ def due(rules: Rules, gate: Gate | None, now: int, member: str | None = None) ->
             (number, grant)
             for number, grant in there.items()
             # A pool follows what single seats were given before, and they it: nothing comes twice.
-            if (grant.meter, grant.every) == (slot, rule.every) and (not rule.whose or grant.whose in (b"", rule.whose))
+            if (grant.meter, grant.every) == (slot, rule.every) and (not rule.whose or grant.burned_by(rule.whose))
         ]
         current = [grant for _, grant in same if grant.ends > now]  # one of a clock ahead is this window's, too
         own = sum((grant.units for grant in current), ZERO)
@@ -112,22 +112,21 @@ def due(rules: Rules, gate: Gate | None, now: int, member: str | None = None) ->
             last = max((grant.ends for _, grant in same), default=0)
             starts, ends = _window_after(rules, rule.every, last, now)
             previous = tuple(number for number, grant in sorted(same) if grant.ends == last)
-        more, most = rule.units - given, rule.rollover_max
-        reached, total = rule.units, own + more
+        more = rule.units - given
         found.append(
             Due(
-                rule.meter,
-                slot,
-                rule.every,
-                more,
-                reached,
-                total,
-                rule.priority,
-                starts,
-                ends,
-                previous,
-                most,
-                rule.whose,
+                meter=rule.meter,
+                slot=slot,
+                every=rule.every,
+                units=more,
+                reached=rule.units,
+                total=own + more,
+                priority=rule.priority,
+                starts=starts,
+                ends=ends,
+                previous=previous,
+                rollover_max=rule.rollover_max,
+                whose=rule.whose,
             )
         )
     return found

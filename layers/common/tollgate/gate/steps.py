@@ -9,6 +9,7 @@ from enum import Enum
 from tollgate.accounts.rules import Counter, Rules, windowed_end
 from tollgate.gate.item import Count, CounterWrite, Gate, Step
 from tollgate.quantities import ZERO
+from tollgate.windows import PERIOD
 
 FAR = 1 << 40
 """A window start later than any: the upper bound of an open range."""
@@ -109,14 +110,25 @@ def behind(rules: Rules, gate: Gate | None) -> bool:
     return (0 if gate is None else gate.merged) < len(rules.row.merged)
 
 
+def begun_at(rules: Rules, counter: Counter, at: int) -> int:
+    """Where the window of `counter` at epoch second `at` begins, if that is a billing period that was told of while it
+    ran: what was used in it until then stands in the window before. 0: it is none."""
+    begun = rules.row.calendar.last_begun if counter.kind == PERIOD else 0
+    return begun if begun and rules.window(counter, at).start == begun else 0
+
+
 def unseeded(rules: Rules, gate: Gate | None, slots: Mapping[int, Decimal], at: int) -> bool:
-    """Whether a counter that `slots` needs began in mid-window and is not in the gate, or the gate is `behind`: it must
-    be recounted first."""
+    """Whether a counter that `slots` needs began in mid-window and is not in the gate, or is in a billing period that
+    ended before this was known, or the gate is `behind`: it must be recounted first."""
     if behind(rules, gate):
         return True
     for slot in slots:
         counter = rules.counters[slot]
-        if counter.since == 0 or (gate is not None and slot in gate.counts):
+        if gate is not None and slot in gate.counts:
+            if gate.counts[slot].window < begun_at(rules, counter, at):
+                return True
+            continue
+        if counter.since == 0:
             continue
         if gate is not None and gate.holds:
             return True  # holds older than the counter do not name it

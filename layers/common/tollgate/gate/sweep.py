@@ -83,6 +83,17 @@ def sweep_gate(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None
         swept.audited += 1
 
 
+def audit_account(deps: GateDeps, account: str, *, repair: bool) -> bool:
+    """Whether an account's counters equal its events and open holds; with `repair`, they do afterwards."""
+    rules = deps.rules.fresh(account)
+    gate = deps.gates.read(rules.account)
+    if gate is None or gate.rev < 0 or gate.closed or _equal(deps, rules, gate, None):
+        return True
+    if repair:
+        sweep_gate(deps, gate, Swept(), audit=True)
+    return False
+
+
 def _equal(deps: GateDeps, rules: Rules, gate: Gate, member: str | None) -> bool:
     """Whether counters equal events and open holds, without stopping the gate: a gate that moved meanwhile is left
     to the next audit."""

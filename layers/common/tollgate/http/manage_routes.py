@@ -24,6 +24,7 @@ from tollgate.http import (
     member_routes,
     pages,
     plans_routes,
+    reconcile_routes,
     usage_routes,
 )
 from tollgate.http.account_requests import AccountIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
@@ -69,6 +70,9 @@ class ManageApiDeps:
     customer_mapped: Callable[[Rules], None]
     """Called after an account got a Stripe customer: batches that waited for one go on."""
     members: MemberTable
+    runs: reconcile_routes.RunReader
+    customer_missing: Callable[[Rules], None] = lambda rules: None
+    """Called after an account without a Stripe customer was put: the catalogue says whether it gets one now."""
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------
@@ -90,6 +94,9 @@ def put(deps: ManageApiDeps, request: Request) -> Response:
     # A crash here leaves batches without their customer: each comes due, and seal releases it.
     if rules.row.stripe_customer_id is not None and patch.stripe_customer_id is not ABSENT:
         deps.customer_mapped(rules)
+    # A crash here leaves an account without a customer that was to have one: it gets it as it buys something.
+    if rules.row.stripe_customer_id is None and patch.stripe_customer_id is ABSENT:
+        deps.customer_missing(rules)
     return Response(200, _account(deps, rules))
 
 
@@ -328,6 +335,7 @@ ROUTES = (
     *level_routes.ROUTES,
     *member_routes.ROUTES,
     *plans_routes.ROUTES,
+    *reconcile_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),
 )

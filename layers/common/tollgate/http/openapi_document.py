@@ -20,7 +20,7 @@ from tollgate.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from tollgate.http import gate_routes, manage_routes, schemas
+from tollgate.http import billing_routes, gate_routes, manage_routes, schemas
 from tollgate.http.dispatch import problem
 from tollgate.http.openapi_operations import OPERATIONS, Operation
 from tollgate.http.requests import EventIn, Id, Key, Moment
@@ -37,7 +37,9 @@ _TAGS = {
     "Reservations": "At request time: may this call run?",
     "Usage": "What was used, and where an account stands.",
     "Accounts": "Who is billed, on which plan.",
+    "Billing": "What is sold at Stripe.",
     "Keys": "API keys and their scopes.",
+    "Reconciliation": "Events, batches and Stripe's totals, compared.",
     "Catalogue": "What can be bought.",
     "Service": "The API itself.",
 }
@@ -51,7 +53,7 @@ _INTRODUCTION = (
 def document() -> dict[str, Any]:
     """The document as a JSON value. Raises KeyError for a route that `openapi_operations` does not describe."""
     paths: dict[str, dict[str, Any]] = {}
-    routes = (*gate_routes.ROUTES, *manage_routes.ROUTES)
+    routes = (*gate_routes.ROUTES, *manage_routes.ROUTES, *billing_routes.ROUTES)
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, OPERATIONS[route.name])
     return {
@@ -118,7 +120,7 @@ def _operation(route: Route, described: Operation) -> dict[str, Any]:
     return found
 
 
-_BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId"}
+_BELOW = {"{meter}": "LevelMeter", "{member}": "MemberId", "{invoice}": "InvoiceId"}
 """Parameters of paths below an account."""
 
 
@@ -135,7 +137,10 @@ def _responses(route: Route, described: Operation) -> dict[str, Any]:
         schema = {"anyOf": schemas} if len(schemas) > 1 else schemas[0] if schemas else {"type": "object"}
         found[str(status)] = {"description": text}
         if status != NOT_MODIFIED:
-            found[str(status)]["content"] = {"application/json": {"schema": schema}}
+            found[str(status)]["content"] = {
+                "application/json": {"schema": schema},
+                **{kind: {"schema": {"type": "string"}} for kind in described.also},
+            }
         if described.headers:
             found[str(status)]["headers"] = {
                 _HEADERS[name]: {"$ref": f"#/components/headers/{name}"} for name in described.headers
@@ -245,9 +250,18 @@ def _parameters() -> dict[str, Any]:
             "schema": {"type": "string", "minLength": 1, "maxLength": 64, "description": "One of `kind: level`."},
         },
         "MemberId": {"name": "member", "in": "path", "required": True, "schema": an_id},
+        "InvoiceId": {
+            "name": "invoice",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^in_[A-Za-z0-9_]{1,60}$", "description": "Stripe's id."},
+        },
         "IdempotencyKey": {"name": "Idempotency-Key", "in": "header", "schema": a_key},
         "limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}),
         "cursor": _query("cursor", {"type": "string", "description": "`next_cursor` of the page before."}),
+        "audit_limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 5000, "default": 1000}),
+        "rows": _query("rows", {"type": "string", "enum": ["events", "batches"], "default": "events"}),
+        "format": _query("format", {"type": "string", "enum": ["json", "csv"]}),
         "member": _query("member", an_id),
         "member_filter": _query("member", {"type": "string"}),
         "meter": _query("meter", {"type": "string"}),

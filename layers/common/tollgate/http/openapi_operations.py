@@ -14,30 +14,42 @@ from tollgate.errors import (
     AlreadyCommitted,
     AlreadyIdentified,
     AlreadyReleased,
+    AlreadySubscribed,
     CurrencyMismatch,
+    CustomerDeleted,
     CustomerInUse,
     FieldError,
     IdempotencyKeyRequired,
     IdempotencyMismatch,
     Invalid,
+    InvoiceTooLarge,
     LevelMeter,
     MemberRequired,
     NoLevelMeter,
     NotFound,
+    PlanNotForSale,
+    PriceNotSynced,
     QuantityTooLarge,
     ReservationTooLarge,
+    StripeRefused,
+    StripeUnavailable,
+    SubscriptionNotFlat,
     TollgateError,
     TooManyGrants,
     TooManyIdentified,
     UnknownAccount,
     UnknownGrant,
+    UnknownInvoice,
     UnknownLimit,
     UnknownMeter,
+    UnknownPack,
     UnknownPlan,
     UnknownReservation,
+    UnknownSubscription,
 )
 from tollgate.http import schemas
 from tollgate.http.account_requests import AccountIn, ControlsIn, FreezeIn, IdentifyIn, KeyIn, PlanIn, UnfreezeIn
+from tollgate.http.billing_requests import CheckoutIn, SubscriptionIn
 from tollgate.http.credit_requests import CreditsIn
 from tollgate.http.level_routes import LevelIn
 from tollgate.http.manage_routes import KeyAlreadyMade
@@ -68,6 +80,8 @@ class Operation:
     examples: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[TollgateError, ...] = ()
     query: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """Content types beside JSON that the answers come in."""
     links: tuple[Link, ...] = ()
     """From the first of the answers."""
     headers: tuple[str, ...] = ()
@@ -77,6 +91,19 @@ class Operation:
 _ID = {"id": "$response.body#/id"}
 _SAME_ID = {"id": "$request.path.id"}
 _BAD_FIELD = Invalid("`id`: an id is 1 to 64 characters.", (FieldError("id", "id"),))
+_SALE_PROBLEMS = (
+    UnknownAccount("alice"),
+    IdempotencyMismatch(),
+    _BAD_FIELD,
+    UnknownPlan("gold"),
+    PlanNotForSale("free", "it costs nothing; move the account with POST /v1/accounts/{id}/plan"),
+    CurrencyMismatch("pro", "eur", "usd"),
+    PriceNotSynced("pro", "base"),
+    CustomerDeleted("alice", "cus_123"),
+    AlreadySubscribed("alice", "sub_1QwErTy"),
+    StripeRefused(402, "card_declined", "Your card was declined."),
+    StripeUnavailable(None, "no answer"),
+)
 _OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
 _RESERVING = (UnknownMeter("ai_credit"), LevelMeter("storage"), MemberRequired("jobs"), QuantityTooLarge())
@@ -389,6 +416,70 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("meter", "limit", "cursor"),
         problems=(UnknownAccount("alice"), _BAD_QUERY),
     ),
+    "createCheckout": Operation(
+        tag="Billing",
+        summary="A page of Stripe's on which the customer pays for a plan or a pack",
+        description="Lives for a day. A plan's page replaces an open one of the same account. The account moves to the "
+        "plan, or gets the credits, once Stripe tells that it was paid.",
+        body=CheckoutIn,
+        examples={
+            "a plan": {
+                "plan": "pro",
+                "success_url": "https://app.example.com/welcome",
+                "cancel_url": "https://app.example.com/pricing",
+            },
+            "a pack of the account's plan": {
+                "pack": "small",
+                "success_url": "https://app.example.com/credits",
+                "cancel_url": "https://app.example.com/credits",
+            },
+        },
+        answers={201: ((schemas.CheckoutPage,), "The page.")},
+        problems=(*_SALE_PROBLEMS, UnknownPack("small", "pro")),
+    ),
+    "auditInvoice": Operation(
+        tag="Billing",
+        summary="What an invoice is made of: its metered lines, their batches, and the events behind them",
+        description="Totals and hashes are those of the whole invoice, on every page; rows come page by page, by line, "
+        "time and id. Each line is rated again by Tollgate. Same content, same `hash`. At most 50,000 events. As CSV "
+        "(`format=csv`, or `Accept: text/csv`) the rows alone, with the hash and the next cursor in headers.",
+        answers={200: ((schemas.InvoiceAudit,), "The invoice, and a page of rows.")},
+        query=("rows", "format", "audit_limit", "cursor"),
+        also=("text/csv; charset=utf-8",),
+        problems=(
+            UnknownAccount("alice"),
+            UnknownInvoice("in_1QwErTy"),
+            InvoiceTooLarge(50_000),
+            _BAD_QUERY,
+            StripeRefused(400, "", "Invalid request."),
+            StripeUnavailable(None, "no answer"),
+        ),
+    ),
+    "createSubscription": Operation(
+        tag="Billing",
+        summary="Subscribe an account without a page, or add prices for usage to its flat subscription",
+        description="Stripe charges the customer's own payment method. Periods begin at whole minutes. Needs an "
+        "`Idempotency-Key`. The account moves to the plan once Stripe tells of the subscription.",
+        body=SubscriptionIn,
+        examples={
+            "subscribe": {"plan": "team", "seats": 5, "idempotency_key": "subscribe-acme-1"},
+            "usage on top of a flat fee": {
+                "plan": "pro",
+                "subscription": "sub_1QwErTy",
+                "idempotency_key": "usage-acme-1",
+            },
+        },
+        answers={
+            200: ((schemas.SubscriptionState,), "Changed; or subscribed before under this key."),
+            201: ((schemas.SubscriptionState,), "Subscribed."),
+        },
+        problems=(
+            *_SALE_PROBLEMS,
+            IdempotencyKeyRequired("nobody must be subscribed twice"),
+            SubscriptionNotFlat("sub_1QwErTy", "it has prices for usage, or of another plan, already"),
+            UnknownSubscription("sub_1QwErTy"),
+        ),
+    ),
     "putLevel": Operation(
         tag="Usage",
         summary="Set what a level meter stands at: gigabytes stored, seats",
@@ -459,6 +550,17 @@ OPERATIONS: Mapping[str, Operation] = {
         tag="Keys",
         summary="All keys, newest first",
         answers={200: ((schemas.KeyList,), "A page; revoked keys are included.")},
+        query=("limit", "cursor"),
+        problems=(_BAD_QUERY,),
+    ),
+    "listReconciliations": Operation(
+        tag="Reconciliation",
+        summary="What reconciliation found, newest run first",
+        description=(
+            "Each night, and whenever an operator asks, events, batches and Stripe's totals of everything that changed "
+            "are compared. Every difference has a class and a repair (docs/reconcile.md)."
+        ),
+        answers={200: ((schemas.ReconciliationList,), "A page.")},
         query=("limit", "cursor"),
         problems=(_BAD_QUERY,),
     ),

@@ -73,6 +73,13 @@ ROUTED_TO_GATE = (
 """What the HTTP API sends to the gate function. Another method on these paths arrives at the manage function, which
 must know them (without loading the gate's modules) to answer 405 instead of 404."""
 
+ROUTED_TO_BILLING = (
+    ("POST", ("v1", "accounts", "{id}", "checkout")),
+    ("POST", ("v1", "accounts", "{id}", "subscription")),
+    ("GET", ("v1", "accounts", "{id}", "invoices", "{invoice}", "audit")),
+)
+"""The same for the billing function."""
+
 
 class WrongMethod(MethodNotAllowed):
     """`allowed`: the methods of the path, for the Allow header that RFC 9110 (15.5.6) asks for."""
@@ -103,7 +110,9 @@ class Router:
                 return route, params
             allowed.add(route.method)
         allowed |= {
-            kind for kind, parts in ROUTED_TO_GATE if len(parts) == len(pieces) and _match(parts, pieces) is not None
+            kind
+            for kind, parts in (*ROUTED_TO_GATE, *ROUTED_TO_BILLING)
+            if len(parts) == len(pieces) and _match(parts, pieces) is not None
         }
         if allowed:
             raise WrongMethod(method[:32], tuple(sorted(allowed)))

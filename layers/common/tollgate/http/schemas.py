@@ -382,6 +382,38 @@ class Grant(Answer):
     created_at: Time
 
 
+class CheckoutPage(Answer):
+    """Where the customer pays, until `expires_at`."""
+
+    url: str
+    session_id: str
+    expires_at: Time
+
+
+class PeriodOrNone(Answer):
+    start: Time | None
+    end: Time | None
+
+
+class Proration(Answer):
+    """`means`: the behavior in a sentence."""
+
+    behavior: Literal["create_prorations", "none"]
+    means: str
+
+
+class SubscriptionState(Answer):
+    """A subscription at Stripe. `added`: the parts of the plan that this request brought: `base`, `seats`,
+    `meter:<id>`."""
+
+    subscription_id: str
+    status: str
+    plan: PlanName
+    period: PeriodOrNone
+    added: list[str]
+    proration: Proration
+
+
 class Clawback(Answer):
     """Credits taken back. `short`: what had been used already."""
 
@@ -701,3 +733,189 @@ class PlanList(Answer):
 
 class Health(Answer):
     status: Literal["ok"]
+
+
+class AuditedInvoice(Answer):
+    """The invoice as Stripe has it now; money in major units."""
+
+    id: str
+    status: Literal["draft", "open", "paid", "uncollectible", "void"]
+    currency: str
+    subtotal: Decimal
+    total: Decimal
+    created_at: Time
+
+
+class InvoicePeriod(Answer):
+    start: Time
+    end: Time
+
+
+class InvoicePlan(Answer):
+    id: str
+    version: int | None
+
+
+class AuditedLine(Answer):
+    """A metered price on the invoice. `quantity` and `amount` are Stripe's, `units` what the batches sent, `rated` what
+    Tollgate's rating makes of them; null and never in agreement where the price is not Tollgate's."""
+
+    ids: list[str]
+    price: str
+    meter: str | None
+    plan: InvoicePlan | None
+    period: InvoicePeriod
+    quantity: Decimal | None
+    units: Decimal
+    amount: Decimal
+    rated: Decimal | None
+    difference: Decimal | None
+    windows: int
+    events: int
+    agrees: bool
+    hash: str
+
+
+class AuditedBatches(Answer):
+    """The batches of one seal window, and the events that they sum up."""
+
+    line: str
+    meter: str
+    account: str
+    start: Time
+    end: Time
+    batches: list[str]
+    booked_at: list[Time]
+    units: Decimal
+    events: int
+    events_units: Decimal
+    agrees: bool
+    hash: str
+
+
+class AuditedEvent(Answer):
+    """An event and the batches of its seal window. `billable`: the units of it that are paid by use."""
+
+    line: str
+    meter: str
+    batches: list[str]
+    id: str
+    usage_id: str | None
+    account: str
+    member: str | None
+    recorded_at: Time
+    quantity: Decimal
+    weight: Decimal
+    units: Decimal
+    credit_funded: Decimal
+    waived: Decimal
+    billable: Decimal
+
+
+class InvoiceAudit(Answer):
+    """`agrees`: every line comes to what Tollgate rates, and every batch to its events."""
+
+    account: str
+    invoice: AuditedInvoice
+    agrees: bool
+    hash: str
+    lines: list[AuditedLine]
+    rows: Literal["events", "batches"]
+    data: list[AuditedEvent] | list[AuditedBatches]
+    next_cursor: Cursor
+
+
+class ReconciledDifference(Answer):
+    """One difference. `units`: what it adds to Stripe's total less the events', of an invoice to what it bills less the
+    events'; `repair`: what was or can be done."""
+
+    class_: Annotated[str, Field(alias="class", examples=["unsent"])]
+    units: Decimal
+    repair: Annotated[str, Field(examples=["resend"])]
+    applied: bool
+    evidence: str
+    batch: str | None
+
+
+class CreditedLine(Answer):
+    id: str
+    amount: Decimal
+
+
+class InvoiceProposal(Answer):
+    """What makes up for an invoice that is final and does not bill what was used; done by hand, at Stripe. `lines`: of
+    a credit note, what is given back of each."""
+
+    repair: Literal["credit_note", "invoice_item"]
+    amount: Decimal
+    currency: str
+    memo: str
+    lines: list[CreditedLine]
+
+
+class ReconciledPair(Answer):
+    """A meter of an account over some days, or over the service period of an `invoice`: four totals side by side.
+    `stripe` null: not read; `invoices` (what the invoice bills) null: it is about days."""
+
+    account: str
+    meter: str
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time
+    events: Decimal
+    batches: Decimal
+    stripe: Decimal | None
+    invoices: Decimal | None
+    invoice: str | None
+    proposal: InvoiceProposal | None
+    unexplained: Decimal
+    put_off: bool
+    differences: list[ReconciledDifference]
+
+
+class ReconciledClass(Answer):
+    class_: Annotated[str, Field(alias="class", examples=["unsent"])]
+    count: Annotated[int, Field(ge=0)]
+
+
+class ReconciledMeter(Answer):
+    """All pairs of a run whose total was read at Stripe. `apart`: what is neither repaired nor passes by itself."""
+
+    id: str
+    events: Decimal
+    batches: Decimal
+    stripe: Decimal
+    apart: Decimal
+
+
+class GateAudits(Answer):
+    """Gates whose counters were compared with their events and open holds in the day before the run."""
+
+    audited: Annotated[int, Field(ge=0)]
+    repaired: Annotated[int, Field(ge=0)]
+
+
+class Reconciliation(Answer):
+    """One run over everything that changed. `divergent`: meters that are apart by more than 0.1 %. `reports`: up to 25
+    pairs that differ."""
+
+    id: str
+    kind: Annotated[str, Field(examples=["nightly"])]
+    started_at: Time
+    finished_at: Time | None
+    pairs: Annotated[int, Field(ge=0)]
+    invoices: Annotated[int, Field(ge=0)]
+    settled: Annotated[int, Field(ge=0)]
+    differing: Annotated[int, Field(ge=0)]
+    put_off: Annotated[int, Field(ge=0, description="Not compared: Stripe's total could not be read.")]
+    failed: Annotated[int, Field(ge=0, description="Accounts whose comparison failed; they have their turn again.")]
+    stripe_reads: Annotated[int, Field(ge=0)]
+    differences: list[ReconciledClass]
+    meters: list[ReconciledMeter]
+    divergent: list[str]
+    gates: GateAudits
+    reports: list[ReconciledPair]
+
+
+class ReconciliationList(Answer):
+    data: list[Reconciliation]
+    next_cursor: Cursor

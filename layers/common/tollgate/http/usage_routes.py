@@ -146,7 +146,7 @@ def _spend(
         # What was used while the plan had no price for it is not paid for either: only what is may be rated.
         unpaid = max(used.get(price.meter, ZERO) - settled, ZERO)
         slot = rules.row.meters.index(price.meter)
-        credits, own = _available(gate, slot, now, None), _own(gate, slot, now)
+        credits, own = _available(gate, slot, now, b""), _own(gate, slot, now)
         states[price.meter] = MeterState(Used(settled + unpaid, unpaid), credits=credits, own=own)
     rated = bill(sums, plan.currency, {meter: state.used for meter, state in states.items()}, many)
     held, cap, overage = ZERO, None, True
@@ -175,11 +175,11 @@ def _without_seats(price: Price) -> Price:
     return replace(price, included_per_seat=ZERO)
 
 
-def _available(gate: Gate | None, slot: int, now: int, member: str | None) -> Decimal:
+def _available(gate: Gate | None, slot: int, now: int, mine: bytes) -> Decimal:
     """Credits of a meter that could be burned now."""
     if gate is None:
         return ZERO
-    return sum((gate.grants[number].left for number in burn_order(gate.grants, slot, now, member)), ZERO)
+    return sum((gate.grants[number].left for number in burn_order(gate.grants, slot, now, mine)), ZERO)
 
 
 def _own(gate: Gate | None, slot: int, now: int) -> tuple[tuple[Decimal, Decimal], ...]:
@@ -194,11 +194,10 @@ def _credits(rules: Rules, gate: Gate | None, now: int, member: str | None) -> l
     seen = foreseen(rules, gate, now, member)
     if seen is None:
         return []
-    found = []
+    mine, found = whose(member), []
     for slot in sorted({grant.meter for grant in seen.grants.values()}):
-        usable = burn_order(seen.grants, slot, now, member)
+        usable = burn_order(seen.grants, slot, now, mine)
         later = [n for n, grant in sorted(seen.grants.items()) if grant.meter == slot and grant.starts > now]
-        own = whose(member)
         grants = [
             {
                 "id": None if gate is None or number not in gate.grants else grant_id(number),
@@ -209,10 +208,10 @@ def _credits(rules: Rules, gate: Gate | None, now: int, member: str | None) -> l
                 "member": member if grant.whose else None,
             }
             for number in (*usable, *later)
-            if (grant := seen.grants[number]).whose in (b"", own)
+            if (grant := seen.grants[number]).burned_by(mine)
         ]
         if grants:
-            available = plain(_available(seen, slot, now, member))
+            available = plain(_available(seen, slot, now, mine))
             found.append({"meter": rules.row.meters[slot], "available": available, "grants": grants})
     return found
 

@@ -1,0 +1,1 @@
+"""Reconciliation: events, batches, the sink's totals and invoice lines side by side; differences classed, repaired."""

@@ -1,0 +1,167 @@
+"""moto's DynamoDB, made light enough for tables of tens of thousands of items. No answer is another one than moto's.
+
+moto sorts a whole table for each Query, and for each transaction it copies the whole table once for each item of it, to
+put everything back where the transaction fails. Here its own code runs on what a call can touch: a Query on the items
+of its partition, a transaction with a copy of its own items. What it checks, in which order, and what it answers stays
+its own.
+
+Only for calls one after another, as the AWS double makes them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb.models.table import Table
+
+_query: Final = Table.query
+_transact: Final = DynamoDBBackend.transact_write_items
+
+
+def lighten() -> None:
+    """From now on, for all tables of this process."""
+    Table.query = query  # type: ignore[method-assign, assignment]
+    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
+
+
+# --- Query -----------------------------------------------------------------------------------------------------------
+
+
+def query(
+    table: Table,
+    hash_key: DynamoType | None,
+    range_comparison: str | None,
+    range_objs: list[DynamoType],
+    limit: int,
+    exclusive_start_key: dict[str, Any],
+    scan_index_forward: bool,
+    projection_expressions: list[list[str]] | None,
+    index_name: str | None = None,
+    consistent_read: bool = False,
+    filter_expression: Any = None,
+    hash_key_conditions: list[tuple[str, DynamoType]] | None = None,
+    **more: Any,
+) -> Any:
+    """As moto's `Table.query`, which filters, sorts and pages what `all_items` gives: here, one partition."""
+    if index_name is not None:
+        found = list(_with(_every(table), hash_key_conditions or []))
+    else:
+        found = _partition(table, hash_key)
+    with _all_items(table, found):
+        return _query(
+            table,
+            hash_key,
+            range_comparison,
+            range_objs,
+            limit,
+            exclusive_start_key,
+            scan_index_forward,
+            projection_expressions,
+            index_name,
+            consistent_read,
+            filter_expression,
+            hash_key_conditions=hash_key_conditions,
+            **more,
+        )
+
+
+@contextmanager
+def _all_items(table: Table, items: list[Item]) -> Iterator[None]:
+    table.__dict__["all_items"] = lambda: items
+    try:
+        yield
+    finally:
+        del table.__dict__["all_items"]
+
+
+def _partition(table: Table, hash_key: DynamoType | None) -> list[Item]:
+    there: Any = table.items.get(hash_key)
+    if there is None:
+        return []
+    return list(there.values()) if table.has_range_key else [there]
+
+
+def _every(table: Table) -> Iterator[Item]:
+    partitions: Iterable[Any] = table.items.values()
+    for there in partitions:
+        if table.has_range_key:
+            yield from there.values()
+        else:
+            yield there
+
+
+def _with(items: Iterable[Item], conditions: Iterable[tuple[str, DynamoType]]) -> Iterator[Item]:
+    """Those with these attributes. An index is looked for through the whole table, but by the texts as they stand."""
+    wanted = list(conditions)
+    for item in items:
+        for name, value in wanted:
+            there = item.attrs.get(name)
+            if there is None or there.type != value.type:
+                break
+            if there.value != value.value and (value.type != "N" or there != value):
+                break
+        else:
+            yield item
+
+
+# --- TransactWriteItems ----------------------------------------------------------------------------------------------
+
+
+class _Before(NamedTuple):
+    """An item as it was, None where there was none."""
+
+    table: Table
+    hash_key: DynamoType
+    range_key: DynamoType | None
+    item: Item | None
+
+    def put_back(self) -> None:
+        items: Any = self.table.items
+        if self.range_key is not None:
+            items, key = items[self.hash_key], self.range_key
+        else:
+            key = self.hash_key
+        if self.item is None:
+            items.pop(key, None)
+        else:
+            items[key] = self.item
+
+
+def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+    """As moto's, which puts back its copies of the tables before it raises: here they are the tables themselves, and
+    the items are put back. Streams are not: no table of the template has one."""
+    before = list(_touched(backend, transact_items))
+    try:
+        with _uncopied_tables():
+            _transact(backend, transact_items)
+    except Exception:
+        for one in before:
+            one.put_back()
+        raise
+
+
+def _touched(backend: DynamoDBBackend, transact_items: Iterable[Mapping[str, Any]]) -> Iterator[_Before]:
+    for action in transact_items:
+        for op in action.values():
+            table = backend.tables.get(op.get("TableName", ""))
+            given = op.get("Key") or op.get("Item") or {}
+            names = [] if table is None else [name for name in (table.hash_key_attr, table.range_key_attr) if name]
+            if table is None or not all(given.get(name) for name in names):
+                continue  # moto refuses it before it changes anything
+            keys = [DynamoType(given[name]) for name in names]
+            range_key = keys[1] if len(keys) > 1 else None
+            yield _Before(table, keys[0], range_key, copy.deepcopy(table.get_item(keys[0], range_key)))
+
+
+@contextmanager
+def _uncopied_tables() -> Iterator[None]:
+    Table.__deepcopy__ = lambda table, memo: table  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del Table.__deepcopy__  # type: ignore[attr-defined]
