@@ -24,7 +24,7 @@ _transact: Final = DynamoDBBackend.transact_write_items
 
 
 def lighten() -> None:
-    """From now on, for all tables of this process."""
+    """From now on, for all tables of this process. moto's methods are replaced by functions that type as such."""
     Table.query = query  # type: ignore[method-assign, assignment]
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
 
@@ -139,7 +139,7 @@ def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str
     try:
         with _uncopied_tables():
             _transact(backend, transact_items)
-    except Exception:
+    except Exception:  # whatever moto refuses it by, nothing of the transaction may stay
         for one in before:
             one.put_back()
         raise
@@ -160,6 +160,7 @@ def _touched(backend: DynamoDBBackend, transact_items: Iterable[Mapping[str, Any
 
 @contextmanager
 def _uncopied_tables() -> Iterator[None]:
+    """`copy.deepcopy` of a table is the table: moto's class has no such method of its own, hence the ignored types."""
     Table.__deepcopy__ = lambda table, memo: table  # type: ignore[attr-defined]
     try:
         yield
