@@ -2,8 +2,8 @@
 
 moto sorts a whole table for each Query, and for each transaction it copies the whole table once for each item of it, to
 put everything back where the transaction fails. Here its own code runs on what a call can touch: a Query on the items
-of its partition, a transaction with a copy of its own items. What it checks, in which order, and what it answers stays
-its own.
+of its partition, a transaction with a copy of its own items. It also parses an update's expressions twice a call: here
+once for each text. What it checks, in which order, and what it answers stays its own.
 
 Only for calls one after another, as the AWS double makes them.
 """
@@ -11,22 +11,46 @@ Only for calls one after another, as the AWS double makes them.
 from __future__ import annotations
 
 import copy
+import pickle
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.parsing import validators
+from moto.dynamodb.parsing.ast_nodes import Expression  # type: ignore[attr-defined]
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined]
 
 _query: Final = Table.query
 _transact: Final = DynamoDBBackend.transact_write_items
+_make: Final = UpdateExpressionParser.make
+_lex: Final = ConditionExpressionParser._lex_condition_expression
 
 
 def lighten() -> None:
     """From now on, for all tables of this process."""
-    Table.query = query  # type: ignore[method-assign, assignment]
-    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[method-assign, assignment]
+    for owner, name, _, light in _changes():
+        setattr(owner, name, light)
+
+
+def restore() -> None:
+    """moto as it comes: for a comparison."""
+    for owner, name, own, _ in _changes():
+        setattr(owner, name, own)
+
+
+def _changes() -> Iterator[tuple[Any, str, Any, Any]]:
+    """Where, what, moto's own, and what stands there instead."""
+    yield Table, "query", _query, query
+    yield DynamoDBBackend, "transact_write_items", _transact, transact_write_items
+    yield UpdateExpressionParser, "make", _make, staticmethod(_update_expression)
+    yield ConditionExpressionParser, "_lex_condition_expression", _lex, _tokens
+    yield validators, "deepcopy", copy.deepcopy, _fresh
 
 
 # --- Query -----------------------------------------------------------------------------------------------------------
@@ -139,7 +163,7 @@ def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str
     try:
         with _uncopied_tables():
             _transact(backend, transact_items)
-    except Exception:
+    except Exception:  # whatever moto refuses it by, nothing of the transaction may stay
         for one in before:
             one.put_back()
         raise
@@ -160,8 +184,36 @@ def _touched(backend: DynamoDBBackend, transact_items: Iterable[Mapping[str, Any
 
 @contextmanager
 def _uncopied_tables() -> Iterator[None]:
+    """`copy.deepcopy` of a table is the table: moto's class has no such method of its own, hence the ignored types."""
     Table.__deepcopy__ = lambda table, memo: table  # type: ignore[attr-defined]
     try:
         yield
     finally:
         del Table.__deepcopy__  # type: ignore[attr-defined]
+
+
+# --- Expressions -----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _update_expression(text: str) -> Expression:
+    """moto reads the tree that it has parsed, and changes a copy of it only: `_fresh`."""
+    tree: Expression = _make(text)
+    tree.pickled = pickle.dumps(tree)
+    return tree
+
+
+def _fresh(one: Any) -> Any:
+    """In place of `copy.deepcopy` in moto's validators, which copy values besides trees."""
+    pickled = one.__dict__.get("pickled") if isinstance(one, Expression) else None
+    return copy.deepcopy(one) if pickled is None else pickle.loads(pickled)
+
+
+@lru_cache(maxsize=1024)
+def _lexed(text: str) -> tuple[Any, ...]:
+    """Tokens are named tuples that moto's parser builds others from."""
+    return tuple(_lex(ConditionExpressionParser(text, None, None)))
+
+
+def _tokens(parser: ConditionExpressionParser) -> deque[Any]:
+    return deque(_lexed(parser.condition_expression or ""))

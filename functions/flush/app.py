@@ -44,6 +44,7 @@ def deps() -> FlushDeps:
         clock=system_clock,
         stack=settings.stack,
         shadow=settings.shadow,
+        restored_at=settings.restored_at,
     )
 
 

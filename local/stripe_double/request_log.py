@@ -29,6 +29,10 @@ class RequestLog:
         self._counts: Counter[tuple[str, str, int]] = Counter()
         self._recent: deque[LoggedRequest] = deque(maxlen=RECENT)
 
+    def clear(self) -> None:
+        self._counts.clear()
+        self._recent.clear()
+
     def add(self, request: LoggedRequest) -> None:
         self._counts[request.method, request.path, request.status] += 1
         self._recent.append(request)

@@ -93,7 +93,7 @@ def test_a_month_costs_few_calls_to_stripe(months: Months) -> None:
     months.use("acme", "120", NOON + DAY)
     months.to(NOON + DAY + HOUR)
     months.to(DECEMBER - HOUR, by=3 * DAY)
-    months.account.double.requests.__init__()  # type: ignore[misc]
+    months.account.double.requests.clear()
     months.to(DECEMBER + 60, by=HOUR)
     months.to(DECEMBER + 3 * HOUR, by=1200)
     assert [close.state for close in months.closes()] == [CLOSED]

@@ -17,7 +17,7 @@ from tests.contract.test_stripe_double.billing import at, bounds
 from tests.support.gate import Client
 from tests.unit.webhooks.stage import ACCOUNT, STACK, Stage
 from tollgate.accounts.rules import Rules
-from tollgate.catalog.model import BillingPeriod
+from tollgate.catalog.model import Anchor, BillingPeriod
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.stripe_api.checkout import StripeShop
 from tollgate.stripe_api.reading import Connection
@@ -95,9 +95,9 @@ class Town:
             made.append(self.double.client.v1.prices.create(params).id)
         return Line(made[0], 1), Line(made[1], None)
 
-    def buy(self, anchor: str) -> str:
+    def buy(self, anchor: Anchor) -> str:
         shop = StripeShop(self.connection, STACK)
-        config = anchor_of(BillingPeriod("month", anchor), self.double.now)  # type: ignore[arg-type]
+        config = anchor_of(BillingPeriod("month", anchor), self.double.now)
         metadata = {"tollgate_stack": STACK, "tollgate_account": ACCOUNT}
         return shop.subscribe(self.customer, self.prices, metadata, config, "buy").id
 
@@ -144,7 +144,7 @@ def double() -> Iterator[Account]:
 
 @pytest.mark.parametrize("free", ["calendar", "signup"])
 @pytest.mark.parametrize("pro", ["calendar", "signup", "subscription"])
-def test_the_first_period_is_stripes_with_one_refill(double: Account, free: str, pro: str) -> None:
+def test_the_first_period_is_stripes_with_one_refill(double: Account, free: str, pro: Anchor) -> None:
     town = Town(double, free, pro)
     town.to(at(BOUGHT) + 20)
     town.use(7)

@@ -9,6 +9,8 @@ from typing import Final
 PRIVATE_WEBHOOKS: Final = "TOLLGATE_PRIVATE_WEBHOOKS"
 """`true`: webhooks may go to private addresses and by plain http. Only the local stack sets it."""
 
+from tollgate.clock import parse_rfc3339
+
 
 class BadSetting(Exception):
     """An environment variable is missing or makes no sense; the function must not start."""
@@ -57,12 +59,14 @@ class StripeSettings:
 
 @dataclass(frozen=True, slots=True)
 class FlushSettings:
-    """flush's environment. `shadow`: nothing is sent."""
+    """flush's environment. `shadow`: nothing is sent. `restored_at`: epoch second at which the stack went on with
+    tables that were restored from a backup."""
 
     billing_table: str
     stack: str
     stripe: StripeSettings
     shadow: bool = False
+    restored_at: int | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> FlushSettings:
@@ -72,6 +76,7 @@ class FlushSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe=StripeSettings.from_env(env),
             shadow=switch(env, "TOLLGATE_SHADOW"),
+            restored_at=moment(env, "TOLLGATE_RESTORED_AT"),
         )
 
 
@@ -111,6 +116,18 @@ class BillingSettings:
             stack=text(env, "TOLLGATE_STACK"),
             stripe=StripeSettings.from_env(env),
         )
+
+
+def moment(env: Mapping[str, str], name: str) -> int | None:
+    """A variable that is a time as in 2026-11-21T12:00:00Z, in epoch seconds; absent or empty: None. Raises
+    BadSetting."""
+    value = env.get(name)
+    if not value:
+        return None
+    try:
+        return parse_rfc3339(value) // 1000
+    except ValueError as error:
+        raise BadSetting(f"{name} must be a time as in 2026-11-21T12:00:00Z, not {value!r}") from error
 
 
 def switch(env: Mapping[str, str], name: str) -> bool:

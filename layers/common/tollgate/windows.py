@@ -139,6 +139,8 @@ class Calendar:
     segments: tuple[Segment, ...]
     _last: dict[str, Window] = field(default_factory=dict, init=False, repr=False, compare=False)
     _reigns: dict[WindowKind, tuple[_Reign, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    last_begun: int = field(default=0, init=False, repr=False, compare=False)
+    """Where the latest period begins of which was learnt when it ran; 0: none. Every call to a gate asks for it."""
 
     def __post_init__(self) -> None:
         if not self.segments or self.segments[0].since != 0:
@@ -148,6 +150,8 @@ class Calendar:
             raise ValueError("a calendar's segments stand in order of time")
         for segment in self.segments:
             zone(segment.timezone)
+        begun = max((segment.begins for segment in self.segments if segment.begins is not None), default=0)
+        object.__setattr__(self, "last_begun", begun)
 
     @classmethod
     def of(cls, timezone: str, period: PeriodRule = CALENDAR_MONTH) -> Calendar:
@@ -197,11 +201,6 @@ class Calendar:
         if all(segment.begins is None or segment.since < instant for segment in self.segments):
             return self
         return Calendar(tuple(segment for segment in self.segments if not segment.since or segment.since < instant))
-
-    @property
-    def last_begun(self) -> int:
-        """Where the latest period begins of which was learnt when it ran; 0: none."""
-        return max((segment.begins for segment in self.segments if segment.begins is not None), default=0)
 
 
 @lru_cache(maxsize=1024)

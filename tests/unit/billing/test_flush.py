@@ -11,6 +11,7 @@ import pytest
 from tests.unit.billing.world import NOON, Crash, Cut, ScriptedSink, World, fresh_world
 from tollgate.billing.batch import EXPIRES_S, Batch, BatchKey, identifier_of, successor
 from tollgate.billing.flush import DOUBT_S, LEASE_S, flush
+from tollgate.billing.repair import repair
 from tollgate.billing.sink import (
     Duplicate,
     NotSent,
@@ -551,3 +552,38 @@ def test_a_batch_in_doubt_waits_in_shadow_mode_and_is_parked_in_time(world: Worl
     world.now += DOUBT_S
     assert in_shadow(world) == "unconfirmed"
     assert len(world.sink.sent) == sent
+
+
+# --- tables restored from a backup -----------------------------------------------------------------------------------
+
+
+def test_what_the_backup_does_not_show_as_sent_is_settled_by_the_totals_alone(world: World) -> None:
+    world.one_sealed()
+    world.restored_at = world.now
+    assert try_now(world) == "unconfirmed"
+    batch = world.batch()
+    assert (batch.reason, batch.attempts, world.sink.sent) == ("restored", 0, [])
+    assert [alert["kind"] for alert in world.alerts()] == ["unconfirmed"]
+
+
+def test_what_is_repaired_or_recorded_since_the_restore_is_sent(world: World) -> None:
+    world.one_sealed()
+    world.restored_at = world.now
+    try_now(world)
+    world.now += 3600
+    anew = repair(world.batches, world.batch(), world.now)
+    assert flush(world.flush_deps(), anew.key) == "flushed"
+    world.record("1")
+    world.close_window()
+    world.seal()
+    assert world.flush_all()[-1] == "flushed"
+
+
+def test_a_repair_of_before_the_backup_is_in_doubt_like_all_else(world: World) -> None:
+    world.one_sealed()
+    world.sink.script = [WRONG]
+    world.flush_all()
+    anew = repair(world.batches, world.batch(), world.now)
+    world.now += 60
+    world.restored_at = world.now
+    assert flush(world.flush_deps(), anew.key) == "unconfirmed"

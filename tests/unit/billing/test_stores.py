@@ -148,6 +148,10 @@ def test_settings_are_read_and_checked() -> None:
         True,
         False,
     ]
+    assert FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": ""}).restored_at is None
+    assert FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": "2026-11-21T12:00:00Z"}).restored_at == 1795262400
+    with pytest.raises(BadSetting, match="TOLLGATE_RESTORED_AT"):
+        FlushSettings.from_env({**flush, "TOLLGATE_RESTORED_AT": "yesterday"})
     with pytest.raises(BadSetting, match="TOLLGATE_SHADOW"):
         FlushSettings.from_env({**flush, "TOLLGATE_SHADOW": "True"})
     with pytest.raises(BadSetting, match="TOLLGATE_STACK"):

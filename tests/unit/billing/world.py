@@ -233,6 +233,8 @@ class World:
     now: int = NOON
     rules: FakeRules = field(default_factory=FakeRules)
     queue: ListQueue = field(default_factory=ListQueue)
+    restored_at: int | None = None
+    """As flush is told it."""
 
     def __post_init__(self) -> None:
         self.events = EventTable(EVENTS, no_gate)
@@ -320,6 +322,7 @@ class World:
             outbox=self.outbox,
             clock=self.clock,
             stack="tollgate-test",
+            restored_at=self.restored_at,
             jitter=fixed,
         )
 

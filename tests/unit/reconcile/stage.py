@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +14,7 @@ from local.stripe_double.testing import Account, sdk
 from tests.unit.billing.world import BILLING, CONFIG, GRACE_S, NOON, SEAL_S, World
 from tollgate import dynamo
 from tollgate.billing.batch import Batch
+from tollgate.billing.invoice_audit import PlanVersions
 from tollgate.billing.stripe_sink import StripeSink
 from tollgate.catalog.store import CatalogTable
 from tollgate.gate.sweep_store import AuditLog
@@ -33,6 +34,29 @@ from tollgate.stripe_api.totals import StripeTotals
 HOUR = 3_600
 
 
+def deps_of(world: World, connection: Connection, spend: Callable[[int], None], plans: PlanVersions) -> ReconcileDeps:
+    """Reconciliation on a world's tables and a Stripe."""
+    return ReconcileDeps(
+        rules=world.rules,
+        events=world.events,
+        windows=world.seals,
+        markers=world.markers,
+        batches=world.batches,
+        totals=StripeTotals(connection, spend),
+        pairs=PairTable(BILLING),
+        invoices=StripeInvoices(connection, spend),
+        closes=world.closes,
+        plans=plans,
+        loose=LooseTable(BILLING),
+        audits=AuditLog(BILLING),
+        outbox=world.outbox,
+        clock=world.clock,
+        stack="tollgate-test",
+        seal_seconds=SEAL_S,
+        grace_seconds=GRACE_S,
+    )
+
+
 class Stage:
     """`acme` with a customer and a priced meter; windows of usage come and go."""
 
@@ -46,33 +70,11 @@ class Stage:
         self.reads = 0
 
     def deps(self, **changes: Any) -> ReconcileDeps:
-        world = self.world
-
         def spend(reads: int) -> None:
             self.reads += reads
 
-        made = ReconcileDeps(
-            rules=world.rules,
-            events=world.events,
-            windows=world.seals,
-            markers=world.markers,
-            batches=world.batches,
-            totals=StripeTotals(Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend),
-            pairs=PairTable(BILLING),
-            invoices=StripeInvoices(
-                Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None), spend
-            ),
-            closes=world.closes,
-            plans=CatalogTable(CONFIG),
-            loose=LooseTable(BILLING),
-            audits=AuditLog(BILLING),
-            outbox=world.outbox,
-            clock=world.clock,
-            stack="tollgate-test",
-            seal_seconds=SEAL_S,
-            grace_seconds=GRACE_S,
-        )
-        return replace(made, **changes)
+        connection = Connection(lambda: client("sk_test_recon", self.stripe.url), lambda _: None)
+        return replace(deps_of(self.world, connection, spend, CatalogTable(CONFIG)), **changes)
 
     # -- time and usage ------------------------------------------------------------------------------------------------
 

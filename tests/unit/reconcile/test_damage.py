@@ -10,7 +10,7 @@ import pytest
 from tests.unit.billing.world import NOON
 from tests.unit.reconcile.stage import HOUR, Stage
 from tollgate.billing.sink import Refused, Unknown
-from tollgate.reconcile.account import PairReport
+from tollgate.reconcile.account import DAY_S, PairReport
 
 
 def seen(report: PairReport, *names: str) -> list[Any]:
@@ -122,6 +122,29 @@ def test_an_unconfirmed_batch_is_settled_by_the_totals(stage: Stage, arrives: bo
     report = stage.reconcile()
     expected = ("note_arrival", 0) if arrives else ("send_anew", -4)
     assert seen(report, "kind", "repair", "units") == [("unconfirmed", *expected)]
+    healed(stage, "7")
+
+
+@pytest.mark.parametrize("sent_after_the_backup", [True, False])
+def test_tables_from_a_backup_are_settled_by_the_totals(stage: Stage, sent_after_the_backup: bool) -> None:
+    stage.usage("3")
+    stage.world.record("4")
+    stage.world.close_window()
+    stage.world.seal()
+    backup = stage.batches()[1]
+    assert backup.state == "sealed"
+    if sent_after_the_backup:
+        stage.world.flush_all()
+        stage.delete(stage.batches()[1])
+        stage.world.batches.put_new(backup)
+    stage.world.now += 2 * DAY_S  # Stripe has forgotten the identifier: sent again it would count again
+    stage.world.restored_at = stage.world.now
+    stage.later(2 * HOUR)
+    assert stage.batches()[1].state == "unconfirmed"
+    stage.later(2 * HOUR)
+    report = stage.reconcile()
+    wanted = "note_arrival" if sent_after_the_backup else "send_anew"
+    assert seen(report, "kind", "repair", "applied") == [("unconfirmed", wanted, True)]
     healed(stage, "7")
 
 

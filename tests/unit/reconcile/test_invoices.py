@@ -14,21 +14,19 @@ from local.stripe_double.server import running
 from local.stripe_double.state import Double
 from local.stripe_double.testing import Account, sdk
 from tests.support.months import DAY, DECEMBER, HOUR, JANUARY, PLANS, PRO, TEAM, Months
-from tests.unit.billing.world import BILLING, GRACE_S, NOON, SEAL_S, fresh_world
+from tests.unit.billing.world import BILLING, NOON, fresh_world
+from tests.unit.reconcile.stage import deps_of
 from tollgate.catalog.frozen import PlanVersion
 from tollgate.errors import UnknownPlan
 from tollgate.gate.sweep_store import AuditLog, GateAudits
 from tollgate.reconcile.account import PairReport, Wanted, reconcile_account
 from tollgate.reconcile.budget import ReadBudget
 from tollgate.reconcile.invoiced import final_invoices, invoices_between, reconcile_invoice
-from tollgate.reconcile.loose_store import LooseTable
-from tollgate.reconcile.pair_store import PairTable
 from tollgate.reconcile.ports import ReconcileDeps
 from tollgate.reconcile.report import Run
 from tollgate.reconcile.report_store import ReportTable
 from tollgate.reconcile.run import Part, start_run, work
 from tollgate.stripe_api.invoices import StripeInvoices
-from tollgate.stripe_api.totals import StripeTotals
 
 
 class Plans:
@@ -42,28 +40,8 @@ class Invoiced(Months):
     """Months of invoices, and reconciliation beside them."""
 
     def reconciling(self, monthly: int = 1_000) -> tuple[ReconcileDeps, ReadBudget]:
-        world = self.world
-        budget = ReadBudget(ReportTable(BILLING), monthly, world.clock)
-        deps = ReconcileDeps(
-            rules=world.rules,
-            events=world.events,
-            windows=world.seals,
-            markers=world.markers,
-            batches=world.batches,
-            totals=StripeTotals(self.connection, budget.spend),
-            invoices=StripeInvoices(self.connection, budget.spend),
-            closes=world.closes,
-            plans=Plans(),
-            pairs=PairTable(BILLING),
-            loose=LooseTable(BILLING),
-            audits=AuditLog(BILLING),
-            outbox=world.outbox,
-            clock=world.clock,
-            stack="tollgate-test",
-            seal_seconds=SEAL_S,
-            grace_seconds=GRACE_S,
-        )
-        return deps, budget
+        budget = ReadBudget(ReportTable(BILLING), monthly, self.world.clock)
+        return deps_of(self.world, self.connection, budget.spend, Plans()), budget
 
     def nightly(self, monthly: int = 1_000) -> Run:
         deps, budget = self.reconciling(monthly)
@@ -130,7 +108,7 @@ def test_an_invoice_that_agrees_is_read_once_and_never_again(stage: Invoiced) ->
     stage.nightly()  # the days
     stage.closed()
     assert stage.listed() == [close.invoice for close in stage.closes()]
-    stage.account.double.requests.__init__()  # type: ignore[misc]
+    stage.account.double.requests.clear()
     run = stage.nightly()
     assert (run.counts["invoices"], run.counts["differing"], run.counts["settled"]) == (1, 0, 2)
     assert run.meters == {}  # the days are added up already

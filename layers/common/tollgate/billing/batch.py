@@ -39,6 +39,9 @@ EXPIRES_S: Final = 34 * 86_400
 MAX_DIGITS: Final = 15
 """Significant digits that Stripe takes in a value (API 2026-04-22.dahlia and later)."""
 MAX_PARTS: Final = 100
+CORRECTIONS: Final = 500
+"""Batches whose supplement counts from here on correct something at the sink; they stand for no usage. Those below
+`UNDOING` move batches to another customer."""
 UNDOING: Final = 900
 """Supplements from here on are corrections that take away what no batch put at the sink (`reconcile/repair.py`)."""
 _MINUTE: Final = 60

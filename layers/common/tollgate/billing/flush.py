@@ -18,6 +18,7 @@ from typing import Final
 
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.batch import (
+    CORRECTIONS,
     EXPIRED,
     EXPIRES_S,
     FLUSHED,
@@ -74,6 +75,9 @@ class FlushDeps:
     """Name of the stack: part of every identifier."""
     shadow: bool = False
     """Send nothing: batches end as `shadowed`."""
+    restored_at: int | None = None
+    """Epoch second at which the stack went on with tables restored from a backup: what the rows of before say of
+    sends is out of date."""
     jitter: Callable[[int], int] = lambda seconds: seconds + random.randrange(seconds // 4 + 1)
     """Spreads waits, so that what failed together does not come back together."""
 
@@ -133,6 +137,8 @@ def _before(deps: FlushDeps, batch: Batch, now: int) -> Batch:
     """What the row becomes before anything is sent: claimed for a send, or parked, or put off."""
     if batch.state == SENDING:
         return _resend(deps, batch, now)
+    if deps.restored_at is not None and _out_of_date(batch, deps.restored_at):
+        return _parked(batch, UNCONFIRMED, now, "restored")
     if now - batch.timestamp > EXPIRES_S:
         return _parked(batch, EXPIRED, now, "too_old")
     if batch.customer is None:
@@ -149,6 +155,16 @@ def _before(deps: FlushDeps, batch: Batch, now: int) -> Batch:
         deps.customers.put(batch.customer, now)
     identifier = batch.identifier or identifier_of(deps.stack, batch)
     return _claimed(replace(batch, identifier=identifier, sent_at=now), now)
+
+
+def _out_of_date(batch: Batch, restored_at: int) -> bool:
+    """Whether a batch may have been sent after the backup that its row, or the rows that it was made of, came from. Its
+    identifier protects it for a day only, so the sink's totals must settle it. What was repaired or corrected since was
+    made from those totals."""
+    if batch.window_start >= restored_at:
+        return False
+    repaired = batch.revision > 0 or batch.supplement >= CORRECTIONS
+    return not (repaired and batch.created_at >= restored_at)
 
 
 def _unsent(deps: FlushDeps, batch: Batch, now: int) -> Batch:

@@ -11,12 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from tollgate.billing.batch import FLUSHED, Batch, timestamp_of
+from tollgate.billing.batch import CORRECTIONS, FLUSHED, Batch, timestamp_of
 from tollgate.quantities import EXACT, ZERO
 
-CORRECTIONS: Final = 500
-"""Batches whose supplement counts from here on correct something at the sink; they stand for no usage. Those below
-`UNDOING` move batches to another customer."""
 MINUTE: Final = 60
 
 

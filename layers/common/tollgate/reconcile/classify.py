@@ -13,12 +13,12 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Final, NamedTuple
 
-from tollgate.billing.batch import FLUSHED, MAX_DIGITS, SEALED, SENDING, UNCONFIRMED, Batch
+from tollgate.billing.batch import CORRECTIONS, FLUSHED, MAX_DIGITS, SEALED, SENDING, UNCONFIRMED, Batch
 from tollgate.billing.flush import DOUBT_S
 from tollgate.clock import rfc3339
 from tollgate.quantities import EXACT, ZERO, plain
 from tollgate.reconcile import findings as f
-from tollgate.reconcile.books import CORRECTIONS, Books, minute_of, sent_in, total
+from tollgate.reconcile.books import Books, minute_of, sent_in, total
 from tollgate.reconcile.findings import Finding, Place
 
 FRESH_S: Final = 7_200

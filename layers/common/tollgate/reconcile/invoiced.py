@@ -84,9 +84,8 @@ class _Stretch(NamedTuple):
 
 
 def _unread(close: Close, at: _Stretch) -> PairReport:
-    return PairReport(
-        close.account, at.meter, at.start, at.end, ZERO, ZERO, None, put_off=True, invoice=close.invoice
-    )  # fmt: skip
+    found = PairReport(close.account, at.meter, at.start, at.end, ZERO, ZERO, None)
+    return replace(found, put_off=True, invoice=close.invoice)
 
 
 @dataclass(frozen=True, slots=True)

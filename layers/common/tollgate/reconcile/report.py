@@ -13,7 +13,7 @@ from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.gate.sweep_store import GateAudits
 from tollgate.quantities import ZERO, plain
 from tollgate.reconcile.account import PairReport
-from tollgate.reconcile.findings import CLASSES, CREDIT_NOTE, INVOICE_ITEM
+from tollgate.reconcile.findings import CLASSES, CREDIT_NOTE, INVOICE_ITEM, UNEXPLAINED
 
 ACCOUNT_SHARE: Final = Decimal("0.01")
 OVERALL_SHARE: Final = Decimal("0.001")
@@ -175,7 +175,7 @@ def account_alert(report: PairReport, now_ms: int) -> Alert | None:
     """The alarm of a pair that is further apart than its share: once for each pair and class of trouble."""
     if not far(report.lasting, report.events, ACCOUNT_SHARE):
         return None
-    kinds = sorted({one.kind for one in report.findings if not one.passing} | _unexplained(report))
+    kinds = _kinds(report)
     day = rfc3339(report.start)[:10]
     return Alert(
         id=f"reconcile#{report.account}#{report.meter}#{day}#{','.join(kinds)}",
@@ -196,7 +196,7 @@ def invoice_alert(report: PairReport, now_ms: int) -> Alert | None:
     """A final invoice that does not bill what was used is told of, however little it is; it is compared once."""
     if not report.final or not report.lasting:
         return None
-    kinds = sorted({one.kind for one in report.findings if not one.passing} | _unexplained(report))
+    kinds = _kinds(report)
     made = _proposal(report)
     said = "Look at it at Stripe."
     if made is not None:
@@ -231,5 +231,7 @@ def overall_alert(run: Run, now_ms: int) -> Alert | None:
     )
 
 
-def _unexplained(report: PairReport) -> set[str]:
-    return {"unexplained"} if report.unexplained else set()
+def _kinds(report: PairReport) -> list[str]:
+    """The classes of what does not pass by itself."""
+    kinds = {one.kind for one in report.findings if not one.passing}
+    return sorted({*kinds, UNEXPLAINED} if report.unexplained else kinds)
