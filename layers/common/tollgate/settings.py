@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tollgate.clock import parse_rfc3339
+
 PRIVATE_WEBHOOKS: Final = "TOLLGATE_PRIVATE_WEBHOOKS"
 """`true`: webhooks may go to private addresses and by plain http. Only the local stack sets it."""
-
-from tollgate.clock import parse_rfc3339
 
 
 class BadSetting(Exception):
