@@ -1,21 +1,38 @@
 #!/bin/sh
-# Every test, in two lanes side by side (one for each core of a small machine): the suites, whose progress is shown, and
-# the proofs (interleavings, model, crashes), whose output follows at the end.
+# Every test, in three lanes side by side: what needs few processes, what talks to a running stack (and waits much), and
+# the proofs (interleavings, model, crashes). Progress is shown of the first; the others' output follows at the end.
 set -u
 py="$1"
 unset STRIPE_TEST_KEY # a sandbox is for `make test-stripe` only
-proofs="$(mktemp)"
-lane=""
+kept="$(mktemp -d)"
+lanes=""
 trap 'exit 130' INT TERM
-trap '[ -z "$lane" ] || { pkill -P "$lane"; kill "$lane" 2>/dev/null; }; rm -f "$proofs"' EXIT
-# Crashes apart from the rest: their world replaces time and randomness in the whole process.
-{ "$py" -m pytest tests/interleave tests/model; one=$?; "$py" -m pytest tests/crash; two=$?; exit $((one | two)); } >"$proofs" 2>&1 &
-lane=$!
+trap 'for lane in $lanes; do pkill -P "$lane"; kill "$lane" 2>/dev/null; done; rm -rf "$kept"' EXIT
+
+# lane NAME SUITES...: these suites one after the other, each in a process of its own; `+` joins suites into one process.
+lane() {
+    name="$1"
+    shift
+    {
+        failed=0
+        for suites in "$@"; do
+            # shellcheck disable=SC2046  # words are wanted
+            "$py" -m pytest -m "not build" $(printf 'tests/%s ' $(printf '%s' "$suites" | tr '+' ' ')) || failed=1
+        done
+        exit "$failed"
+    } >"$kept/$name" 2>&1 &
+    lanes="$lanes $!"
+}
+
+# Crashes and kills apart from the rest: the crash world replaces time and randomness in the whole process.
+lane stack contract race+e2e killed
+lane proofs interleave+model crash
 failed=0
-"$py" -m pytest -m "not build" tests/unit tests/infra tests/bench tests/contract tests/sandbox tests/race tests/e2e || failed=1
-"$py" -m pytest tests/killed || failed=1
-echo "The suites have ended; the proofs (interleavings, model, crashes) may take some minutes more."
-wait "$lane" || failed=1
-lane=""
-cat "$proofs"
+"$py" -m pytest -m "not build" tests/unit tests/infra tests/bench tests/sandbox || failed=1
+echo "The first lane has ended; the running stack's and the proofs (interleavings, model, crashes) may take some minutes more."
+for one in $lanes; do
+    wait "$one" || failed=1
+done
+lanes=""
+cat "$kept/stack" "$kept/proofs"
 exit "$failed"

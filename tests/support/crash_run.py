@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,6 +19,8 @@ NEVER: Final = "never retried"
 AT_ONCE: Final = "retried at once"
 EXPIRED: Final = "retried after the hold expired"
 CONTINUATIONS: Final = (NEVER, AT_ONCE, EXPIRED)
+EACH: Final = int(os.environ.get("TOLLGATE_CRASH_CONTINUATIONS", len(CONTINUATIONS)))
+"""How many of them each cut gets. With fewer than all they take turns, over the calls and over the kinds of a cut."""
 
 LONG_S: Final = 1000
 """Past every hold, lease and wait that a scenario leaves: usage tokens live for 900 s."""
@@ -207,8 +210,8 @@ class Suite:
         return [
             f"handlers {len(self.handlers)} ({', '.join(sorted(self.handlers))}), scenarios {len(self.scenarios)}",
             f"recorded calls {self.counts.get('recorded', 0)} ({', '.join(sorted(self.recorded))}), cut {points}",
-            f"cuts {cuts}, continuations {len(CONTINUATIONS)}, runs {runs}, of which {self.counts.get('alike', 0)} "
-            "ended in a world that was audited before",
+            f"cuts {cuts}, each continued in {EACH} of {len(CONTINUATIONS)} ways, runs {runs}, of which "
+            f"{self.counts.get('alike', 0)} ended in a world that was audited before",
             f"answers {dict(sorted(self.statuses.items()))}",
             f"violations {self.counts.get('violations', 0)}",
         ]
@@ -231,7 +234,10 @@ class Suite:
 
     def runs(self, points: Sequence[Point]) -> list[Run]:
         return [
-            Run(point, kind, continuation) for point in points for kind in point.kinds for continuation in CONTINUATIONS
+            Run(point, kind, CONTINUATIONS[(at + place + turn) % len(CONTINUATIONS)])
+            for at, point in enumerate(points)
+            for place, kind in enumerate(point.kinds)
+            for turn in range(EACH)
         ]
 
     def play(self, scenario: Scenario, state: State, run: Run) -> None:

@@ -43,6 +43,7 @@ NEEDS_MORE_THAN_A_CALL = {
 }
 SEMANTIC = {
     "conflict",
+    "currency_mismatch",
     "cursor",
     "idempotency_key",
     "items",
@@ -55,6 +56,7 @@ SEMANTIC = {
     "not_priced",
     "not_sold",
     "past",
+    "plan_not_for_sale",
     "price",
     "range",
     "reserved",
