@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--counted", action="store_true", help="only what is the same on every machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", "No application metrics to publish")  # a function that had nothing to measure
     # The stage takes what is printed inside it for the functions' logs.
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 130)
     sections: list[Section] = []

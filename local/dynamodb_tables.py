@@ -3,7 +3,8 @@
 moto sorts a whole table for each Query, and for each transaction it copies the whole table once for each item of it, to
 put everything back where the transaction fails. Here its own code runs on what a call can touch: a Query on the items
 of its partition, a transaction with a copy of its own items. It also parses an update's expressions twice a call: here
-once for each text. What it checks, in which order, and what it answers stays its own.
+once for each text; and it remembers every copy of an item that it ever made: here none. What it checks, in which order,
+and what it answers stays its own.
 
 Only for calls one after another, as the AWS double makes them.
 """
@@ -30,6 +31,7 @@ _query: Final = Table.query
 _transact: Final = DynamoDBBackend.transact_write_items
 _make: Final = UpdateExpressionParser.make
 _lex: Final = ConditionExpressionParser._lex_condition_expression
+_tracked: Final = Item.__new__
 
 
 def lighten() -> None:
@@ -51,6 +53,7 @@ def _changes() -> Iterator[tuple[Any, str, Any, Any]]:
     yield UpdateExpressionParser, "make", _make, staticmethod(_update_expression)
     yield ConditionExpressionParser, "_lex_condition_expression", _lex, _tokens
     yield validators, "deepcopy", copy.deepcopy, _fresh
+    yield Item, "__new__", _tracked, staticmethod(_untracked)
 
 
 # --- Query -----------------------------------------------------------------------------------------------------------
@@ -217,3 +220,8 @@ def _lexed(text: str) -> tuple[Any, ...]:
 
 def _tokens(parser: ConditionExpressionParser) -> deque[Any]:
     return deque(_lexed(parser.condition_expression or ""))
+
+
+def _untracked(cls: type[Item], *args: Any, **kwargs: Any) -> Item:
+    """moto lists all instances of its models, for resets that nobody asks for here."""
+    return object.__new__(cls)

@@ -166,6 +166,12 @@ class Scheduler:
 
     def run(self) -> None:
         """All actors to their end, and all sent writes delivered. Raises Redundant, and whatever an actor raises."""
+        try:
+            self._run()
+        finally:
+            self._give_up()
+
+    def _run(self) -> None:
         for actor in self.actors:
             actor.cursor = greenlet(self._body)
             if not self.late:
@@ -207,6 +213,15 @@ class Scheduler:
         self.moving = actor
         assert actor.cursor is not None
         actor.cursor.throw(Crashed())
+        self.moving = None
+
+    def _give_up(self) -> None:
+        """Ends the actors that a run leaves in mid-call: a suspended greenlet that knows itself is never collected."""
+        for actor in self.actors:
+            self.moving = actor  # what it still calls on its way out goes nowhere
+            while actor.cursor:
+                actor.cursor.throw()
+            actor.cursor = None
         self.moving = None
 
     def _deliver(self, flight: InFlight) -> None:
