@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.unit.margins.test_margin import CATALOG, NOVEMBER, catalog, day
-from tollgate.accounts.rules import AccountRow
+from tollgate.accounts.overrides import canonical
+from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
 from tollgate.alerts.outbox import Alert
 from tollgate.billing.rollup import DAY_S, Rollup, Share
-from tollgate.catalog.frozen import PlanVersion
 from tollgate.catalog.model import Catalog
 from tollgate.catalog.schema import parse_catalog
-from tollgate.gate.item import Gate
+from tollgate.errors import UnknownAccount
+from tollgate.gate.item import Gate, Level
 from tollgate.margins.book import PriceBook
 from tollgate.margins.margin import Margin
 from tollgate.margins.run import (
@@ -30,6 +31,7 @@ from tollgate.margins.run import (
     look,
     month_of,
 )
+from tollgate.windows import Calendar
 
 NOON = NOVEMBER + 20 * DAY_S + 12 * 3600
 
@@ -46,11 +48,17 @@ class World:
         self.kept: dict[tuple[str, str], Margin] = {}
         self.alerts: dict[str, Alert] = {}
         self.now = NOON
+        self.levels: dict[int, Level] = {}
         self.writes, self.dies_at = 0, -1
 
     def account(self, name: str, plan: str, *days: Rollup, **row: Any) -> None:
         self.days[name] = [replace(one, account=name) for one in days]
-        self.rows[name] = _row(name, plan, **row)
+        self.rows[name] = self.row(name, plan, **row)
+
+    def row(self, name: str, plan: str, **more: Any) -> AccountRow:
+        found = self.catalog.plans[plan]
+        empty = AccountRow(name, 1, plan, 3, NOVEMBER - DAY_S, Calendar.of("UTC"), (), ())
+        return replace(with_plan(empty, replace(found, version=3), dict(self.catalog.meters), 0), **more)
 
     def deps(self) -> MarginDeps:
         return MarginDeps(self, self, self, self, self.book, self, self, lambda: self.now * 1000)
@@ -73,18 +81,19 @@ class World:
         found = names[start : start + limit]
         return found, found[-1] if start + limit < len(names) else None
 
-    def read(self, account: str) -> AccountRow | None:
-        found: AccountRow | None = self.rows[account]
-        return found
-
-    def version(self, plan: str, version: int) -> PlanVersion:
-        return PlanVersion(replace(self.catalog.plans[plan], version=version), dict(self.catalog.meters))
+    def fresh(self, account: str) -> Rules:
+        row = self.rows[account]
+        if row is None:
+            raise UnknownAccount(account)
+        if row.merged_into is not None:
+            row = self.rows[row.merged_into]
+        return compile_rules(row, replace(self.catalog.plans[row.plan], version=3), dict(self.catalog.meters))
 
     def of_account(self, account: str, first_day: int, last_day: int) -> Iterator[Rollup]:
         yield from (one for one in self.days.get(account, ()) if first_day <= one.day <= last_day)
 
     def read_all(self, subjects: Sequence[str]) -> Mapping[str, Gate]:
-        return {}
+        return {one: Gate(one, 1, {}, {}, levels=self.levels) for one in subjects}
 
     # -- store, outbox
     def _write(self) -> None:
@@ -115,14 +124,6 @@ class World:
         new = alert.id not in self.alerts
         self.alerts.setdefault(alert.id, alert)
         return new
-
-
-def _row(name: str, plan: str, **more: Any) -> AccountRow:
-    row = object.__new__(AccountRow)
-    fields = {"account": name, "plan": plan, "plan_version": 3, "created_at": NOVEMBER - DAY_S, "merged": ()}
-    for field, value in {**fields, "merged_into": None, "meters": (), **more}.items():
-        object.__setattr__(row, field, value)
-    return row
 
 
 @pytest.fixture
@@ -217,16 +218,17 @@ def test_time_that_runs_out_leaves_the_rest_to_the_next_run() -> None:
 
 
 def test_a_failure_keeps_no_other_account_from_its_look(world: World) -> None:
-    world.rows["poor"] = _row("poor", "gone")
+    world.rows["poor"] = replace(world.rows["poor"], plan="gone")
+    world.rows["so-so"] = None  # deleted between the list and the look
     done = world.look()
     assert [str(failure) for failure in done.failures] == ["'gone'"]
     assert done.failures[0].__notes__ == ["margin of account poor"]
-    assert world.summary().accounts == 4
+    assert world.summary().accounts == 3
 
 
 def test_merged_accounts_count_with_what_they_became_and_late_ones_not_at_all(world: World) -> None:
     world.account("guest", "free", day("tokens", 10, "100"), merged_into="well")
-    world.rows["well"] = _row("well", "pro", merged=("guest",))
+    world.rows["well"] = replace(world.rows["well"], merged=("guest",))
     world.account("new", "pro", created_at=NOVEMBER + 30 * DAY_S)
     world.look()
     assert world.kept["2026-11", "well"].cost == Decimal("102.90")
@@ -234,11 +236,14 @@ def test_merged_accounts_count_with_what_they_became_and_late_ones_not_at_all(wo
     assert ("2026-11", "new") not in world.kept
 
 
-def test_only_days_of_the_month_count(world: World) -> None:
-    world.account("edge", "pro", day("tokens", 1, "1", -1), day("tokens", 1, "2", 0), day("tokens", 1, "4", 29))
-    world.account("next", "pro", day("tokens", 1, "8", 30))
+def test_only_whole_days_of_the_month_count(world: World) -> None:
+    world.account("edge", "pro", *(day("tokens", 1, str(2**at), number) for at, number in enumerate((-1, 0, 19, 20))))
     world.look()
-    assert [world.kept["2026-11", name].cost for name in ("edge", "next")] == [6, 0]
+    assert world.kept["2026-11", "edge"].cost == 2 + 4, "neither October nor today"
+    world.now = NOVEMBER + 31 * DAY_S
+    world.account("end", "pro", day("tokens", 1, "1", 29), day("tokens", 1, "2", 30))
+    world.look()
+    assert [world.kept["2026-11", name].cost for name in ("edge", "end")] == [2 + 4 + 8, 1]
 
 
 def test_each_month_is_looked_at_once_as_a_whole() -> None:
@@ -277,3 +282,23 @@ def test_revenue_without_a_rate_is_in_no_sum_of_dollars(world: World) -> None:
     found = world.summary()
     assert found.plans["pro", "jpy"] == (4, Decimal(17_400), None, Decimal("75.90"))
     assert (found.unconverted, found.losing, found.spenders, world.alerts) == (4, (), (), {})
+
+
+def test_what_was_negotiated_is_what_the_account_brings(world: World) -> None:
+    text = canonical(
+        {"base_fee": "90.00", "prices": [{"meter": "tokens", "scheme": "per_unit", "unit_price": "0.00001"}]}
+    )
+    world.account("key", "pro", day("tokens", 100_000, "20.00"), overrides=text)
+    world.look()
+    assert (world.kept["2026-11", "key"].fixed, world.kept["2026-11", "key"].usage) == (
+        Decimal("90.00"),
+        Decimal("1.00"),
+    )
+
+
+def test_levels_that_were_set_before_the_month_are_those_on_the_gate(world: World) -> None:
+    world.account("team", "team", day("tokens", 1_000_000, "1"))
+    slot = world.rows["team"].meters.index("seats")
+    world.levels = {slot: Level(4, Decimal(6), 0)}
+    world.look()
+    assert world.kept["2026-11", "team"].fixed == Decimal("52.00"), "$10 and six seats x $7"

@@ -132,7 +132,7 @@ def _margins(env: Mapping[str, str]) -> Task:
     billing = text(env, "TOLLGATE_BILLING_TABLE")
     deps = MarginDeps(
         accounts=AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
-        plans=wiring.catalog_table(env),
+        rules=wiring.rules_table(env),
         rollups=RollupTable(billing),
         gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
         book=BookTable(env["TOLLGATE_CONFIG_TABLE"], system_clock).book,

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
-from tollgate.accounts.rules import AccountRow
+from tollgate.accounts.rules import Rules
 from tollgate.alerts.outbox import Alert
 from tollgate.alerts.telling import KnowingOutbox
 from tollgate.billing.breakdown import REST
 from tollgate.billing.rollup import DAY_S, Rollup
-from tollgate.catalog.frozen import PlanVersion
-from tollgate.catalog.model import Meter, Plan, level_meters
+from tollgate.catalog.model import level_meters
 from tollgate.clock import Clock, parse_rfc3339, rfc3339
+from tollgate.errors import UnknownAccount
 from tollgate.gate.item import Gate
 from tollgate.margins.book import PriceBook
 from tollgate.margins.margin import Line, Margin, margin_of, months
@@ -91,11 +91,11 @@ class Progress(NamedTuple):
 
 class Accounts(Protocol):
     def page(self, limit: int, before: str | None) -> tuple[list[str], str | None]: ...
-    def read(self, account: str) -> AccountRow | None: ...
 
 
-class Plans(Protocol):
-    def version(self, plan: str, version: int) -> PlanVersion: ...
+class RulesReader(Protocol):
+    def fresh(self, account: str) -> Rules:
+        """Of an account that became another one: that one's. Raises UnknownAccount."""
 
 
 class Rollups(Protocol):
@@ -116,7 +116,7 @@ class MarginStore(Protocol):
 @dataclass(frozen=True, slots=True)
 class MarginDeps:
     accounts: Accounts
-    plans: Plans
+    rules: RulesReader
     rollups: Rollups
     gates: Gates
     book: Callable[[], PriceBook]
@@ -135,9 +135,14 @@ class Looked:
     failures: list[Exception] = field(default_factory=list)
 
 
+def until(now: int) -> int:
+    """The day (epoch seconds of its start) up to which rollups are whole."""
+    return (now - SETTLING_S) // DAY_S * DAY_S
+
+
 def month_of(now: int) -> str:
     """The month that is looked at: that of yesterday, so each is once looked at as a whole."""
-    return rfc3339((now - SETTLING_S) // DAY_S * DAY_S - DAY_S)[:7]
+    return rfc3339(until(now) - DAY_S)[:7]
 
 
 def days_of(month: str) -> tuple[int, int]:
@@ -152,7 +157,7 @@ def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked
     """Go on with today's look, or begin it. A failure keeps no other account from its look: it is in the answer, and
     the caller must raise it."""
     looked, now = Looked(), deps.clock() // 1000
-    as_of = (now - SETTLING_S) // DAY_S * DAY_S
+    as_of = until(now)
     progress = deps.store.progress()
     if progress is None or progress.summary.as_of < as_of:
         progress = Progress("", Summary(month_of(now), as_of))
@@ -164,7 +169,7 @@ def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked
         summary = progress.summary
         for account in accounts:
             try:
-                margin = margin_in(deps, account, summary.month)
+                margin = margin_in(deps, account, summary.month, as_of)
                 if margin is not None:
                     deps.store.put_account(summary.month, summary.as_of, margin)
                     looked.told += _tell(deps, summary.month, margin)
@@ -182,32 +187,32 @@ def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked
     return looked
 
 
-def margin_in(deps: MarginDeps, account: str, month: str) -> Margin | None:
-    """An account's margin in a month, usage of the accounts that became it among it; None where it is no account, was
-    none yet, or became another one."""
-    row = deps.accounts.read(account)
+def margin_in(deps: MarginDeps, account: str, month: str, as_of: int) -> Margin | None:
+    """An account's margin in a month up to a day, usage of the accounts that became it among it; None where it is no
+    account, was none yet, or became another one."""
     first, end = days_of(month)
-    if row is None or row.merged_into is not None or row.created_at >= end:
+    last = min(end, as_of) - DAY_S
+    try:
+        rules = deps.rules.fresh(account)  # with what the operator negotiated
+    except UnknownAccount:
+        return None  # deleted meanwhile
+    if rules.account != account or rules.row.created_at >= end:
         return None
-    version = deps.plans.version(row.plan, row.plan_version)
-    used = months(
-        day for home in (row.account, *row.merged) for day in deps.rollups.of_account(home, first, end - DAY_S)
-    )
-    standing = _standing(deps, row, version.plan, version.meters)
-    return margin_of(account, version.plan, version.meters, used, standing, deps.book())
+    used = months(day for home in rules.homes for day in deps.rollups.of_account(home, first, last))
+    return margin_of(account, rules.plan, rules.meters, used, _standing(deps, rules), deps.book())
 
 
-def _standing(deps: MarginDeps, row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> dict[str, Decimal]:
+def _standing(deps: MarginDeps, rules: Rules) -> dict[str, Decimal]:
     """What the levels that the plan charges stand at now. One read, for plans with such levels alone."""
+    plan, slots = rules.plan, rules.row.meters
     charged = {price.meter for price in plan.prices}
     if plan.seats is not None and plan.seats.meter is not None:
         charged.add(plan.seats.meter)
-    wanted = sorted(charged & level_meters(meters) & set(row.meters))
-    if not wanted:
+    wanted = sorted(charged & level_meters(rules.meters) & set(slots))
+    gate = deps.gates.read_all([rules.account]).get(rules.account) if wanted else None
+    if gate is None:
         return {}
-    gate = deps.gates.read_all([row.account]).get(row.account)
-    levels = {} if gate is None else gate.levels
-    found = {meter: levels.get(row.meters.index(meter)) for meter in wanted}
+    found = {meter: gate.levels.get(slots.index(meter)) for meter in wanted}
     return {meter: level.units for meter, level in found.items() if level is not None}
 
 
