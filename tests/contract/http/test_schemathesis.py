@@ -275,7 +275,17 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         once = {"Idempotency-Key": "subscribe"}
         call("createSubscription", "POST", "/v1/accounts/subscriber/subscription", json={"plan": "pro"}, headers=once)
     call("createCheckout", "POST", "/v1/accounts/subscriber/checkout", json=page)
-    call("createSubscription", "POST", "/v1/accounts/subscriber/subscription", json={"plan": "pro"})
+    again = {"Idempotency-Key": "subscribe-again"}
+    call("createSubscription", "POST", "/v1/accounts/subscriber/subscription", json={"plan": "pro"}, headers=again)
+    for plan in ("pro", "free"):
+        once = {"Idempotency-Key": "plan"}
+        call("changePlan", "POST", "/v1/accounts/directed/plan", json={"plan": plan}, headers=once)
+    stack.api("POST", "/v1/reservations", {**reserve, "member": "leaving"})
+    call("removeMember", "DELETE", "/v1/accounts/directed/members/leaving")
+    credits: dict[str, Any] = {"meter": "ai_credits", "units": "5", "source_id": "directed"}
+    for units in ("5", "5", "6"):
+        once = {"Idempotency-Key": "credits"}
+        call("postCredits", "POST", "/v1/accounts/directed/credits", json={**credits, "units": units}, headers=once)
 
 
 def _other(name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -291,8 +301,10 @@ def _other(name: str, body: dict[str, Any]) -> dict[str, Any]:
         "identifyAccount": "into",
         "putControls": "soft_limit",
         "createKey": "name",
+        "putLevel": "level",
     }.get(name)
     others: dict[str, Any] = {"ttl_seconds": 61, "quantity": "0.5", "name": "Other", "reason": "other", "plan": "free"}
+    others["level"] = 1
     others |= {"into": "directed", "soft_limit": "6"}
     if field_name == "events":
         return {"events": [{**body["events"][0], "quantity": 2}]}

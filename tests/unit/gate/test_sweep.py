@@ -8,7 +8,7 @@ from tests.support.gate import daily_plan, world
 from tollgate.gate import sweep as module
 from tollgate.gate.item import Gate
 from tollgate.gate.ports import GateDeps
-from tollgate.gate.sweep import Swept, sweep
+from tollgate.gate.sweep import Look, Swept, sweep
 
 GATES = [Gate(f"acme{number}", 1, {}, {}) for number in range(5)]
 
@@ -36,7 +36,7 @@ def visited(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The subjects of visited gates; the visit of acme2 fails."""
     seen: list[str] = []
 
-    def visit(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None:
+    def visit(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool, look: Look | None) -> None:
         seen.append(gate.subject)
         if gate.subject == "acme2":
             raise ZeroDivisionError("a gate that cannot be read")
@@ -67,7 +67,7 @@ def test_a_gate_that_outlasts_the_function_is_passed_over_by_the_next_run(monkey
     class Killed(BaseException):
         pass
 
-    def visit(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool) -> None:
+    def visit(deps: GateDeps, gate: Gate, swept: Swept, *, audit: bool, look: Look | None) -> None:
         if gate.subject == "acme1":
             raise Killed
 
