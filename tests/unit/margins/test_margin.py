@@ -46,7 +46,7 @@ plans:
   team:
     base_fee: "10.00"
     seats: {unit_price: "7.00", minimum: 2, meter: seats}
-    prices: [{meter: tokens, scheme: per_unit, unit_price: "0.000001", included_per_seat: 1000}]
+    prices: [{meter: tokens, scheme: per_unit, unit_price: "0.000001", included_per_seat: 100000}]
 """
 
 
@@ -137,7 +137,7 @@ def test_a_plan_by_the_year_is_a_twelfth_of_twelve_such_months() -> None:
 
 def test_seats_by_the_level_of_the_month_else_as_it_stands() -> None:
     """$10, five seats x $7, and 2,000,000 billable tokens x $0.000001: what seats brought is not billable already."""
-    used = day("tokens", 2_005_000, "1", credit_funded=5000)
+    used = day("tokens", 2_500_000, "1", credit_funded=500_000)
     marks = [LevelMark(1, Decimal(9), NOVEMBER, True), LevelMark(2, Decimal(5), NOVEMBER + DAY_S, True)]
     levels = [day("seats", 0, number=at, level=mark) for at, mark in enumerate(marks)]
     found = margin("team", used, *levels, seats=7)

@@ -188,17 +188,16 @@ def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked
 
 
 def margin_in(deps: MarginDeps, account: str, month: str, as_of: int) -> Margin | None:
-    """An account's margin in a month up to a day, usage of the accounts that became it among it; None where it is no
-    account, was none yet, or became another one."""
+    """An account's margin in a month up to the beginning of day `as_of`, usage of the accounts that became it among it;
+    None where it is no account, was none yet, or became another one."""
     first, end = days_of(month)
-    last = min(end, as_of) - DAY_S
     try:
         rules = deps.rules.fresh(account)  # with what the operator negotiated
     except UnknownAccount:
         return None  # deleted meanwhile
     if rules.account != account or rules.row.created_at >= end:
         return None
-    used = months(day for home in rules.homes for day in deps.rollups.of_account(home, first, last))
+    used = months(day for home in rules.homes for day in deps.rollups.of_account(home, first, as_of - DAY_S))
     return margin_of(account, rules.plan, rules.meters, used, _standing(deps, rules), deps.book())
 
 
