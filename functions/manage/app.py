@@ -19,6 +19,8 @@ from tollgate.http.dispatch import Api
 from tollgate.http.manage_routes import ROUTES, ManageApiDeps
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Router
+from tollgate.margins.book_store import BookTable
+from tollgate.margins.margin_store import MarginTable
 from tollgate.notify.channel_store import ChannelTable
 from tollgate.reconcile.report_store import ReportTable
 from tollgate.settings import PRIVATE_WEBHOOKS, switch, text
@@ -69,6 +71,8 @@ api = Api(
         members=wiring.member_table(os.environ),
         customer_missing=missing,
         runs=ReportTable(os.environ["TOLLGATE_BILLING_TABLE"]),
+        margins=MarginTable(os.environ["TOLLGATE_BILLING_TABLE"]),
+        book=BookTable(os.environ["TOLLGATE_CONFIG_TABLE"], system_clock),
         link_secret=lambda: secrets.read(os.environ["TOLLGATE_SIGNING_SECRET_PARAMETER"]).encode(),
         platform=PlatformTable(os.environ["TOLLGATE_BILLING_TABLE"]),
         notifications=NotificationTable(os.environ["TOLLGATE_BILLING_TABLE"]),

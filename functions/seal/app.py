@@ -22,7 +22,8 @@ from tollgate.billing.run import run_seal
 from tollgate.billing.seal import SealDeps
 from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
-from tollgate.settings import SealSettings
+from tollgate.margins.book_store import BookTable
+from tollgate.settings import SealSettings, text
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.markers import SHARDS
 from tollgate.webhooks.queue_store import StripeEventsQueue
@@ -49,6 +50,7 @@ def deps() -> SealDeps:
         clock=system_clock,
         seal_seconds=settings.seal_seconds,
         grace_seconds=settings.grace_seconds,
+        cost_of=BookTable(text(os.environ, "TOLLGATE_CONFIG_TABLE"), system_clock).cost_of,
     )
 
 

@@ -54,6 +54,7 @@ CUT_ELSEWHERE = {
     ),
     **dict.fromkeys(("getPlatform", "resumePlatform"), "tests/unit/breaker/test_platform.py"),
     "listReconciliations": "tests/unit/reconcile/test_run.py",
+    **dict.fromkeys(("getMargins", "listAccountMargins"), "tests/unit/margins/test_run.py"),
 }
 """Routes whose writes are cut one by one in memory: what they write is not in this suite's catalogue or audit."""
 

@@ -224,6 +224,7 @@ def test_thresholds_that_a_crash_swallowed_are_looked_for_every_five_minutes(sta
     assert ("rate(60 minutes)", {"task": "anomalies"}) in schedules(stack, "AlertFunction")
     assert ("rate(1 day)", {"task": "volume"}) in schedules(stack, "AlertFunction")
     assert ("rate(60 minutes)", {"task": "breaker"}) in schedules(stack, "AlertFunction")
+    assert ("rate(60 minutes)", {"task": "margins"}) in schedules(stack, "AlertFunction")
     assert stack.functions["AlertFunction"]["Timeout"] < 5 * 60
 
 

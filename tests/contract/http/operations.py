@@ -70,6 +70,8 @@ READS = {
     "resumePlatform": ("POST", "/v1/platform/resume"),
     "listKeys": ("GET", "/v1/keys"),
     "listReconciliations": ("GET", "/v1/reconciliations"),
+    "getMargins": ("GET", "/v1/margins"),
+    "listAccountMargins": ("GET", "/v1/margins/accounts"),
     "revokeKey": ("DELETE", "/v1/keys/key_0123456789abcdef"),
 }
 PUBLIC = {"listPlans", "getResume", "resumeByLink", "getHealth", "getOpenapi"}

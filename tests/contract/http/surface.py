@@ -31,6 +31,8 @@ from tollgate.http import billing_routes, gate_routes, manage_routes
 from tollgate.http.dispatch import Api
 from tollgate.http.openapi import document_text
 from tollgate.http.routing import Route, Router
+from tollgate.margins.book_store import BookTable
+from tollgate.margins.margin_store import MarginTable
 from tollgate.notify.channel_store import ChannelTable
 from tollgate.reconcile.report_store import ReportTable
 from tollgate.subscriptions.asked_store import AskedTable
@@ -129,6 +131,8 @@ class Surface:
             platform=PlatformTable(ENV["TOLLGATE_BILLING_TABLE"]),
             notifications=NotificationTable(ENV["TOLLGATE_BILLING_TABLE"]),
             channels=ChannelTable(ENV["TOLLGATE_CONFIG_TABLE"]),
+            margins=MarginTable(ENV["TOLLGATE_BILLING_TABLE"]),
+            book=BookTable(ENV["TOLLGATE_CONFIG_TABLE"], lambda: time.time_ns() // 1_000_000),
             resolve=lambda host, port: NAMES.get(host, [host]),
         )
         self.shop = MemoryShop()

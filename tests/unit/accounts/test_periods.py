@@ -84,7 +84,7 @@ class Accounts:
         unused = cast(Any, None)
         api = ManageApiDeps(
             self.deps, EventTable("events", unused), cast(KeyTable, unused), IdempotencyTable("billing"), "test",
-            unused, unused, unused, unused, unused, unused, unused, unused,
+            unused, unused, unused, unused, unused, unused, unused, unused, unused, unused,
         )  # fmt: skip
         answer = get_usage(api, Request("GET", "", {}, {}, b"", "", {"id": account}))
         return cast(dict[str, Any], answer.body)

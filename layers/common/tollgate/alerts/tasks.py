@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from tollgate import wiring
+from tollgate.accounts.store import AccountTable
 from tollgate.alerts.backstop import BackstopDeps, look
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.alerts.platform import PlatformDeps, look_at_shared, look_at_volume
@@ -19,6 +20,10 @@ from tollgate.breaker.platform_store import PlatformTable
 from tollgate.clock import system_clock
 from tollgate.gate.shared_store import SharedTable
 from tollgate.gate.store import GateTable
+from tollgate.margins.book_store import BookTable
+from tollgate.margins.margin_store import MarginTable
+from tollgate.margins.run import MarginDeps
+from tollgate.margins.run import look as look_at_margins
 from tollgate.settings import seconds, text
 from tollgate.usage.marker_store import MarkerTable
 
@@ -43,6 +48,7 @@ def tasks(env: Mapping[str, str]) -> dict[str, Task]:
         "volume": _volume(env),
         "anomalies": _anomalies(env),
         "breaker": _breaker(env),
+        "margins": _margins(env),
     }
 
 
@@ -118,5 +124,25 @@ def _breaker(env: Mapping[str, str]) -> Task:
         done = learn(deps, in_time)
         counts = {"accounts": done.accounts, "changed": done.changed, "told": int(done.stopped), "left": int(done.left)}
         return Done(counts, done.failures)
+
+    return run
+
+
+def _margins(env: Mapping[str, str]) -> Task:
+    billing = text(env, "TOLLGATE_BILLING_TABLE")
+    deps = MarginDeps(
+        accounts=AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
+        rules=wiring.rules_table(env),
+        rollups=RollupTable(billing),
+        gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
+        book=BookTable(env["TOLLGATE_CONFIG_TABLE"], system_clock).book,
+        store=MarginTable(billing),
+        outbox=OutboxTable(billing, system_clock),
+        clock=system_clock,
+    )
+
+    def run(in_time: InTime) -> Done:
+        done = look_at_margins(deps, in_time)
+        return Done({"accounts": done.accounts, "told": done.told, "left": int(done.left)}, done.failures)
 
     return run

@@ -15,6 +15,7 @@ from tollgate.catalog.document import (
     PerUnitEntry,
     PlanEntry,
     PriceEntry,
+    ProviderPrices,
     RatesEntry,
     TierEntry,
     VolumeEntry,
@@ -27,6 +28,8 @@ from tollgate.quantities import plain, quantize
 from tollgate.rating.charge import with_markup
 from tollgate.rating.currency import is_chargeable, minor_places
 
+MAX_PROVIDER_PRICES = 3_000
+"""Prices of one book: with them it stays far below DynamoDB's 400 KB an item."""
 STRIPE_PLACES = 12
 """Decimal places of a unit price in the currency's smallest units (Stripe's `unit_amount_decimal`)."""
 _SET_AS_IT_IS = "a level is set as it is, not weighed: remove it"
@@ -41,7 +44,7 @@ def check_meters(meters: Mapping[str, MeterEntry]) -> Iterator[Mistake]:
         if name is not None and owner.setdefault(name, meter_id) != meter_id:
             yield (*at, "stripe_event_name"), f"meter `{owner[name]}` already sends its events as `{name}`"
         if meter.kind == "level":
-            for field in ("weights", "rates", "multipliers"):
+            for field in ("weights", "rates", "multipliers", "costs"):
                 if getattr(meter, field):
                     yield (*at, field), _SET_AS_IT_IS
         elif meter.rates is not None:
@@ -58,6 +61,14 @@ def check_breaker(at: Path, breaker: BreakerEntry, meters: Mapping[str, Any]) ->
             yield (*at, "floor", name), f"no meter `{name}` in this file"
         elif isinstance(meter, MeterEntry) and meter.kind == "level":
             yield (*at, "floor", name), "a level has no breaker: remove it"
+
+
+def check_prices(at: Path, prices: ProviderPrices) -> Iterator[Mistake]:
+    """A model has one price of a kind at a time."""
+    for model, entries in prices.items():
+        yield from repeated((*at, model), "effective_from", [str(entry.effective_from) for entry in entries])
+    if sum(len(entry.per_million) for entries in prices.values() for entry in entries) > MAX_PROVIDER_PRICES:
+        yield at, f"more than {MAX_PROVIDER_PRICES} prices"
 
 
 def _check_rates(at: Path, rates: RatesEntry) -> Iterator[Mistake]:

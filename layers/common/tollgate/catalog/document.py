@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from tollgate.catalog.fields import (
     MAX_DIMENSIONS,
     Amount,
+    Day,
     DimensionName,
     Exact,
     FeatureValue,
@@ -23,6 +24,7 @@ from tollgate.catalog.fields import (
     OffSwitch,
     OverageSwitch,
     PositiveAmount,
+    PositiveExact,
     Text,
     TierEnd,
     When,
@@ -73,6 +75,42 @@ class RatesEntry(_Entry):
     )
 
 
+class CostEntry(_Entry):
+    """What quantities are to the provider where `when` matches; the first match wins."""
+
+    when: When = Field(default_factory=dict)
+    kind: Id = Field(description="A kind of the provider's prices, such as input, cached_input or output.")
+
+
+class ProviderPriceEntry(_Entry):
+    """What a model's provider asks for, from the beginning of a day (UTC) on."""
+
+    effective_from: Day
+    source: Text = Field(description="Where the prices stand, for people.")
+    per_million: dict[Id, Exact] = Field(
+        min_length=1,
+        max_length=20,
+        description="US dollars for a million, by kind; an absent kind has no price.",
+    )
+
+
+ProviderPrices = dict[Text, Annotated[list[ProviderPriceEntry], Field(min_length=1, max_length=20)]]
+
+
+class MarginsEntry(_Entry):
+    """How provider cost is held against revenue."""
+
+    told_from: Exact = Field(
+        Decimal(1), description="US dollars of provider cost in a month, below which no account's margin is told of."
+    )
+    spend_above: Exact | None = Field(
+        None, description="Revenue of a month, in the catalogue's currency, from which sales people may want to know."
+    )
+    usd_per: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")], PositiveExact] = Field(
+        default_factory=dict, description="US dollars for one unit of another currency; without it there is no margin."
+    )
+
+
 class MeterEntry(_Entry):
     """What is counted."""
 
@@ -86,6 +124,11 @@ class MeterEntry(_Entry):
     weights: list[WeightEntry] = Field(default_factory=list, max_length=500)
     rates: RatesEntry | None = Field(None, description="More weights, in a file; asked before `weights`.")
     multipliers: list[MultiplierEntry] = Field(default_factory=list, max_length=MAX_MULTIPLIERS)
+    costs: list[CostEntry] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Which of the provider's prices quantities have; none if absent.",
+    )
 
 
 class TierEntry(_Entry):
@@ -285,5 +328,9 @@ class Document(_Entry):
         default_factory=dict, description="By meter: units that all accounts together use in a calendar month (UTC)."
     )
     breaker: CatalogBreakerSwitch = CatalogBreakerEntry()
+    provider_prices: ProviderPrices = Field(
+        default_factory=dict, max_length=500, description="By model: instead of the list that comes with Tollgate."
+    )
+    margins: MarginsEntry = MarginsEntry()
     meters: dict[Id, MeterEntry] = Field(min_length=1, max_length=200)
     plans: dict[Id, PlanEntry] = Field(min_length=1, max_length=200)

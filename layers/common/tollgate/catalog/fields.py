@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -29,6 +30,7 @@ _DECIMAL: Final = re.compile(_DECIMAL_PATTERN[:-1] + r"\Z", re.ASCII)
 _INFINITY: Final = "inf"
 _FILE_PATTERN: Final = r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"
 _FILE: Final = re.compile(_FILE_PATTERN[:-1] + r"\Z", re.ASCII)
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
 
 DIMENSION: Final = "dimension:"
 """What stands before a dimension's name in `per`."""
@@ -71,6 +73,24 @@ def _positive(value: Any) -> Decimal:
     if amount == 0:
         raise ValueError("must be above 0")
     return amount
+
+
+def _positive_exact(value: Any) -> Decimal:
+    found = _exact(value)
+    if found == 0:
+        raise ValueError("must be above 0")
+    return found
+
+
+def read_day(text: Any) -> date:
+    """Raises ValueError for anything but a day of the calendar, such as 2026-11-21."""
+    wrong = f"{text!r} is no day such as 2026-11-21"
+    if not isinstance(text, str) or not _DAY.match(text):
+        raise ValueError(wrong)
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(wrong) from error
 
 
 def _at_least_one(value: Any) -> Decimal:
@@ -168,6 +188,8 @@ Exact = Annotated[Decimal, PlainValidator(_exact), WithJsonSchema(_STRING_SCHEMA
 """Money, a weight or a factor: a decimal string."""
 Amount = Annotated[Decimal, PlainValidator(_amount), WithJsonSchema(_AMOUNT_SCHEMA)]
 """A count: an integer or a decimal string."""
+PositiveExact = Annotated[Decimal, PlainValidator(_positive_exact), WithJsonSchema(_STRING_SCHEMA)]
+Day = Annotated[date, PlainValidator(read_day), WithJsonSchema({"type": "string", "format": "date"})]
 PositiveAmount = Annotated[Decimal, PlainValidator(_positive), WithJsonSchema(_POSITIVE_SCHEMA)]
 TierEnd = Annotated[
     Decimal | None,

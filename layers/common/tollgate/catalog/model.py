@@ -11,11 +11,14 @@ from datetime import date
 from decimal import Context, Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from tollgate.errors import QuantityTooLarge
 from tollgate.quantities import MAX_UNITS, ONE, quantize
 from tollgate.windows import WindowKind
+
+if TYPE_CHECKING:
+    from tollgate.margins.book import PriceBook
 
 Per = Literal["account", "member"]
 MeterKind = Literal["sum", "level"]
@@ -298,6 +301,8 @@ class Catalog:
     expected_volume: Mapping[str, Decimal] = field(default_factory=dict)
     """Units that the operator expects all accounts together to use in a calendar month (UTC), by meter."""
     breakers: Breakers = Breakers()
+    book: PriceBook | None = None
+    """What providers ask for. None: whatever was published before stays."""
 
 
 def matches(when: Condition, dimensions: Mapping[str, str]) -> bool:

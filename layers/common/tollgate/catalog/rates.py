@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from tollgate.catalog.fields import check_pattern, read_decimal
+from tollgate.catalog.fields import check_pattern, read_day, read_decimal
 from tollgate.catalog.model import Condition, WeightRule
 
 SINCE: Final = "effective_from"
@@ -27,8 +26,6 @@ IGNORED_PREFIX: Final = "x-"
 MAX_ROWS: Final = 20_000
 MAX_RULES: Final = 2_000
 """Weights of one meter that hold at once: a plan version with them stays far below DynamoDB's 400 KB an item."""
-
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", re.ASCII)
 
 
 class RateMistake(NamedTuple):
@@ -181,9 +178,11 @@ def _row(
                 check_pattern(cells[dimension])
             except ValueError as error:
                 mistakes.append(RateMistake(line, dimension, str(error)))
-    since = _day(cells[SINCE])
-    if since is None:
-        mistakes.append(RateMistake(line, SINCE, f"{cells[SINCE]!r} is no day such as 2026-11-21"))
+    since: date | None = None
+    try:
+        since = read_day(cells[SINCE])
+    except ValueError as error:
+        mistakes.append(RateMistake(line, SINCE, str(error)))
     weights: dict[str, Decimal] = {}
     for column in columns:
         if cells[column]:
@@ -196,12 +195,3 @@ def _row(
     if since is None or len(mistakes) > before:
         return None
     return Row(line, since, tuple(cells[dimension] for dimension in dimensions), weights)
-
-
-def _day(text: str) -> date | None:
-    if not _DAY.match(text):
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:  # no such day in the calendar
-        return None

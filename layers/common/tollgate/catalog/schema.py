@@ -172,6 +172,8 @@ def _check(data: dict[Any, Any], document: Document | None, meters: Mapping[str,
     yield from checks.check_meters({name: meter for name, meter in meters.items() if meter is not None})
     if document is not None and document.breaker != "off":
         yield from checks.check_breaker(("breaker",), document.breaker, meters)
+    if document is not None:
+        yield from checks.check_prices(("provider_prices",), document.provider_prices)
     for plan_id, plan in plans.items():
         yield from checks.check_plan(plan_id, plan, meters, currency)
     for meter in _mapping(data.get("expected_volume")):

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from tollgate import dynamo
 from tollgate.catalog.frozen import PlanVersion, content_hash, plan_from_json, plan_to_json
 from tollgate.catalog.model import THRESHOLDS, BreakerRule, Breakers, Catalog
+from tollgate.clock import system_clock
 from tollgate.errors import UnknownPlan
 
 
@@ -86,8 +87,8 @@ class CatalogTable:
     def publish(self, catalog: Catalog) -> dict[str, tuple[int, bool]]:
         """Load a catalogue: a plan whose content changed gets a new version. Returns plan -> (version, is new).
 
-        Versions are put before the row that names them, and so are the breakers' settings: a crash between leaves
-        versions that nobody uses yet and settings that bind already, and publishing again finds both.
+        Versions are put before the row that names them, and so are the breakers' settings and the price book: a crash
+        between leaves versions that nobody uses yet and settings that bind already, and publishing again finds both.
         """
         published = {}
         for plan in catalog.plans.values():
@@ -107,6 +108,10 @@ class CatalogTable:
             version = self._put_next(plan.id, version + 1, plan_to_json(plan, meters), content)
             published[plan.id] = (version, True)
         self._put_breakers(catalog.breakers)
+        if catalog.book is not None:
+            from tollgate.margins.book_store import BookTable  # for those who publish: not at the gate's start
+
+            BookTable(self._table, system_clock).put(catalog.book)
         dynamo.client().put_item(
             TableName=self._table,
             Item=dynamo.item(

@@ -39,6 +39,7 @@ from tollgate.catalog.model import (
     Tier,
     WeightRule,
 )
+from tollgate.catalog.price_book import price_book
 from tollgate.catalog.rates import Rates
 from tollgate.windows import LIFETIME
 
@@ -77,6 +78,7 @@ def catalog(document: Document, rates: Mapping[str, Rates]) -> Catalog:
         expected_volume=dict(document.expected_volume),
         rate_changes=tuple(sorted(changes, key=lambda change: change.on)),
         breakers=breakers(document, plans, meters),
+        book=price_book(document),
     )
 
 

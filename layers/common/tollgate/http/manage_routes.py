@@ -26,6 +26,7 @@ from tollgate.http import (
     credit_routes,
     endpoint_routes,
     level_routes,
+    margin_routes,
     member_routes,
     notification_routes,
     pages,
@@ -84,6 +85,8 @@ class ManageApiDeps:
     platform: PlatformStore
     notifications: NotificationTable
     channels: ChannelTable
+    margins: margin_routes.MarginReader
+    book: margin_routes.BookReader
     customer_missing: Callable[[Rules], None] = lambda rules: None
     """Called after an account without a Stripe customer was put: the catalogue says whether it gets one now."""
     resolve: Resolve = resolve
@@ -355,6 +358,7 @@ ROUTES = (
     *notification_routes.ROUTES,
     *endpoint_routes.ROUTES,
     *reconcile_routes.ROUTES,
+    *margin_routes.ROUTES,
     Route("GET", "/v1/health", (), get_health, "getHealth"),
     Route("GET", "/v1/openapi.json", (), get_openapi, "getOpenapi"),
 )

@@ -653,6 +653,28 @@ OPERATIONS: Mapping[str, Operation] = {
         query=("limit", "cursor"),
         problems=(_BAD_QUERY,),
     ),
+    "getMargins": Operation(
+        tag="Margins",
+        summary="What a month's accounts cost at their providers against what they brought",
+        description=(
+            "As the last daily look found it: by plan and by model, the customers whose plan loses money, and those "
+            "who spend more than `spend_above` (without it: the catalogue's `margins.spend_above`). How a month is "
+            "rated stands in docs/margins.md."
+        ),
+        answers={200: ((schemas.Margins,), "The month's sums and lists; each list has up to 100 accounts.")},
+        query=("period", "spend_above"),
+        problems=(
+            NotFound("No margins of 2026-11 are known: they are found once a day, for the month of the day before."),
+            Invalid("`period` is a month such as 2026-11.", (FieldError("period", "month"),)),
+        ),
+    ),
+    "listAccountMargins": Operation(
+        tag="Margins",
+        summary="The margin of each account in a month, by account id",
+        answers={200: ((schemas.AccountMarginList,), "A page.")},
+        query=("period", "limit", "cursor"),
+        problems=(_BAD_QUERY,),
+    ),
     "revokeKey": Operation(
         tag="Keys",
         summary="Revoke a key",

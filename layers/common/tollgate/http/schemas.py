@@ -947,6 +947,95 @@ class ReconciliationList(Answer):
     next_cursor: Cursor
 
 
+class MarginModel(Answer):
+    """`model` null: what no model is known for, and those of least cost. `ratio`: cost for each dollar of revenue."""
+
+    model: str | None
+    revenue_usd: Decimal
+    provider_cost: Decimal
+    ratio: Decimal | None
+
+
+class RankedMargin(Answer):
+    account: str
+    plan: str
+    currency: str
+    revenue: Decimal
+    revenue_usd: Decimal | None
+    provider_cost: Decimal
+    ratio: Decimal | None
+
+
+class PlanMargin(Answer):
+    """All accounts on a plan. `revenue_usd` null: its currency has no rate in the catalogue."""
+
+    plan: str
+    accounts: Annotated[int, Field(ge=0)]
+    currency: str
+    revenue: Decimal
+    revenue_usd: Decimal | None
+    provider_cost: Decimal
+    ratio: Decimal | None
+
+
+class MarginLevels(Answer):
+    """How many accounts are of each."""
+
+    healthy: Annotated[int, Field(ge=0)]
+    warning: Annotated[int, Field(ge=0)]
+    critical: Annotated[int, Field(ge=0)]
+    free: Annotated[int, Field(ge=0, description="On plans that charge nothing.")]
+    unknown: Annotated[int, Field(ge=0, description="Their revenue is in a currency without a rate.")]
+
+
+class Margins(Answer):
+    """A calendar month (UTC), usage until `as_of`. Provider cost is in US dollars."""
+
+    period: Annotated[str, Field(examples=["2026-11"])]
+    as_of: Time
+    accounts: Annotated[int, Field(ge=0)]
+    accounts_with_unpriced_usage: Annotated[int, Field(ge=0)]
+    accounts_without_rate: Annotated[int, Field(ge=0)]
+    levels: MarginLevels
+    plans: list[PlanMargin]
+    models: list[MarginModel]
+    losing: list[RankedMargin]
+    spend_above: Decimal | None
+    sales_assist: list[RankedMargin]
+
+
+class MarginPlan(Answer):
+    id: str
+    version: Annotated[int, Field(ge=0)]
+
+
+class AccountMargin(Answer):
+    """`base_fee`: with seats and levels. `unpriced`: units whose cost is unknown, by meter: the cost is higher then.
+    `paid_with_credits`: some units were, and what the credits were sold for is not in the revenue."""
+
+    account: str
+    period: Annotated[str, Field(examples=["2026-11"])]
+    as_of: Time
+    plan: MarginPlan
+    currency: str
+    revenue: Decimal
+    base_fee: Decimal
+    usage: Decimal
+    revenue_usd: Decimal | None
+    provider_cost: Decimal
+    ratio: Decimal | None
+    level: Literal["healthy", "warning", "critical", "free", "unknown"]
+    loses_money: bool
+    paid_with_credits: bool
+    unpriced: dict[str, Decimal]
+    models: list[MarginModel]
+
+
+class AccountMarginList(Answer):
+    data: list[AccountMargin]
+    next_cursor: Cursor
+
+
 class Notification(Answer):
     """What an account was told. `facts`: for an app that has its own words (meter, limit, threshold, ...)."""
 

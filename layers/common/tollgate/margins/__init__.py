@@ -1,0 +1,1 @@
+"""What accounts cost at their providers against what they bring."""
