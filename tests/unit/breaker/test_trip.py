@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.accounts.services import Clock, audit
+from tests.unit.accounts.services import ENV, Clock, audit
 from tests.unit.breaker.stage import ALLOWED, CATALOG, SECRET, Process, new_account, process, told
 from tollgate.accounts import service
 from tollgate.accounts.rules import Typical
@@ -18,7 +18,7 @@ from tollgate.breaker import trip as trips
 from tollgate.breaker.link import Link, decode, encode
 from tollgate.breaker.resume import resume
 from tollgate.breaker.trip_store import TripTable
-from tollgate.errors import AlreadyResumed, ResumeLinkExpired, ResumeLinkInvalid
+from tollgate.errors import AlreadyResumed, Busy, ResumeLinkExpired, ResumeLinkInvalid
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.http import refusals
 
@@ -73,6 +73,7 @@ def test_a_loop_is_cut_to_the_unit_and_frozen_everywhere(one: Process, clock: Cl
     frozen = other.reserve(1, account)  # what is left would do
     assert isinstance(frozen, Denied)
     assert (frozen.code, frozen.reason) == ("frozen", "breaker")
+    assert refusals.denial(frozen, clock() // 1000)["source"] == "breaker"
     assert one.taken(account) == granted + 1
     assert other.commit(warm).event.units == 1, "frozen accounts still commit"
 
@@ -185,6 +186,36 @@ def test_a_crash_before_the_alert_is_told_by_a_later_call(
     assert len(messages(account)) == 1
 
 
+@pytest.mark.parametrize("step", ["_tell", "change"])
+def test_a_trip_that_a_store_failed_is_done_by_the_next_call(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise Busy
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, step, fails)
+        with pytest.raises(Busy):
+            one.until_refused(50, account=account)
+    assert one.rules(account).row.frozen is None
+    denied = one.reserve(1, account)
+    assert isinstance(denied, Denied)
+    assert denied.code == "breaker"
+    assert one.rules(account).row.frozen is not None
+    assert len(messages(account)) == 1
+
+
+def test_a_claim_that_another_one_has_taken_over_is_not_given_back(one: Process, clock: Clock, account: str) -> None:
+    table = TripTable(ENV["TOLLGATE_BILLING_TABLE"])
+    found, now = trips.Trip(account, "tokens", 1_795_262_400, 0), clock() // 1000
+    assert table.claim(found, Decimal(ALLOWED), now)
+    assert table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+    table.give_back(found, now)
+    assert not table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+    table.give_back(found, now + trips.CLAIMED_S)
+    assert table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+
+
 @pytest.mark.parametrize("step", ["claim", "gate"])
 def test_a_crash_before_anything_is_written_or_before_the_gate_knows_heals_with_the_next_refusal(
     one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch, step: str
@@ -242,6 +273,30 @@ def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
     resume(one.deps, account)
     trips.trip(one.stops.trips, before, "tokens", clock() // HOUR_MS * 3600)
     assert one.rules(account).row.frozen is None
+    assert len(messages(account)) == 1
+
+
+def test_a_slow_trip_does_not_freeze_what_another_one_froze_and_somebody_resumed_since(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, tell = process(clock), trips._tell
+    slept: list[bool] = []
+
+    def slow(*said: Any) -> None:
+        tell(*said)
+        if not slept:
+            slept.append(True)
+            clock.ms += trips.CLAIMED_S * 1000
+            assert isinstance(other.reserve(1, account), Denied)
+            resume(other.deps, account)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", slow)
+        one.until_refused(50, account=account)
+    row = one.rules(account).row
+    assert row.frozen is None
+    assert row.grace is not None
+    assert row.grace.number == 1
     assert len(messages(account)) == 1
 
 

@@ -3,8 +3,10 @@
 The refusal is first: the conditional write that reserves does not pass the hour's allowance, so not one unit more is
 granted whatever happens here. Of all that are refused at once one writes the trip down and does the rest: the alert,
 then the freeze. A crash in between leaves the cap: it goes on refusing, and the first call that is refused `CLAIMED_S`
-later tells (the alert's id is the trip's, so once) and freezes. The other way round an account could be frozen and
-nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips again.
+later tells (the alert's id is the trip's, so once) and freezes; where a store failed, the first call after that does.
+A freeze that the gate does not know of yet is brought there by the next refusal, too. The other way round an account
+could be frozen and nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips
+again.
 """
 
 from __future__ import annotations
@@ -54,6 +56,9 @@ class Trips(Protocol):
     def claim(self, trip: Trip, allowed: Decimal, now: int) -> bool:
         """Write the trip down; False where it was less than `CLAIMED_S` ago: whoever did is at it."""
 
+    def give_back(self, trip: Trip, now: int) -> None:
+        """What was claimed at `now` came to nothing: the next one may claim it at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class TripDeps:
@@ -84,7 +89,6 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
         return
     if not deps.trips.claim(found, most, now):
         return
-    _tell(deps, rules, found, most)
 
     def frozen(row: AccountRow) -> AccountRow:
         if _stands(row, hour, number):
@@ -94,7 +98,12 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
             return replace(row, frozen=row.frozen._replace(trip=found.name))
         return row
 
-    change(deps.accounts, rules.account, frozen, BREAKER)
+    try:
+        _tell(deps, rules, found, most)
+        change(deps.accounts, rules.account, frozen, BREAKER)
+    except Exception:
+        deps.trips.give_back(found, now)  # the caller is told to try again, and that call, or any, does it
+        raise
 
 
 def _stands(row: AccountRow, hour: int, number: int) -> bool:
