@@ -50,6 +50,7 @@ ENVIRONMENT = {
     "TOLLGATE_SIGNING_SECRET_PARAMETER": "/tollgate/bench/signing-secret",
     "TOLLGATE_STRIPE_READS_MONTHLY": "8000",
     "TOLLGATE_NOTIFY_BUS": "default",
+    "TOLLGATE_API_URL": "https://bench.invalid",
     "TOLLGATE_NOTIFY_SECRETS_PARAMETER": "/tollgate/bench/notify-secrets",
     "TOLLGATE_STRIPE_SECRET_PARAMETER": "/tollgate/bench/stripe",
     "TOLLGATE_SEAL_SECONDS": str(SEAL_SECONDS),

@@ -60,7 +60,7 @@ def deps() -> NotifyDeps:
             secrets=cache(lambda: _secrets(env.secrets_parameter)),
             address_of=lambda account: _address(accounts, account),
         )
-        sender.append(Sender(settings, outlets, env.stack, system_clock))
+        sender.append(Sender(settings, outlets, env.stack, system_clock, env.api_url))
         return settings
 
     return NotifyDeps(

@@ -22,6 +22,7 @@ from tests.interleave.worlds import (
     ADDED_MEMBER,
     LOWERED,
     SHAPES,
+    WATCHED,
     WIDE_MEMBER,
     WITH_MEMBER,
     Base,
@@ -29,8 +30,9 @@ from tests.interleave.worlds import (
     prepared,
 )
 from tests.support.scheduler import Chooser, explore
+from tollgate.accounts.rules import BREAKER
 from tollgate.gate.grants import SETTLED_S
-from tollgate.gate.reserve import Granted
+from tollgate.gate.reserve import Denied, Granted
 
 ENDINGS = ("swept", "committed", "late")
 FAST, SLOW = 3_000, -3_000
@@ -91,6 +93,14 @@ def _add_member_limit(caller: Caller, base: Base, at: int) -> None:
 
 def _freeze(caller: Caller, base: Base, at: int) -> None:
     caller.change_rules(None, frozen=True)
+
+
+def _trip(caller: Caller, base: Base, at: int) -> None:
+    """A request past what the breaker lets through, and what follows its refusal."""
+    key = Key(f"trip{at}", base.world.now_ms)
+    found = caller.reserve(key, 9, base.shape.member, meter=base.shape.meters[at].id)
+    if isinstance(found, Denied) and found.code == BREAKER:
+        caller.change_rules(None, frozen=True)
 
 
 def _record(caller: Caller, base: Base, at: int) -> None:
@@ -173,11 +183,12 @@ OPS: dict[str, Op] = {
     "burst": _burst,
     "record many": _record_many,
     "record shared": _record_shared,
+    "trip": _trip,
 }
 LIMITS_ONLY = tuple(OPS)[: list(OPS).index("give")]
 """Calls that mean something without money."""
 MOVES_TIME = {"reclaim", "rollover", "tidy later"}
-MAKES_KEYS = {"reserve new", "record", "record many", "rollover", "burst"}
+MAKES_KEYS = {"reserve new", "record", "record many", "rollover", "burst", "trip"}
 KEYED = {"reserve", "commit", "commit over", "release", "extend"}
 
 
@@ -268,6 +279,14 @@ def plain_pairs() -> Iterator[Scenario]:
                 yield Scenario(shape, first, second, same)
 
 
+def tripping_pairs() -> Iterator[Scenario]:
+    """The breaker's limit is met, and the account frozen, beside each call; and one of the two dies."""
+    for second, crashes in product((*WRITES, "burst", "record many", "reclaim", "trip"), (0, 1)):
+        yield from _both_keys(Scenario(WATCHED, "trip", second, crashes=crashes, before_midnight_ms=43_200_000))
+        if second != "trip":
+            yield Scenario(WATCHED, second, "reserve new", crashes=crashes, before_midnight_ms=43_200_000)
+
+
 def _both_keys(scenario: Scenario) -> Iterator[Scenario]:
     yield scenario
     if sensible(scenario.first, scenario.second, False):
@@ -332,4 +351,5 @@ FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
     "plain keys": plain_key_pairs,
     "crash": crashing_pairs,
     "faults": faulty_pairs,
+    "breaker": tripping_pairs,
 }

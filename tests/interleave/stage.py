@@ -53,6 +53,7 @@ def copy_of(world: World) -> World:
         dict(world.rows),
         dict(world.plans),
         world.compiled,
+        breaker=world.breaker,
     )
 
 

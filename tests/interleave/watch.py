@@ -291,7 +291,8 @@ class Watch:
 
 def cap_of(rules: Rules, slot: int) -> Decimal | None:
     """The lowest cap on a counter."""
-    caps = [ruled.maximum for ruled in rules.limits if ruled.counter.slot == slot and ruled.maximum is not None]
+    limits = (*rules.limits, *rules.breakers)
+    caps = [ruled.maximum for ruled in limits if ruled.counter.slot == slot and ruled.maximum is not None]
     return min(caps) if caps else None
 
 

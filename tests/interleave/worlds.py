@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 
 from tests.interleave.stage import ACCOUNT, CREDITS_S, Caller, Key, Process, Stage, copy_of
@@ -11,7 +12,7 @@ from tests.support.gate import CREDITS, limit, plan
 from tests.support.memory import World
 from tests.support.scheduler import Straight
 from tollgate.accounts.rules import Rules
-from tollgate.catalog.model import Meter, Plan
+from tollgate.catalog.model import BreakerRule, Meter, Plan
 from tollgate.gate.reserve import Granted
 from tollgate.windows import HOURLY
 
@@ -35,13 +36,17 @@ ACCOUNT_ONLY = Shape("account", None)
 WITH_MEMBER = Shape("member", "alice")
 WIDE_MEMBER = Shape("wide member", "alice")
 """The account's gate is the one that refuses."""
+WATCHED = Shape("breaker", None)
+"""No limit of the plan is near: the breaker's is."""
 SHAPES = (ACCOUNT_ONLY, WITH_MEMBER)
 
 PLANS: dict[str, Plan] = {
     "account": plan(limit("daily", 10)),
     "member": plan(limit("daily", 12), limit("own", 10, per="member")),
     "wide member": plan(limit("daily", 8), limit("own", 12, per="member")),
+    "breaker": plan(limit("daily", 1000)),
 }
+BREAKERS: dict[str, BreakerRule] = {"breaker": BreakerRule(Decimal(10), {CREDITS.id: Decimal(10)})}
 LOWERED: dict[str, Plan] = {
     "account": plan(limit("daily", 7), version=2),
     "member": plan(limit("daily", 12), limit("own", 7, per="member"), version=2),
@@ -92,7 +97,7 @@ def on_stage(world: World, act: Callable[[Caller], None]) -> Stage:
 def prepared(shape: Shape, before_midnight_ms: int, plain_keys: bool, gone: str, stale: bool) -> Base:
     """A base world. `gone`: the reservations were `committed`, `voided` (released) or `expired` (not yet swept)."""
     now = MIDNIGHT - before_midnight_ms
-    world = World(now, {meter.id: meter for meter in shape.meters}, PLANS[shape.name])
+    world = World(now, {meter.id: meter for meter in shape.meters}, PLANS[shape.name], breaker=BREAKERS.get(shape.name))
     keys = tuple(Key(f"k{at}", None if plain_keys else now + at) for at in range(2))
     units = (4, 3)
     member = shape.member

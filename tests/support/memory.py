@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from tollgate.accounts.identify import joined
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
-from tollgate.catalog.model import Meter, Plan
+from tollgate.catalog.model import BreakerRule, Meter, Plan
 from tollgate.gate.apply import applied, closed, recounted
 from tollgate.gate.item import Gate, GateWrite, Recounted, Written
 from tollgate.gate.ports import GateDeps
@@ -50,6 +50,7 @@ class World:
     calls: int = 0
     shared: dict[str, Decimal] = field(default_factory=dict)
     """Shards of shared limits by name."""
+    breaker: BreakerRule | None = None
 
     def __post_init__(self) -> None:
         self.plans[self.plan.version] = self.plan
@@ -111,7 +112,8 @@ class World:
         row = self.known(account)
         found = self.compiled.get(id(row))
         if found is None or found[0] is not row:
-            found = self.compiled[id(row)] = (row, compile_rules(row, self.plans[row.plan_version], self.meters))
+            rules = compile_rules(row, self.plans[row.plan_version], self.meters, self.breaker)
+            found = self.compiled[id(row)] = (row, rules)
         return found[1]
 
     def events(self, account: str) -> list[Event]:

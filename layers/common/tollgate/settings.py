@@ -176,6 +176,7 @@ class NotifySettings:
     bus: str
     secrets_parameter: str
     private_webhooks: bool
+    api_url: str
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> NotifySettings:
@@ -188,6 +189,7 @@ class NotifySettings:
             bus=text(env, "TOLLGATE_NOTIFY_BUS"),
             secrets_parameter=text(env, "TOLLGATE_NOTIFY_SECRETS_PARAMETER"),
             private_webhooks=switch(env, PRIVATE_WEBHOOKS),
+            api_url=text(env, "TOLLGATE_API_URL"),
         )
 
 

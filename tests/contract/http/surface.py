@@ -47,6 +47,7 @@ ENV = {
     "TOLLGATE_CONFIG_TABLE": "config",
     "TOLLGATE_SEAL_SECONDS": "5",
     "TOLLGATE_SEAL_GRACE_SECONDS": "6",
+    "TOLLGATE_SIGNING_SECRET_PARAMETER": "/tollgate/contract/signing-secret",
     "TOLLGATE_MODE": "test",
 }
 SECRET = b"signs the ids of these tests"

@@ -16,6 +16,7 @@ from tollgate.billing.sealed import MeterTotal
 from tollgate.breaker import learn as learning
 from tollgate.breaker.learn import LearnDeps, learn
 from tollgate.breaker.learn_store import LearnTable
+from tollgate.breaker.platform import resume_all
 from tollgate.breaker.platform_store import PlatformTable
 from tollgate.usage.markers import shard_of
 
@@ -152,7 +153,15 @@ def test_the_rollups_stop_what_dead_processes_took_with_them(one: Process, clock
     assert stop is not None
     assert stop.cost == Decimal("50.01")
     assert len(told("breaker_platform")) == 1
-    platform.go_on()
+    resume_all(platform, clock() // 1000)
+    clock.ms += 2 * 3_600_000
+    rollups.used("dear", 1, 0, today, "1900")
+    assert not learn(deps, always).stopped, "somebody resumed since"
+    clock.ms += 3_600_000
+    platform.forgive(clock() // 1000 // 3600 * 3600)
+    clock.ms += 3_600_000
+    rollups.used("dear", 1, 0, today, "2900")
+    assert not learn(deps, always).stopped, "also in an hour between"
     clock.ms += 24 * 3_600_000
     rollups.used("dear", 1, 0, today, "9000")
     assert not learn(deps, always).stopped, "a look so long ago says nothing about an hour"

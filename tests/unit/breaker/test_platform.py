@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.accounts.services import ENV, Clock
 from tests.unit.breaker.stage import CATALOG, Process, new_account, process, told
-from tollgate.breaker.platform import Spent, resume_all
+from tollgate.breaker.platform import Spent, Stop, resume_all
 from tollgate.breaker.platform_store import PlatformTable
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.http import refusals
@@ -118,13 +118,42 @@ def test_a_resume_lets_the_hour_cost_the_cap_once_more(one: Process, clock: Cloc
     assert len(told("breaker_platform")) == before + 2
 
 
+def test_a_stop_that_comes_after_its_hour_was_resumed_holds_nothing(one: Process, clock: Clock) -> None:
+    platform, hour = PlatformTable(ENV["TOLLGATE_BILLING_TABLE"]), clock() // 3_600_000 * 3600
+    one.use(1, "70")
+    slow = platform.stopped()
+    assert slow is not None
+    assert resume_all(platform, clock() // 1000) == slow
+    platform.stop(slow)
+    assert platform.stopped() is None
+    assert resume_all(platform, clock() // 1000) is None
+    again = slow._replace(resumes=1)
+    platform.stop(again)
+    platform.stop(slow)
+    assert platform.stopped() == again, "nor does it take the place of one that does"
+    clock.ms += 3_600_000
+    assert resume_all(platform, clock() // 1000) == again
+    assert platform.spent(hour).resumes == 2
+    assert spent(clock).resumes == 1, "the hour that it goes on in has a whole cap"
+    platform.stop(again)
+    assert platform.stopped() is None
+
+
 def test_a_resume_that_died_between_its_writes_is_repeated(one: Process, clock: Clock) -> None:
     platform = PlatformTable(ENV["TOLLGATE_BILLING_TABLE"])
     one.use(1, "70")
+    stopped_in = clock() // 3_600_000 * 3600
+    clock.ms += 3_600_000
     platform.forgive(clock() // 3_600_000 * 3600)
     assert platform.stopped() is not None
     assert resume_all(platform, clock() // 1000) is not None
     assert platform.stopped() is None
+    platform.stop(Stop(clock() // 1000, stopped_in + 3600, Decimal(70), Decimal(50), 2))
+    platform.forgive(stopped_in + 3600)
+    assert platform.stopped() is None, "what ends it is one write; its row is in nobody's way"
+    one.use(1, "50.01")
+    assert platform.stopped() == Stop(clock() // 1000, stopped_in + 3600, Decimal("50.01"), Decimal(50), 3)
+    assert resume_all(platform, clock() // 1000) is not None
 
 
 def test_without_a_cap_nothing_is_added(clock: Clock) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.unit.accounts.services import Clock, audit
+from tests.unit.accounts.services import ENV, Clock, audit
 from tests.unit.breaker.stage import ALLOWED, CATALOG, SECRET, Process, new_account, process, told
 from tollgate.accounts import service
 from tollgate.accounts.rules import Typical
@@ -16,7 +17,8 @@ from tollgate.accounts.service import freeze
 from tollgate.breaker import trip as trips
 from tollgate.breaker.link import Link, decode, encode
 from tollgate.breaker.resume import resume
-from tollgate.errors import AlreadyResumed, ResumeLinkExpired, ResumeLinkInvalid
+from tollgate.breaker.trip_store import TripTable
+from tollgate.errors import AlreadyResumed, Busy, ResumeLinkExpired, ResumeLinkInvalid
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.http import refusals
 
@@ -71,6 +73,7 @@ def test_a_loop_is_cut_to_the_unit_and_frozen_everywhere(one: Process, clock: Cl
     frozen = other.reserve(1, account)  # what is left would do
     assert isinstance(frozen, Denied)
     assert (frozen.code, frozen.reason) == ("frozen", "breaker")
+    assert refusals.denial(frozen, clock() // 1000)["source"] == "breaker"
     assert one.taken(account) == granted + 1
     assert other.commit(warm).event.units == 1, "frozen accounts still commit"
 
@@ -183,6 +186,85 @@ def test_a_crash_before_the_alert_is_told_by_a_later_call(
     assert len(messages(account)) == 1
 
 
+@pytest.mark.parametrize("step", ["_tell", "change"])
+def test_a_trip_that_a_store_failed_is_done_by_the_next_call(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise Busy
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, step, fails)
+        with pytest.raises(Busy):
+            one.until_refused(50, account=account)
+    assert one.rules(account).row.frozen is None
+    denied = one.reserve(1, account)
+    assert isinstance(denied, Denied)
+    assert denied.code == "breaker"
+    assert one.rules(account).row.frozen is not None
+    assert len(messages(account)) == 1
+
+
+def test_a_claim_that_another_one_has_taken_over_is_not_given_back(one: Process, clock: Clock, account: str) -> None:
+    table = TripTable(ENV["TOLLGATE_BILLING_TABLE"])
+    found, now = trips.Trip(account, "tokens", 1_795_262_400, 0), clock() // 1000
+    assert table.claim(found, Decimal(ALLOWED), now)
+    assert table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+    table.give_back(found, now)
+    assert not table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+    table.give_back(found, now + trips.CLAIMED_S)
+    assert table.claim(found, Decimal(ALLOWED), now + trips.CLAIMED_S)
+
+
+@pytest.mark.parametrize("step", ["claim", "gate"])
+def test_a_crash_before_anything_is_written_or_before_the_gate_knows_heals_with_the_next_refusal(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    other = process(clock)
+    assert isinstance(other.reserve(50, account), Granted)  # its rules are cached from here on
+
+    def dies(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((TripTable, "claim", dies) if step == "claim" else (service, "apply_rules", dies)))
+        with pytest.raises(SystemExit):
+            one.until_refused(50, account=account)
+    row = one.deps.rules.stored(account)
+    assert (row.frozen is None) == (step == "claim")
+    assert other.gate(account).rev < row.rev or step == "claim"
+    refused = other.reserve(1, account)
+    assert isinstance(refused, Denied)
+    assert refused.code == "breaker"
+    row = one.deps.rules.stored(account)
+    assert row.frozen is not None
+    assert other.gate(account).rev == row.rev, "whoever has older rules learns of it"
+    assert other.taken(account) == ALLOWED
+    assert len(messages(account)) == 1
+
+
+def test_a_first_call_for_more_than_the_hour_may_come_to_is_cut(one: Process, account: str) -> None:
+    denied = one.reserve(ALLOWED + 1, account)
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.remaining) == ("breaker", Decimal(ALLOWED))
+    assert one.rules(account).row.frozen is not None
+
+
+def test_what_was_crossed_under_rules_that_changed_meanwhile_freezes_nobody(
+    one: Process, clock: Clock, account: str
+) -> None:
+    before = one.rules(account)
+    service.change_plan(one.deps, account, "calm")
+    trips.trip(one.stops.trips, before, "tokens", clock() // HOUR_MS * 3600)
+    assert one.rules(account).row.frozen is None
+    service.change_plan(one.deps, account, "hot")
+    now = one.rules(account)
+    less = now.breakers[0]._replace(maximum=Decimal(ALLOWED - 1))
+    trips.trip(one.stops.trips, replace(now, breakers=(less,)), "tokens", clock() // HOUR_MS * 3600)
+    assert one.rules(account).row.frozen is None
+    assert messages(account) == []
+
+
 def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
     one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +273,30 @@ def test_a_slow_refusal_does_not_freeze_what_was_resumed_since(
     resume(one.deps, account)
     trips.trip(one.stops.trips, before, "tokens", clock() // HOUR_MS * 3600)
     assert one.rules(account).row.frozen is None
+    assert len(messages(account)) == 1
+
+
+def test_a_slow_trip_does_not_freeze_what_another_one_froze_and_somebody_resumed_since(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, tell = process(clock), trips._tell
+    slept: list[bool] = []
+
+    def slow(*said: Any) -> None:
+        tell(*said)
+        if not slept:
+            slept.append(True)
+            clock.ms += trips.CLAIMED_S * 1000
+            assert isinstance(other.reserve(1, account), Denied)
+            resume(other.deps, account)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", slow)
+        one.until_refused(50, account=account)
+    row = one.rules(account).row
+    assert row.frozen is None
+    assert row.grace is not None
+    assert row.grace.number == 1
     assert len(messages(account)) == 1
 
 
@@ -253,6 +359,44 @@ def test_the_link_does_not_undo_the_operators_own_freeze(one: Process, clock: Cl
     freeze(one.deps, account, "fraud")
     with pytest.raises(AlreadyResumed):
         resume(one.deps, account, link=link)
+
+
+def test_the_operator_takes_a_freeze_over_and_the_link_does_not_lift_it(
+    one: Process, clock: Clock, account: str
+) -> None:
+    one.until_refused(50, account=account)
+    freeze(one.deps, account, "fraud")
+    row = one.rules(account).row
+    assert row.frozen is not None
+    assert row.frozen.reason == "fraud"
+    with pytest.raises(AlreadyResumed):
+        resume(one.deps, account, link=link_of(account, clock))
+    assert one.rules(account).row == row
+    resume(one.deps, account)
+    assert one.until_refused(50, account=account)[0] == ALLOWED, "the hour that tripped does not trip at once"
+    assert len(messages(account)) == 2
+
+
+def test_the_operators_freeze_between_the_message_and_the_freeze_stays(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = trips._tell
+
+    def slow(*said: Any) -> None:
+        tell(*said)
+        freeze(one.deps, account, "fraud")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", slow)
+        one.until_refused(50, account=account)
+    row = one.rules(account).row
+    assert row.frozen is not None
+    assert row.frozen.reason == "fraud"
+    with pytest.raises(AlreadyResumed):
+        resume(one.deps, account, link=link_of(account, clock))
+    resume(one.deps, account)
+    assert one.until_refused(50, account=account)[0] == ALLOWED
+    assert len(messages(account)) == 2, "the next trip is told, too"
 
 
 def test_a_link_lasts_a_day_and_cannot_be_made_up() -> None:

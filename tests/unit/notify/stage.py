@@ -243,7 +243,7 @@ class Stage:
             secrets=lambda: self.secrets,
             address_of=self.addresses.get,
         )
-        return Sender(self.settings, outlets, "tollgate-test", self.clock)
+        return Sender(self.settings, outlets, "tollgate-test", self.clock, "https://api.test")
 
     def letter(self, place: str) -> Letter:
         found = self.letters.get(place)

@@ -30,6 +30,7 @@ ENV = {
     "TOLLGATE_CONFIG_TABLE": CONFIG,
     "TOLLGATE_STACK": "tollgate-test",
     "TOLLGATE_NOTIFY_BUS": "default",
+    "TOLLGATE_API_URL": "https://api.test",
     "TOLLGATE_NOTIFY_SECRETS_PARAMETER": "/tollgate/test/notify-secrets",
     "TOLLGATE_PRIVATE_WEBHOOKS": "true",
     "POWERTOOLS_SERVICE_NAME": "notify",

@@ -7,7 +7,7 @@ import json
 from tests.unit.billing.world import NOON
 from tollgate.alerts.outbox import Alert, Words
 from tollgate.notify.letter import Letter
-from tollgate.notify.templates import Mail, digest, for_customer, for_operator, for_program, for_slack
+from tollgate.notify.templates import Mail, addressed, digest, for_customer, for_operator, for_program, for_slack
 
 
 def letter(name: str = "t#1", **changes: object) -> Letter:
@@ -44,6 +44,21 @@ def test_the_operators_mail() -> None:
         f"{_FOOT}Account: acme<br>When: 2026-11-21T12:00:00.000Z<br>cost: 3.20<br>meter: tokens<br>"
         f"Message: {NAME}</p></body></html>",
     )
+
+
+def test_a_link_to_the_api_is_shown_whole() -> None:
+    one = addressed(letter(facts={"resume_path": "/v1/resume?token=ab_c-d"}), "https://api.test")
+    whole = "https://api.test/v1/resume?token=ab_c-d"
+    mail = for_operator(one, "s")
+    assert f"\nresume_url: {whole}\n" in mail.text
+    assert f'<a href="{whole}">{whole}</a>' in mail.html
+    assert f"resume_url {whole}" in for_slack(one, "s")["text"]
+    data = json.loads(for_program(one))["data"]
+    assert data["resume_url"] == whole
+    assert "resume_path" not in data
+    assert (one.id, one.place) == (letter().id, letter().place)
+    assert whole not in for_customer(one, "Acme").text, "whoever has the link resumes"
+    assert addressed(letter(), "https://api.test") == letter()
 
 
 def test_the_customers_mail() -> None:

@@ -78,7 +78,7 @@ class Frozen(NamedTuple):
     reason: str
     since: int
     trip: str | None = None
-    """Which trip of the breaker froze it (`breaker/trip.py`)."""
+    """Which trip of the breaker froze it, or would have, had the operator not (`breaker/trip.py`)."""
 
 
 class Typical(NamedTuple):

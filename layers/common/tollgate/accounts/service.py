@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tollgate.accounts.audit import entry
 from tollgate.accounts.currency import check_same, in_currency
 from tollgate.accounts.overrides import read
-from tollgate.accounts.rules import AccountRow, Frozen, NextPlan, Rules, with_plan
+from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, NextPlan, Rules, with_plan
 from tollgate.accounts.store import AccountTable, RulesTable, new_row, renewed
 from tollgate.catalog.frozen import PlanVersion
 from tollgate.catalog.model import Meter, Plan
@@ -212,9 +212,19 @@ def follow(deps: AccountDeps, account: str, told: Callable[[], Follow | None], b
 
 
 def freeze(deps: AccountDeps, account: str, reason: str, by: str | None = None) -> Rules:
-    """Refuse every new reservation from the very next one on; commits and usage are still recorded."""
+    """Refuse every new reservation from the very next one on; commits and usage are still recorded. An account that the
+    operator froze keeps its reason."""
     since = deps.gate.clock() // 1000
-    return change(deps, account, lambda row: row if row.frozen else replace(row, frozen=Frozen(reason, since)), by)
+
+    def frozen(row: AccountRow) -> AccountRow:
+        if row.frozen is None:
+            return replace(row, frozen=Frozen(reason, since))
+        if row.frozen.reason == BREAKER:
+            # From here on it is the operator's: the link of the breaker's message does not lift it.
+            return replace(row, frozen=row.frozen._replace(reason=reason))
+        return row
+
+    return change(deps, account, frozen, by)
 
 
 def change(deps: AccountDeps, account: str, changed: Callable[[AccountRow], AccountRow], by: str | None) -> Rules:

@@ -170,10 +170,10 @@ def look_at_cost(deps: LearnDeps, now: int) -> bool:
     before, stopped = deps.store.looked(), False
     if before is not None and before.at < now <= before.at + STALE_S:
         more = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
-        hours = [now // HOUR * HOUR, before.at // HOUR * HOUR]
+        hours = range(before.at // HOUR * HOUR, now + 1, HOUR)
         forgiven = any(deps.platform.spent(hour).resumes for hour in hours)
         if not forgiven and EXACT.multiply(more, Decimal(HOUR)) > cap * max(now - before.at, HOUR):
-            stop_all(deps.platform, deps.outbox, Stop(now, hours[0], more, cap), 0)
+            stop_all(deps.platform, deps.outbox, Stop(now, hours[-1], more, cap))
             stopped = True
     deps.store.put_looked(looked)
     return stopped

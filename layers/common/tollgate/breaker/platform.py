@@ -34,12 +34,13 @@ class Spent(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """`since`: epoch seconds."""
+    """`since`: epoch seconds. `resumes`: of its hour, when it was stopped: one more of them, and it holds no more."""
 
     since: int
     hour: int
     cost: Decimal
     cap: Decimal
+    resumes: int = 0
 
 
 class PlatformStore(Protocol):
@@ -52,9 +53,10 @@ class PlatformStore(Protocol):
         """What the hour cost so far counts no more."""
 
     def stop(self, stop: Stop) -> None:
-        """Put where there is none."""
+        """Put, but for where there is that one, or a later one."""
 
-    def stopped(self) -> Stop | None: ...
+    def stopped(self) -> Stop | None:
+        """The stop that holds. One that a slow process put after its hour was resumed holds nothing."""
 
     def go_on(self) -> None: ...
 
@@ -91,15 +93,15 @@ class Platform:
         seen, self._seen = self._seen, ZERO
         found = self.store.add(self._hour, seen)
         if found is not None and found.cost - found.resumed > cap:
-            stop_all(self.store, self.outbox, Stop(self.clock() // 1000, self._hour, found.cost, cap), found.resumes)
+            stop_all(self.store, self.outbox, Stop(self.clock() // 1000, self._hour, found.cost, cap, found.resumes))
             self.stopped()
 
 
-def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop, resumes: int) -> None:
-    """Tell, and stop what is new. Harmless to repeat. `resumes`: of that hour, so that each stop is told once."""
+def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> None:
+    """Tell, and stop what is new. Harmless to repeat: each stop of an hour is told once."""
     outbox.put(
         Alert(
-            id=f"breaker-platform:{stop.hour}:{resumes}",
+            id=f"breaker-platform:{stop.hour}:{stop.resumes}",
             kind="breaker_platform",
             account="",
             subject=f"Everything is stopped: provider cost reached {plain(stop.cost)} USD within an hour",
@@ -115,9 +117,12 @@ def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop, resumes: int) -> 
 
 def resume_all(store: PlatformStore, now: int) -> Stop | None:
     """Go on, with a whole cap more for the hour of `now`. Returns what was stopped; None: nothing was, and nothing
-    changes. The forgiveness is first: a crash before the second write leaves a stop, and the call is repeated."""
-    stop = store.stopped()
+    changes. A crash after the first of two hours leaves the stop, and the call is repeated; the last forgiveness ends
+    it, and its row is no more than in the way."""
+    stop, hour = store.stopped(), now // HOUR * HOUR
     if stop is not None:
-        store.forgive(now // HOUR * HOUR)
+        if hour != stop.hour:
+            store.forgive(hour)
+        store.forgive(stop.hour)
         store.go_on()
     return stop

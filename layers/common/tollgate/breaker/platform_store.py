@@ -3,7 +3,7 @@
 | row | pk | sk | |
 | --- | --- | --- | --- |
 | an hour's cost | `cost#<hour, epoch s>` | `sum` | `cost`; `resumed`: what of it counts no more, `resumes` how often |
-| the stop | `breaker` | `platform` | `since`, `hour`, `cost`, `cap`; there while everything is stopped |
+| the stop | `breaker` | `platform` | `since`, `hour`, `cost`, `cap`, `resumes`; void once its hour has more of them |
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class PlatformTable:
             dynamo.client().put_item(
                 TableName=self._table,
                 Item=dynamo.item({"pk": "breaker", "sk": "platform", **stop._asdict()}),
-                ConditionExpression="attribute_not_exists(pk)",
+                ConditionExpression=(
+                    "attribute_not_exists(pk) OR #hour < :hour OR (#hour = :hour AND resumes < :resumes)"
+                ),
+                ExpressionAttributeNames={"#hour": "hour"},
+                ExpressionAttributeValues={":hour": dynamo.n(stop.hour), ":resumes": dynamo.n(stop.resumes)},
             )
         except ClientError as error:
             if not dynamo.failed_condition(error):
@@ -75,7 +79,8 @@ class PlatformTable:
         if not found:
             return None
         row = dynamo.unitem(found)
-        return Stop(int(row["since"]), int(row["hour"]), row["cost"], row["cap"])
+        stop = Stop(int(row["since"]), int(row["hour"]), row["cost"], row["cap"], int(row.get("resumes", 0)))
+        return stop if self.spent(stop.hour).resumes <= stop.resumes else None
 
     def go_on(self) -> None:
         dynamo.client().delete_item(TableName=self._table, Key=_STOP)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from tollgate.accounts.rules import AccountRow, Grace, Rules
+from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, Grace, Rules
 from tollgate.accounts.service import AccountDeps, change
 from tollgate.breaker.link import Link
 from tollgate.breaker.trip import number_of
@@ -34,7 +34,7 @@ def resume(
     """
 
     def resumed(row: AccountRow) -> AccountRow:
-        if link is not None and (row.frozen is None or row.frozen.trip != link.trip):
+        if link is not None and not lifts(link, row.frozen):
             raise AlreadyResumed(account)
         if row.frozen is None:
             return row
@@ -43,6 +43,11 @@ def resume(
         return replace(row, frozen=None, grace=_grace(deps, row, ONE if grace is None else grace))
 
     return change(deps, account, resumed, by)
+
+
+def lifts(link: Link, frozen: Frozen | None) -> bool:
+    """Whether a link lifts this freeze: that of its own trip, unless the operator froze, too."""
+    return frozen is not None and (frozen.reason, frozen.trip) == (BREAKER, link.trip)
 
 
 def _grace(deps: AccountDeps, row: AccountRow, multiple: Decimal) -> Grace:

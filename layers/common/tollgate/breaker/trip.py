@@ -3,8 +3,10 @@
 The refusal is first: the conditional write that reserves does not pass the hour's allowance, so not one unit more is
 granted whatever happens here. Of all that are refused at once one writes the trip down and does the rest: the alert,
 then the freeze. A crash in between leaves the cap: it goes on refusing, and the first call that is refused `CLAIMED_S`
-later tells (the alert's id is the trip's, so once) and freezes. The other way round an account could be frozen and
-nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips again.
+later tells (the alert's id is the trip's, so once) and freezes; where a store failed, the first call after that does.
+A freeze that the gate does not know of yet is brought there by the next refusal, too. The other way round an account
+could be frozen and nobody told. Usage that was not reserved is recorded as it came and trips, too; more of it trips
+again.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from tollgate.alerts.outbox import Alert, Outbox, Words
 from tollgate.breaker.drivers import drivers
 from tollgate.breaker.link import LASTS_S, Link, encode
 from tollgate.clock import rfc3339
+from tollgate.gate.apply_rules import apply_rules
 from tollgate.quantities import plain
 from tollgate.usage.outcome import Event
 from tollgate.windows import HOUR
@@ -53,6 +56,9 @@ class Trips(Protocol):
     def claim(self, trip: Trip, allowed: Decimal, now: int) -> bool:
         """Write the trip down; False where it was less than `CLAIMED_S` ago: whoever did is at it."""
 
+    def give_back(self, trip: Trip, now: int) -> None:
+        """What was claimed at `now` came to nothing: the next one may claim it at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class TripDeps:
@@ -70,27 +76,44 @@ def number_of(row: AccountRow, hour: int) -> int:
 
 
 def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
-    """Tell, and freeze. `ruled_by`: the rules that were crossed. Raises UnknownAccount, Busy."""
+    """Tell, and freeze. `ruled_by`: the rules that were crossed; not where more is let through by now, as the plan, the
+    catalogue or a resume came between. Raises UnknownAccount, Busy."""
     number = number_of(ruled_by.row, hour)
     rules = deps.accounts.rules.fresh(ruled_by.account)
-    if not _stands(rules.row, hour, number):
-        return
     found, now = Trip(rules.account, meter, hour, number), deps.accounts.gate.clock() // 1000
-    most = next(one.maximum for one in ruled_by.breakers if one.limit.meters == (meter,))
-    assert most is not None
+    if rules.row.frozen is not None and rules.row.frozen.trip == found.name:
+        apply_rules(deps.accounts.gate, rules)  # whoever froze it may have died before the gate knew
+        return
+    most, now_most = _most(ruled_by, meter), _most(rules, meter)
+    if not _stands(rules.row, hour, number) or most is None or now_most is None or now_most > most:
+        return
     if not deps.trips.claim(found, most, now):
         return
-    _tell(deps, rules, found, most)
 
     def frozen(row: AccountRow) -> AccountRow:
-        return replace(row, frozen=Frozen(BREAKER, now, found.name)) if _stands(row, hour, number) else row
+        if _stands(row, hour, number):
+            return replace(row, frozen=Frozen(BREAKER, now, found.name))
+        if row.frozen is not None and row.frozen.trip is None and number_of(row, hour) == number:
+            # The operator was first. That freeze stays; who lifts it resumes what was told here, with the grace.
+            return replace(row, frozen=row.frozen._replace(trip=found.name))
+        return row
 
-    change(deps.accounts, rules.account, frozen, BREAKER)
+    try:
+        _tell(deps, rules, found, most)
+        change(deps.accounts, rules.account, frozen, BREAKER)
+    except Exception:
+        deps.trips.give_back(found, now)  # the caller is told to try again, and that call, or any, does it
+        raise
 
 
 def _stands(row: AccountRow, hour: int, number: int) -> bool:
     """Not where it is frozen already, nor where it was resumed since: what was crossed then is let through by now."""
     return row.frozen is None and number_of(row, hour) == number
+
+
+def _most(rules: Rules, meter: str) -> Decimal | None:
+    """What the hour may come to under these rules. None: no breaker (any more)."""
+    return next((one.maximum for one in rules.breakers if one.limit.meters == (meter,)), None)
 
 
 def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:

@@ -21,7 +21,7 @@ class TripTable:
     def claim(self, trip: Trip, allowed: Decimal, now: int) -> bool:
         row = {
             "pk": "breaker",
-            "sk": f"trip#{trip.hour}#{trip.account}#{trip.meter}#{trip.number}",
+            "sk": _place(trip),
             "account": trip.account,
             "meter": trip.meter,
             "hour": trip.hour,
@@ -44,6 +44,20 @@ class TripTable:
             raise
         return True
 
+    def give_back(self, trip: Trip, now: int) -> None:
+        try:
+            dynamo.client().update_item(
+                TableName=self._table,
+                Key={"pk": dynamo.s("breaker"), "sk": dynamo.s(_place(trip))},
+                UpdateExpression="SET #at = :never",
+                ConditionExpression="#at = :now",
+                ExpressionAttributeNames={"#at": "at"},
+                ExpressionAttributeValues={":never": dynamo.n(0), ":now": dynamo.n(now)},
+            )
+        except ClientError as error:
+            if not dynamo.failed_condition(error):  # else another one has claimed it since
+                raise
+
     def newest(self, limit: int) -> list[tuple[Trip, Decimal]]:
         """The trips of the last 90 days and what each hour was allowed, newest first."""
         answer = dynamo.client().query(
@@ -57,3 +71,7 @@ class TripTable:
         return [
             (Trip(row["account"], row["meter"], int(row["hour"]), int(row["number"])), row["allowed"]) for row in rows
         ]
+
+
+def _place(trip: Trip) -> str:
+    return f"trip#{trip.hour}#{trip.account}#{trip.meter}#{trip.number}"

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from tollgate.accounts.service import AccountDeps
 from tollgate.breaker.link import Link, decode
 from tollgate.breaker.platform import PlatformStore, Stop, resume_all
-from tollgate.breaker.resume import resume
+from tollgate.breaker.resume import lifts, resume
 from tollgate.clock import rfc3339
 from tollgate.errors import AlreadyResumed
 from tollgate.http.requests import idempotency_key
@@ -42,8 +42,7 @@ class BreakerDeps(Protocol):
 def get_resume(deps: BreakerDeps, request: Request) -> Response:
     """What the link would do. Changes nothing: mail scanners open links."""
     link = _link(deps, request)
-    frozen = deps.accounts.rules.fresh(link.account).row.frozen
-    if frozen is None or frozen.trip != link.trip:
+    if not lifts(link, deps.accounts.rules.fresh(link.account).row.frozen):
         raise AlreadyResumed(link.account)
     name = escape(link.account)
     page = f'<p>{name} was stopped by its circuit breaker.</p><form method="post"><button>Resume {name}</button></form>'

@@ -48,10 +48,10 @@ def _limit(found: Denied) -> str | None:
 
 
 def _source(found: Denied) -> str:
+    if BREAKER in (found.code, found.reason):  # the reason is that of a freeze
+        return BREAKER
     if found.code == "frozen":
         return "operator"
-    if found.code == BREAKER:
-        return BREAKER
     if found.short is not None:
         return found.short.source
     return "plan" if found.state is None else found.state.ruled.source

@@ -12,7 +12,7 @@ from tollgate.clock import Clock
 from tollgate.notify.channels import BUS, CUSTOMERS, EMAIL, SLACK, Channel, Settings, Smtp, is_address
 from tollgate.notify.letter import Letter, NoReceiver, NotDelivered
 from tollgate.notify.signing import headers
-from tollgate.notify.templates import Mail, for_customer, for_operator, for_program, for_slack
+from tollgate.notify.templates import Mail, addressed, for_customer, for_operator, for_program, for_slack
 
 SLACK_SECRET: Final = "slack_url"
 SMTP_SECRET: Final = "smtp_password"
@@ -33,15 +33,17 @@ class Outlets:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends messages of one run. `stack`: what the operator's messages call it."""
+    """Sends messages of one run. `stack`: what the operator's messages call it. `api`: the API's address, for links."""
 
     settings: Settings
     outlets: Outlets
     stack: str
     clock: Clock
+    api: str
 
     def __call__(self, channel: Channel, letter: Letter) -> None:
         """Raises NotDelivered; NoReceiver where there is nobody to send it to."""
+        letter = addressed(letter, self.api)
         if channel.name == EMAIL:
             self._mail(channel.to, for_operator(letter, self.stack), letter)
         elif channel.name == CUSTOMERS:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from tollgate.notify.letter import Letter
@@ -20,6 +21,16 @@ class Mail(NamedTuple):
     subject: str
     text: str
     html: str
+
+
+def addressed(letter: Letter, api: str) -> Letter:
+    """With the whole address of what it links to: what is told knows paths of the API (`resume_path`), not where it is
+    served."""
+    path = letter.message.get("resume_path")
+    if path is None:
+        return letter
+    rest = {name: value for name, value in letter.message.items() if name != "resume_path"}
+    return replace(letter, message={**rest, "resume_url": f"{api}{path}"})
 
 
 def for_operator(letter: Letter, stack: str) -> Mail:
