@@ -10,7 +10,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import billing, calls, cpu, dollars, gate_size, idle, imports, projection, reconcile, report, shared
+from bench import (
+    anomalies,
+    billing,
+    calls,
+    cpu,
+    dollars,
+    gate_size,
+    idle,
+    imports,
+    projection,
+    reconcile,
+    report,
+    shared,
+)
 from bench.report import Section
 from bench.stage import stage
 
@@ -47,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         add(imports.section())
     add(reconcile.section(reconcile.COUNTED if options.counted else reconcile.PAIRS))
     add(projection.section())
+    add(anomalies.section())
     if options.json:
         options.json.write_text(json.dumps(report.as_json(sections), indent=2) + "\n")
     past = report.failures(sections)

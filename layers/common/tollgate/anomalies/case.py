@@ -72,6 +72,11 @@ class Case:
         return median(day.total.units for day in self.past) if self.past else ZERO
 
     @cached_property
+    def lately(self) -> Decimal:
+        """The same of its last seven days with use."""
+        return median(day.total.units for day in self.past[-KNOWN:]) if self.past else ZERO
+
+    @cached_property
     def reach(self) -> Decimal:
         """How far the account's own days reach: its second-busiest, so that one outlier is forgiven; of a young
         account its busiest."""

@@ -20,14 +20,15 @@ from tollgate.windows import zone
 
 OWN_TIMES: Final = Decimal(10)
 """Level: times the account's typical day."""
-OWN_BEYOND: Final = Decimal(5)
-"""Level: and times the farthest that its own days reach: an account of bursts is not told of for its bursts."""
+OWN_BEYOND: Final = Decimal(2)
+"""Level: and so far beyond the farthest that its own days reach; the farther they reach, the farther: an account of
+bursts is not told of for its bursts."""
 SOME: Final = 3
 """Level: days with use that must be known."""
-PLAN_BEYOND: Final = Decimal("2.5")
+PLAN_BEYOND: Final = Decimal(4)
 """Plan: and times the farthest that its own days reach."""
 PLAN_TIMES: Final = Decimal(3)
-"""Plan: times the average of its plan, and times the account's own typical day, where it has one."""
+"""Plan: times the average of its plan, by an account whose typical day is not half of that average."""
 PLAN_FIRST: Final = Decimal(6)
 """Plan: times the average of its plan on the account's very first day: accounts differ in size."""
 PLAN_DAYS: Final = 30
@@ -37,18 +38,20 @@ EVENTS: Final = 30
 BURST: Final = Decimal("0.5")
 """Burst: share of the day in ten minutes."""
 BURST_EVENTS: Final = 30
-BURST_SPREADS: Final = Decimal(5)
+BURST_SPREADS: Final = Decimal(4)
 """Burst: spreads above the account's usual share."""
-BURST_BEYOND: Final = Decimal("1.6")
+BURST_BEYOND: Final = Decimal(2)
 """Burst: times the second-largest share of its days."""
-NEW_SHARE: Final[Mapping[str, Decimal]] = {"model": Decimal("0.25"), "member": Decimal("0.4")}
+NEW_SHARE: Final[Mapping[str, Decimal]] = {"model": Decimal("0.28"), "member": Decimal("0.43")}
 """New model, member: share of the day's units."""
-NEW_DAY: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.5")}
+NEW_DAY: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.4")}
 """New model, member: the whole day's units, in typical days: a member instead of another is no news, one on top is."""
 NEW_FAIR: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.5")}
 """New model, member: and times the share that each would have, if all had the same: a small team that grows by one is
 no news."""
-NEW_TYPICAL: Final = Decimal("0.5")
+NEW_AMONG: Final[Mapping[str, int]] = {"model": 1, "member": 2}
+"""New model, member: among so many known ones; one person who becomes two is no news."""
+NEW_TYPICAL: Final = Decimal("0.6")
 """New model, member: its units, in typical days of the account."""
 NEW_EVENTS: Final = 20
 UNNAMED: Final = Decimal("0.05")
@@ -64,8 +67,10 @@ CACHED: Final = Decimal("0.2")
 """Cache: usual ratio from which there is something to collapse."""
 CACHED_LEFT: Final = Decimal("0.4")
 """Cache: what is left of the usual ratio, at most."""
+CACHED_BEYOND: Final = Decimal("0.08")
+"""Cache: below the second-lowest ratio of its days: a weekly job that no cache knows is no collapse."""
 CACHED_EVENTS: Final = 40
-CACHED_SPREADS: Final = Decimal(3)
+CACHED_SPREADS: Final = Decimal(4)
 
 _TENTH: Final = Decimal("0.1")
 _SHARE: Final = Decimal("0.01")
@@ -77,14 +82,16 @@ def level(case: Case) -> Finding | None:
     """Far above its own typical day."""
     if len(case.past) < SOME or not case.typical or not _worth(case):
         return None
-    times = case.units / case.typical
-    if times < OWN_TIMES or case.units < OWN_BEYOND * case.reach:
+    typical = max(case.typical, case.lately)  # accounts grow
+    times = case.units / typical
+    reach = case.reach / typical
+    if times < OWN_TIMES or times < reach * (OWN_BEYOND + reach):
         return None
     text = (
-        f"{_used(case)}: {_times(times)} its typical day ({_units(case.typical)}) and "
+        f"{_used(case)}: {_times(times)} its typical day ({_units(typical)}) and "
         f"{_times(case.units / case.reach)} the busiest that it is known for.{_young(case)}"
     )
-    return Finding("level", case.today.meter, times / OWN_TIMES, text, _facts(case, times=times, typical=case.typical))
+    return Finding("level", case.today.meter, times / OWN_TIMES, text, _facts(case, times=times, typical=typical))
 
 
 def plan(case: Case) -> Finding | None:
@@ -95,8 +102,8 @@ def plan(case: Case) -> Finding | None:
     times = case.units / of.average
     if times < (PLAN_TIMES if case.past else PLAN_FIRST):
         return None
-    # An account that is always above the average of its plan is a large account, and judged by itself.
-    if case.units < PLAN_BEYOND * case.reach or case.units < PLAN_TIMES * case.typical or case.typical > of.average:
+    # Whoever uses half of it and more on a typical day is no small account of its plan, and judged by itself.
+    if case.units < PLAN_BEYOND * case.reach or 2 * case.typical > of.average:
         return None
     own = f" Its own typical day: {_units(case.typical)}." if case.past else ""
     text = (
@@ -153,7 +160,7 @@ def _new(case: Case, what: str, shares_of: Callable[[Rollup], Mapping[str, Share
         known |= shares.keys()
         unnamed += shares.get(REST, Share()).units
         all_units += day.total.units
-    if unnamed > UNNAMED * all_units:
+    if unnamed > UNNAMED * all_units or len(known - {REST}) < NEW_AMONG[what]:
         return None
     shares = shares_of(case.today)
     new = {name: one for name, one in shares.items() if name and name not in known}
@@ -206,7 +213,7 @@ def cache(case: Case) -> Finding | None:
         return None
     usual = median(ratios)
     ratio = Decimal(case.today.cached) / events
-    if usual < CACHED or ratio > CACHED_LEFT * usual:
+    if usual < CACHED or ratio > CACHED_LEFT * usual or ratio + CACHED_BEYOND > sorted(ratios)[1]:
         return None
     chance = (usual * (1 - usual) / events).sqrt()
     spreads = (usual - ratio) / max(spread(ratios), chance, _LITTLE)
