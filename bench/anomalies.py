@@ -3,9 +3,10 @@ the product's own run, on seeds that no threshold was chosen by."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from bench.anomaly_months import PLANTS, Account, Months, months
 from bench.report import Check, Listing, Section
 from tollgate.alerts.outbox import Alert
-from tollgate.anomalies.run import AnomalyDeps, Noted, State, look
+from tollgate.anomalies.run import HOUR_S, AnomalyDeps, Noted, State, look
 from tollgate.billing.rollup import DAY_S, Rollup
 from tollgate.usage.markers import shard_of
 
@@ -26,15 +27,17 @@ RECALL: Final = 90
 """Per cent of the planted anomalies that must be found, each by an alert of its own kind."""
 FALSE: Final = Decimal(1)
 """Alerts for 1,000 days of accounts on which nothing was planted, at most."""
+LOOKS: Final = (6, 12, 18, 26)
+"""Hours after a day's begin at which is looked: at the day so far, and two hours after its end at the whole day."""
 _WARM: Final = 8
 """Days before the measured ones from which on days are looked at, so that plans have their averages."""
 
 
 class _Rollups:
-    """Those of days that are over."""
+    """Those of days that are over, and of a measured day so far."""
 
     def __init__(self, of: Months, now: Callable[[], int]) -> None:
-        self._days, self._now = of.rollups, now
+        self._days, self._now, self._measured = of.rollups, now, of.measured()
         self._of: dict[tuple[str, int], list[Rollup]] = {
             (account, day): rows for day, accounts in of.rollups.items() for account, rows in accounts.items()
         }
@@ -44,9 +47,24 @@ class _Rollups:
             yield from self._of.get((account, day), ())
 
     def of_day(self, day: int, shard: int, after: str | None = None) -> Iterator[Rollup]:
-        for account in sorted(self._days.get(day, ()) if day + DAY_S <= self._now() else ()):
+        hours = (self._now() - day) // HOUR_S
+        if hours < 24 and day not in self._measured:
+            return
+        for account in sorted(self._days.get(day, ())):
             if shard_of(account) == shard and (after is None or account > after):
-                yield from self._days[day][account]
+                for row in self._days[day][account]:
+                    if hours >= 24:
+                        yield row
+                    elif any(row.hours[:hours]):
+                        yield so_far(row, hours)
+
+
+def so_far(row: Rollup, hours: int) -> Rollup:
+    """A day after some of its hours. What is looked at only when it is over stays as it is."""
+    units = sum(row.hours[:hours], Decimal(0))
+    events = math.ceil(row.total.events * units / row.total.units)
+    total = replace(row.total, events=events, units=units, billable=units)
+    return replace(row, total=total, hours=row.hours[:hours] + (Decimal(0),) * (24 - hours))
 
 
 class _Rules:
@@ -125,10 +143,11 @@ def score(of: Months) -> Score:
     deps = AnomalyDeps(_Rollups(of, lambda: now[0]), _Rules(of.accounts), _Memory(), outbox, lambda: now[0] * 1000)
     measured = of.measured()
     for day in range(measured.start - _WARM * DAY_S, measured.stop, DAY_S):
-        now[0] = day + DAY_S + 7_200
-        looked = look(deps)
-        if looked.failures:
-            raise ExceptionGroup("the look failed", looked.failures)
+        for hour in LOOKS:
+            now[0] = day + hour * HOUR_S
+            looked = look(deps)
+            if looked.failures:
+                raise ExceptionGroup("the look failed", looked.failures)
     return held_against(of, list(outbox.alerts.values()))
 
 

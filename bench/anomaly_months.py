@@ -26,12 +26,12 @@ PLACES: Final = {"America/Los_Angeles": -8, "America/New_York": -5, "Europe/Berl
 
 KINDS: Final = ("steady", "weekly", "bursty", "growing", "new", "seasonal", "tiny", "batch", "always")
 PLANTS: Final[Mapping[str, str]] = {
-    "level": "10 to 40 times the account's typical day",
+    "level": "10 to 40 times the account's typical day, 40 calls and more",
     "plan": "3.5 to 10 times the plan's average, by an account that usually uses less than half of it",
-    "burst": "1.2 to 4 times as much again as on such a day, in ten minutes",
+    "burst": "1.2 to 4 times as much again as on such a day, in ten minutes, by an account that is not one job a day",
     "new_model": "0.7 to 2.5 typical days more, by a model that it never used",
     "new_member": "0.7 to 2.5 typical days more, by a member that its team of two or more never had",
-    "night": "0.7 to 3 typical days more, in two to four hours in which it never uses anything",
+    "night": "0.7 to 3 typical days more, in two to four hours in and beside which it never uses anything",
     "cache": "a cache that answered a third or more answers less than a quarter of that",
 }
 _OFTEN: Final = {"plan": 4, "cache": 4, "night": 2}
@@ -386,10 +386,12 @@ def _planted(
         if len(used) < 3 or wanted < 9 * typical:  # else it is one of the first kind
             possible.append("plan")
     if len(used) >= 10 and often >= 10:
-        possible += ["burst", "new_model"]
+        possible.append("new_model")
+        if account.kind != "batch":  # its nature is a burst a day
+            possible.append("burst")
         if len(habits.members) > 1:
             possible.append("new_member")
-        if min(habits.hours) == 0 and account.kind not in ("batch", "always"):
+        if len(_nights(habits)) > 1:
             possible.append("night")
         if habits.cached > 1 / 3 and sum(day.events) >= 40:
             possible.append("cache")
@@ -406,6 +408,11 @@ def _planted(
     else:
         _add(random, habits, day, kind, typical, each)
     return kind
+
+
+def _nights(habits: Habits) -> list[int]:
+    """Hours in which, and in those beside which, it never uses anything."""
+    return [hour for hour in range(24) if not any(habits.hours[(hour + by) % 24] for by in (-1, 0, 1))]
 
 
 def _log_uniform(random: Random, least: float, most: float) -> float:
@@ -441,9 +448,9 @@ def _add(random: Random, habits: Habits, day: _Day, kind: str, typical: int, eac
     calls = max(20, round(more / each))
     hours = [hour for hour in range(24) if habits.hours[hour] > 0.05]
     if kind == "night":
-        free = [hour for hour in range(24) if not any(habits.hours[(hour + by) % 24] for by in (-1, 0, 1))]
+        free = _nights(habits)
         first = random.randrange(max(1, len(free) - 3))
-        hours = free[first : first + random.randint(2, 4)] or [habits.hours.index(0)]
+        hours = free[first : first + random.randint(2, 4)]
     elif kind == "burst":
         hours = [random.choice(hours)]
         day.peak = max(day.peak, more)
