@@ -1,4 +1,4 @@
-"""python -m bench [--counted] [--json FILE]: prints the budgets; exit 1 past a counted one."""
+"""python -m bench [--counted | --only SECTION] [--json FILE]: prints the budgets; exit 1 past a counted one."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+ANOMALIES = (ROOT / "docs/anomalies.md").read_text(encoding="utf-8")
 
 PAST = """
 import sys
@@ -105,6 +106,16 @@ def test_the_deploy_page_shows_the_cost_of_an_idle_month(counted: tuple[int, dic
 def _many(listing: dict[str, Any], start: str) -> str:
     (row,) = (row for row in listing["rows"] if row[0].startswith(start))
     return str(row[1])
+
+
+def test_the_page_on_anomalies_shows_what_is_measured(counted: tuple[int, dict[str, Any], str]) -> None:
+    _, found, _ = counted
+    (section,) = (section for section in found["sections"] if section["title"].startswith("Anomalies"))
+    (listing,) = section["listings"]
+    lines = [listing["columns"], ["---"] + ["---:"] * (len(listing["columns"]) - 1), *listing["rows"]]
+    table = "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+    assert table in ANOMALIES, f"docs/anomalies.md should have:\n{table}"
+    assert f"{section['facts']['account_days']:,} days of accounts" in ANOMALIES
 
 
 def test_a_budget_that_is_past_is_found() -> None:

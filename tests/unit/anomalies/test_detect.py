@@ -116,6 +116,17 @@ def test_a_first_busy_day_is_said_to_be_one() -> None:
     assert seen(case(day(7000), ())) == {}  # nothing at all to compare with
 
 
+def test_a_quiet_accounts_first_busy_day_is_said_to_be_one() -> None:
+    quiet = past(events=29)
+    said = " It is this account's first busy day: none in the 28 days before had 30 calls."
+    assert seen(case(day(12_000), quiet))["level"].text.endswith(f"the busiest that it is known for.{said}")
+    assert seen(case(day(2000, models={"m": 1000, "grand": 1000}), quiet))["new_model"].text.endswith(said)
+    young = seen(case(day(12_000), past(3, events=29)))["level"].text
+    assert young.endswith(f"{said} Little is known of this account: 3 days with use before.")
+    one_busy = (day(1000, 21, events=30), *quiet)
+    assert "first busy day" not in seen(case(day(12_000), one_busy))["level"].text
+
+
 def test_three_times_the_average_of_its_plan() -> None:
     small = tuple(day(500, back) for back in range(20, 0, -1))
     assert seen(case(day(3500), small, plan=PLAN))["plan"].text.startswith(
@@ -216,6 +227,7 @@ def test_no_account_breaks_a_detector(before: list[int], units: int, events: int
         assert found.kind in KINDS
         assert found.score >= 1
         assert len(days) >= 7 or "first busy day" in found.text or "Little is known" in found.text
+        assert ("first busy day" in found.text) is (not any(one.total.events >= 30 for one in days))
 
 
 def test_medians() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.unit.anomalies.test_detect import TODAY, day
-from tests.unit.billing.world import BILLING, World, tables
+from tests.unit.billing.world import BILLING, Crash, Cut, World, tables
 from tollgate import dynamo
+from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.anomalies.memory_store import AnomalyTable
 from tollgate.anomalies.run import (
     AnomalyDeps,
@@ -27,7 +28,7 @@ from tollgate.anomalies.run import (
 )
 from tollgate.billing.rollup import DAY_S, Rollup
 from tollgate.billing.rollup_store import RollupTable, rollup_item
-from tollgate.usage.markers import SHARDS
+from tollgate.usage.markers import SHARDS, shard_of
 
 HOUR = 3600
 
@@ -65,14 +66,35 @@ class Stage:
             **changes,
         )
 
-    def look(self, in_time: Callable[[], bool] = lambda: True, **changes: Any) -> Looked:
+    def look(self, in_time: Callable[[], bool] = lambda: True, *, at: int | None = None, **changes: Any) -> Looked:
+        self.world.now = at or self.world.now
         return look(self.deps(**changes), in_time)
+
+    def another_process(self) -> None:
+        """One that knows nothing of what the one before it did."""
+        self.world.outbox = OutboxTable(BILLING, self.world.clock)
+
+    def erase(self, account: str) -> None:
+        """An account goes, with its rollups."""
+        del self.world.rules.rows[account]
+        for row in self.world.rows(f"rollup#{account}"):
+            _delete(row)
+
+    def forget(self) -> None:
+        """Only rollups are left."""
+        for row in dynamo.client().scan(TableName=BILLING)["Items"]:
+            if not row["pk"]["S"].startswith("rollup#"):
+                _delete(row)
 
     def told(self) -> list[str]:
         return sorted(alert["id"] for alert in self.alerts())
 
     def alerts(self) -> list[dict[str, Any]]:
         return [json.loads(row["message"]["S"]) for row in self.world.rows("outbox")]
+
+
+def _delete(row: dynamo.Item) -> None:
+    dynamo.client().delete_item(TableName=BILLING, Key={"pk": row["pk"], "sk": row["sk"]})
 
 
 @pytest.fixture
@@ -165,12 +187,6 @@ def test_what_needs_the_whole_day_is_told_when_it_is_over(stage: Stage) -> None:
     assert stage.told() == ["anomaly#acme#burst#2026-11-21"]
 
 
-def test_an_account_that_is_gone_is_passed_over(stage: Stage) -> None:
-    stage.account("acme", 12_000)
-    del stage.world.rules.rows["acme"]
-    assert stage.look() == Looked(accounts=2)
-
-
 def test_the_account_that_another_became_lends_its_plan_and_clock(stage: Stage) -> None:
     stage.account("anon", 1000)
     stage.world.rules.add("acme")
@@ -204,21 +220,158 @@ def test_a_run_that_ends_early_is_gone_on_with_where_it_stood(stage: Stage) -> N
     assert sums == {("pro", "tokens"): (Decimal(9), Decimal(9 * 12_000))}, "no account is added twice"
 
 
+class _DiesAtItsNote(AnomalyTable):
+    def note(self, account: str, day: int, kind: str, noted: Noted) -> None:
+        raise Crash
+
+
 def test_a_crash_between_the_alert_and_its_note_tells_nothing_twice(stage: Stage) -> None:
     stage.account("acme", 12_000)
-
-    class Dies(AnomalyTable):
-        def note(self, account: str, day: int, kind: str, noted: Noted) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stage.look(memory=Dies(BILLING))
+    with pytest.raises(Crash):
+        stage.look(memory=_DiesAtItsNote(BILLING))
     assert stage.told() == ["anomaly#acme#level#2026-11-21"]
     stage.today("acme", 13_000)
-    stage.world.outbox = type(stage.world.outbox)(BILLING, stage.world.clock)  # another process
+    stage.another_process()
     assert stage.look().told == 0
     assert stage.told() == ["anomaly#acme#level#2026-11-21"]
-    assert AnomalyTable(BILLING).noted("acme", TODAY) == {"level": Noted(Decimal("1.3"), 0)}
+    # How bad it was when it was told, nobody knows any more: bad enough to be told of.
+    assert AnomalyTable(BILLING).noted("acme", TODAY) == {"level": Noted(Decimal(1), 0)}
+
+
+def test_a_crash_between_the_alert_and_its_note_hides_nothing_that_grows_after_it(stage: Stage) -> None:
+    stage.account("acme", 12_000)
+    with pytest.raises(Crash):
+        stage.look(memory=_DiesAtItsNote(BILLING))
+    stage.another_process()
+    stage.today("acme", 100_000)
+    assert stage.look().told == 1
+    assert stage.told() == ["anomaly#acme#level#2026-11-21", "anomaly#acme#level#2026-11-21#1"]
+    assert AnomalyTable(BILLING).noted("acme", TODAY) == {"level": Noted(Decimal(10), 1)}
+    stage.today("acme", 201_000)
+    with pytest.raises(Crash):
+        stage.look(at=stage.world.now + HOUR, memory=_DiesAtItsNote(BILLING))
+    stage.another_process()
+    stage.today("acme", 500_000)
+    assert stage.look(at=stage.world.now + HOUR).told == 1
+    assert stage.told()[-1] == "anomaly#acme#level#2026-11-21#3"
+
+
+def test_a_crash_at_any_call_leaves_what_the_next_run_completes(stage: Stage) -> None:
+    """Alerts, notes and sums are those of a run without one."""
+    stage.account("acme", 12_000)
+    stage.put(replace(day(12_000, 1), account="acme"))
+
+    def left() -> tuple[list[str], State, list[int]]:
+        memory = AnomalyTable(BILLING)
+        numbers = [memory.noted("acme", at)["level"].number for at in (TODAY - DAY_S, TODAY)]
+        return stage.told(), memory.state(), numbers
+
+    def cut_at(cut: Cut) -> Looked:
+        stage.another_process()
+        outbox, memory = cut.around(stage.world.outbox), cut.around(AnomalyTable(BILLING))
+        return stage.look(outbox=outbox, memory=memory, rules=cut.around(stage.world.rules))
+
+    whole = Cut()
+    assert cut_at(whole).told == 2
+    right = left()
+    assert len(right[0]) == 2
+    assert whole.calls == 2 * 4 + 3  # rules, notes, alert and note of each day; the state, read once and saved twice
+    for at in range(whole.calls):
+        for after in (False, True):
+            stage.forget()
+            with pytest.raises(Crash):
+                cut_at(Cut(at, after=after))
+            stage.another_process()
+            assert stage.look().failures == []
+            assert left() == right, f"call {at}, {'after' if after else 'before'} it"
+
+
+# --- two at once -----------------------------------------------------------------------------------------------------
+
+
+class _RunsBeside:
+    """Rules; another whole run happens as they are read for the `at`th time."""
+
+    def __init__(self, stage: Stage, at: int) -> None:
+        self._stage, self._at, self.other = stage, at, Looked()
+
+    def fresh(self, account: str) -> Any:
+        self._at -= 1
+        if self._at == 0:
+            self.other = self._stage.look(outbox=OutboxTable(BILLING, self._stage.world.clock))
+        return self._stage.world.rules.fresh(account)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
+def test_two_runs_at_once_tell_once_and_add_no_account_twice(stage: Stage, at: int) -> None:
+    names = ("acme", "beta", "calm")
+    for name in names:
+        stage.account(name, 12_000)
+        stage.put(replace(day(12_000, 1), account=name))
+    beside = _RunsBeside(stage, at)
+    looked = stage.look(rules=beside)
+    assert looked.failures == beside.other.failures == []
+    assert looked.told + beside.other.told == 6
+    assert stage.told() == [f"anomaly#{name}#level#2026-11-{date}" for name in names for date in (20, 21)]
+    state = AnomalyTable(BILLING).state()
+    assert state.sums == {("pro", "tokens"): (Decimal(3), Decimal(36_000))}
+    assert (state.under_way, state.over_until, state.hour) == (None, TODAY - DAY_S, TODAY + 12 * HOUR)
+    stage.world.now += HOUR
+    assert stage.look().told == 0
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 4])
+def test_a_run_out_of_time_beside_one_that_ends_takes_nothing_back(stage: Stage, seconds: int) -> None:
+    """What the slower one saves is older, and right all the same: the next run does it once more."""
+    for name in ("acme", "beta", "calm"):
+        stage.account(name, 12_000, at=TODAY - DAY_S)
+    turns = iter([True] * seconds + [False] * 9)
+    looked = stage.look(turns.__next__, rules=_RunsBeside(stage, 1))
+    assert looked.left is (seconds < 3)
+    assert stage.look().left is False
+    assert len(stage.told()) == 3
+    assert AnomalyTable(BILLING).state().sums == {("pro", "tokens"): (Decimal(3), Decimal(36_000))}
+
+
+def test_of_two_notes_the_further_one_stands(world: World) -> None:
+    memory = AnomalyTable(BILLING)
+    for noted, stands in (
+        (Noted(Decimal(5), 0), Noted(Decimal(5), 0)),
+        (Noted(Decimal(1), 0), Noted(Decimal(5), 0)),
+        (Noted(Decimal(6), 0), Noted(Decimal(6), 0)),
+        (Noted(Decimal(2), 1), Noted(Decimal(2), 1)),
+        (Noted(Decimal(9), 0), Noted(Decimal(2), 1)),
+    ):
+        memory.note("acme", TODAY, "level", noted)
+        assert memory.noted("acme", TODAY) == {"level": stands}
+
+
+# --- accounts that go ------------------------------------------------------------------------------------------------
+
+
+def test_an_account_that_is_gone_is_passed_over(stage: Stage) -> None:
+    stage.account("acme", 12_000)
+    stage.account("beta", 12_000)
+    del stage.world.rules.rows["acme"]
+    looked = stage.look()
+    assert (looked.told, looked.failures) == (1, [])
+    assert stage.told() == ["anomaly#beta#level#2026-11-21"]
+
+
+def test_an_account_that_goes_where_a_run_stopped_loses_no_place(stage: Stage) -> None:
+    names = [name for number in range(999) if shard_of(name := f"a{number:03d}") == 7][:4]
+    for name in names:
+        stage.account(name, 12_000, at=TODAY - DAY_S)
+    stage.look(iter((True, True, False)).__next__)
+    stopped = AnomalyTable(BILLING).state().under_way
+    assert stopped is not None
+    assert stopped.after == names[1]
+    assert len(stage.told()) == 2
+    # The account after which to go on goes, with all that it used; so does the one that is next.
+    stage.erase(names[1])
+    stage.erase(names[2])
+    assert stage.look().failures == []
+    assert stage.told() == [f"anomaly#{name}#level#2026-11-20" for name in (*names[:2], names[3])]
 
 
 def test_one_accounts_failure_keeps_no_other_from_its_look(stage: Stage) -> None:

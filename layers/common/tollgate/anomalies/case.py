@@ -67,16 +67,22 @@ class Case:
         return len(self.past) < KNOWN
 
     @cached_property
+    def used(self) -> list[Decimal]:
+        """Units of the past days that had any, most first: of a small account's day all may come from its cache."""
+        return sorted((day.total.units for day in self.past if day.total.units > 0), reverse=True)
+
+    @cached_property
     def typical(self) -> Decimal:
-        """Units of a typical day with use; 0 where none is known."""
-        return median(day.total.units for day in self.past) if self.past else ZERO
+        """Units of a typical day; 0 where none is known."""
+        return median(self.used) if self.used else ZERO
 
     @cached_property
     def reach(self) -> Decimal:
         """How far the account's own days reach: its second-busiest, so that one outlier is forgiven; of a young
         account its busiest."""
-        ranked = sorted((day.total.units for day in self.past), reverse=True)
-        return ranked[0 if self.young else 1] if ranked else ZERO
+        if not self.used:
+            return ZERO
+        return self.used[0 if self.young or len(self.used) == 1 else 1]
 
 
 @dataclass(frozen=True, slots=True)

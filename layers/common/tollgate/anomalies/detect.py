@@ -7,6 +7,7 @@ that only grow during a day, so they also look at a day that is not over; the ot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -20,14 +21,12 @@ from tollgate.windows import zone
 
 OWN_TIMES: Final = Decimal(10)
 """Level: times the account's typical day."""
-OWN_BEYOND: Final = Decimal(5)
-"""Level: and times the farthest that its own days reach: an account of bursts is not told of for its bursts."""
+OWN_BEYOND: Final = Decimal("4.5")
+"""Level, plan: and times the farthest that its own days reach: an account of bursts is not told of for its bursts."""
 SOME: Final = 3
 """Level: days with use that must be known."""
-PLAN_BEYOND: Final = Decimal("2.5")
-"""Plan: and times the farthest that its own days reach."""
 PLAN_TIMES: Final = Decimal(3)
-"""Plan: times the average of its plan, and times the account's own typical day, where it has one."""
+"""Plan: times the average of its plan, by an account whose typical day is not half of that average."""
 PLAN_FIRST: Final = Decimal(6)
 """Plan: times the average of its plan on the account's very first day: accounts differ in size."""
 PLAN_DAYS: Final = 30
@@ -37,18 +36,20 @@ EVENTS: Final = 30
 BURST: Final = Decimal("0.5")
 """Burst: share of the day in ten minutes."""
 BURST_EVENTS: Final = 30
-BURST_SPREADS: Final = Decimal(5)
+BURST_SPREADS: Final = Decimal(4)
 """Burst: spreads above the account's usual share."""
-BURST_BEYOND: Final = Decimal("1.6")
-"""Burst: times the second-largest share of its days."""
-NEW_SHARE: Final[Mapping[str, Decimal]] = {"model": Decimal("0.25"), "member": Decimal("0.4")}
+BURST_BEYOND: Final = Decimal("1.5")
+"""Burst: times the largest share of its days: of a job every two weeks there may be no second one among them."""
+NEW_SHARE: Final[Mapping[str, Decimal]] = {"model": Decimal("0.28"), "member": Decimal("0.33")}
 """New model, member: share of the day's units."""
-NEW_DAY: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.5")}
+NEW_DAY: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.4")}
 """New model, member: the whole day's units, in typical days: a member instead of another is no news, one on top is."""
-NEW_FAIR: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.5")}
+NEW_FAIR: Final[Mapping[str, Decimal]] = {"model": ZERO, "member": Decimal("1.25")}
 """New model, member: and times the share that each would have, if all had the same: a small team that grows by one is
 no news."""
-NEW_TYPICAL: Final = Decimal("0.5")
+NEW_AMONG: Final[Mapping[str, int]] = {"model": 1, "member": 2}
+"""New model, member: among so many known ones; one person who becomes two is no news."""
+NEW_TYPICAL: Final[Mapping[str, Decimal]] = {"model": Decimal("0.6"), "member": Decimal(1)}
 """New model, member: its units, in typical days of the account."""
 NEW_EVENTS: Final = 20
 UNNAMED: Final = Decimal("0.05")
@@ -64,8 +65,10 @@ CACHED: Final = Decimal("0.2")
 """Cache: usual ratio from which there is something to collapse."""
 CACHED_LEFT: Final = Decimal("0.4")
 """Cache: what is left of the usual ratio, at most."""
+CACHED_BEYOND: Final = Decimal("0.15")
+"""Cache: below the second-lowest ratio of its days: a weekly job that no cache knows is no collapse."""
 CACHED_EVENTS: Final = 40
-CACHED_SPREADS: Final = Decimal(3)
+CACHED_SPREADS: Final = Decimal("2.5")
 
 _TENTH: Final = Decimal("0.1")
 _SHARE: Final = Decimal("0.01")
@@ -75,14 +78,14 @@ _LITTLE: Final = Decimal("0.02")
 
 def level(case: Case) -> Finding | None:
     """Far above its own typical day."""
-    if len(case.past) < SOME or not case.typical or not _worth(case):
+    if len(case.used) < SOME or not _worth(case):
         return None
     times = case.units / case.typical
     if times < OWN_TIMES or case.units < OWN_BEYOND * case.reach:
         return None
     text = (
         f"{_used(case)}: {_times(times)} its typical day ({_units(case.typical)}) and "
-        f"{_times(case.units / case.reach)} the busiest that it is known for.{_young(case)}"
+        f"{_times(case.units / case.reach)} the busiest that it is known for."
     )
     return Finding("level", case.today.meter, times / OWN_TIMES, text, _facts(case, times=times, typical=case.typical))
 
@@ -95,13 +98,11 @@ def plan(case: Case) -> Finding | None:
     times = case.units / of.average
     if times < (PLAN_TIMES if case.past else PLAN_FIRST):
         return None
-    # An account that is always above the average of its plan is a large account, and judged by itself.
-    if case.units < PLAN_BEYOND * case.reach or case.units < PLAN_TIMES * case.typical or case.typical > of.average:
+    # Whoever uses half of it and more on a typical day is no small account of its plan, and judged by itself.
+    if case.units < OWN_BEYOND * case.reach or 2 * case.typical > of.average:
         return None
     own = f" Its own typical day: {_units(case.typical)}." if case.past else ""
-    text = (
-        f"{_used(case)}: {_times(times)} the average of plan {of.plan} ({_units(of.average)} a day).{own}{_young(case)}"
-    )
+    text = f"{_used(case)}: {_times(times)} the average of plan {of.plan} ({_units(of.average)} a day).{own}"
     return Finding(
         "plan",
         case.today.meter,
@@ -120,12 +121,12 @@ def burst(case: Case) -> Finding | None:
         return None
     # On a small day a few calls side by side are most of it: only days like this one say what is usual.
     large = [day for day in case.past if case.typical <= 2 * day.total.units > 0]
-    shares = sorted((day.peak / day.total.units for day in large), reverse=True)
+    shares = [day.peak / day.total.units for day in large]
     if len(shares) < KNOWN:
         return None
     usual = median(shares)
     spreads = (share - usual) / max(spread(shares), _LITTLE)
-    if spreads < BURST_SPREADS or share < BURST_BEYOND * shares[1]:
+    if spreads < BURST_SPREADS or share < BURST_BEYOND * max(shares):
         return None
     text = (
         f"{_used(case)}, {_percent(share)} of it ({_units(case.today.peak)}) within ten minutes; "
@@ -153,7 +154,7 @@ def _new(case: Case, what: str, shares_of: Callable[[Rollup], Mapping[str, Share
         known |= shares.keys()
         unnamed += shares.get(REST, Share()).units
         all_units += day.total.units
-    if unnamed > UNNAMED * all_units:
+    if unnamed > UNNAMED * all_units or len(known - {REST}) < NEW_AMONG[what]:
         return None
     shares = shares_of(case.today)
     new = {name: one for name, one in shares.items() if name and name not in known}
@@ -162,7 +163,7 @@ def _new(case: Case, what: str, shares_of: Callable[[Rollup], Mapping[str, Share
     name, one = max(new.items(), key=lambda found: (found[1].units, found[0]))
     share = one.units / case.units
     least = max(NEW_SHARE[what], NEW_FAIR[what] / (len(known - {REST}) + 1))
-    if share < least or one.events < NEW_EVENTS or one.units < NEW_TYPICAL * case.typical:
+    if share < least or one.events < NEW_EVENTS or one.units < NEW_TYPICAL[what] * case.typical:
         return None
     if case.units < NEW_DAY[what] * case.typical:
         return None
@@ -206,7 +207,7 @@ def cache(case: Case) -> Finding | None:
         return None
     usual = median(ratios)
     ratio = Decimal(case.today.cached) / events
-    if usual < CACHED or ratio > CACHED_LEFT * usual:
+    if usual < CACHED or ratio > CACHED_LEFT * usual or ratio + CACHED_BEYOND > sorted(ratios)[1]:
         return None
     chance = (usual * (1 - usual) / events).sqrt()
     spreads = (usual - ratio) / max(spread(ratios), chance, _LITTLE)
@@ -238,7 +239,8 @@ def findings(case: Case) -> Iterator[Finding]:
     found = [one for detector in DETECTORS if (one := detector(case))]
     # Far above its own days and far above its plan is one trouble.
     own = any(one.kind == "level" for one in found)
-    yield from (one for one in found if not (own and one.kind == "plan"))
+    known = _known(case)
+    yield from (replace(one, text=one.text + known) for one in found if not (own and one.kind == "plan"))
 
 
 def _worth(case: Case) -> bool:
@@ -256,13 +258,19 @@ def _used(case: Case) -> str:
     return f"{case.today.account} used {_units(case.units)} units of {case.today.meter} on {_date(case)}{so_far}"
 
 
-def _young(case: Case) -> str:
-    """What an operator must know of an alarm on an account of which little is known."""
-    if not case.past:
+def _known(case: Case) -> str:
+    """What an operator must know of an alarm on an account of which little is known, or which was quiet until then."""
+    many = len(case.past)
+    if not many:
         return f" It is this account's first busy day: it used nothing in the {DAYS} days before."
-    if case.young:
-        return f" Little is known of this account: {len(case.past)} days with use before."
-    return ""
+    said = ""
+    if all(day.total.events < EVENTS for day in case.past):
+        said = f" It is this account's first busy day: none in the {DAYS} days before had {EVENTS} calls."
+    return said + (f" Little is known of this account: {_days(many)} with use before." if case.young else "")
+
+
+def _days(many: int) -> str:
+    return "1 day" if many == 1 else f"{many} days"
 
 
 def _date(case: Case) -> str:

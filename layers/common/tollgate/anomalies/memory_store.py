@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
 from tollgate import dynamo
 from tollgate.anomalies.run import Noted, Pass, State, Sums
 from tollgate.billing.rollup import DAY_S
@@ -72,7 +74,18 @@ class AnomalyTable:
             "number": noted.number,
             "ttl": day + _KEPT_S,
         }
-        dynamo.client().put_item(TableName=self._table, Item=dynamo.item(row))
+        try:
+            dynamo.client().put_item(
+                TableName=self._table,
+                Item=dynamo.item(row),
+                ConditionExpression="attribute_not_exists(pk) OR #number < :number"
+                " OR (#number = :number AND score < :score)",
+                ExpressionAttributeNames={"#number": "number"},
+                ExpressionAttributeValues={":number": dynamo.n(noted.number), ":score": dynamo.n(noted.score)},
+            )
+        except ClientError as error:
+            if not dynamo.failed_condition(error):
+                raise  # else a run beside this one has noted more
 
 
 def _pass_row(current: Pass) -> dict[str, Any]:

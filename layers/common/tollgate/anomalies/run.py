@@ -4,7 +4,8 @@ A pass goes through 16 shards, account by account, for as long as there is time,
 from where its state says. The state is saved after the alerts are put: a crash between repeats some accounts, whose
 alerts have the same ids and are then no new ones. The look at a day that is over also adds up what the accounts of each
 plan used; the sums are saved with the place, so that no account is added twice. Two runs at once do the same work
-twice; what the later one saves stands.
+twice, each from the state that it began with; what the later one saves stands, whole, and is right by itself: if it had
+come less far, accounts are looked at once more.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ BEHIND: Final = 7
 """Days that are over and that nobody looked at are looked at, if they are no older than this."""
 ESCALATES: Final = 2
 """Told again where the score is so many times what was told."""
+LEAST: Final = Decimal(1)
+"""The lowest score of a finding."""
 KEEPS: Final = Decimal(6) / 7
 """What is left of a plan's sums after each day: an average over about a week, weekends among it."""
 AT_MOST: Final = 10
@@ -92,7 +95,8 @@ class Memory(Protocol):
     def noted(self, account: str, day: int) -> Mapping[str, Noted]:
         """By kind."""
 
-    def note(self, account: str, day: int, kind: str, noted: Noted) -> None: ...
+    def note(self, account: str, day: int, kind: str, noted: Noted) -> None:
+        """Where more is noted already, by a higher number or a higher score of the same, that stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +228,19 @@ def worst(found: list[Finding]) -> list[Finding]:
 
 def _tell(deps: AnomalyDeps, account: str, day: int, finding: Finding) -> bool:
     """One alert for each account, kind and day; again only where it has become twice as bad."""
-    noted = deps.memory.noted(account, day).get(finding.kind)
+    last = deps.memory.noted(account, day).get(finding.kind)
     score = quantize(finding.score, 2)
-    if noted is not None and score < noted.score * ESCALATES:
-        return False
-    number = 0 if noted is None else noted.number + 1
-    new = deps.outbox.put(alert_of(account, day, finding, number))
-    # A crash here leaves an alert that is not noted: the next run puts it again under the same id, and notes it.
-    deps.memory.note(account, day, finding.kind, Noted(score, number))
-    return new
+    while last is None or score >= last.score * ESCALATES:
+        number = 0 if last is None else last.number + 1
+        if deps.outbox.put(alert_of(account, day, finding, number)):
+            # A crash here leaves an alert that is not noted: the next run meets its id below.
+            deps.memory.note(account, day, finding.kind, Noted(score, number))
+            return True
+        # Told by a run that died before its note, or by one at this moment. How bad it was then is not known: as little
+        # as could be told under this number. Too little is told once more; too much would hide what has grown since.
+        last = Noted(LEAST if last is None else last.score * ESCALATES, number)
+        deps.memory.note(account, day, finding.kind, last)
+    return False
 
 
 _SUBJECTS: Final = {
