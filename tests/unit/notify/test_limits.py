@@ -219,6 +219,21 @@ def test_retries_take_nothing_of_the_limit(stage: Stage, receiver: Receiver) -> 
     assert (counts.sent, counts.held) == (1, 0)
 
 
+def test_what_is_put_off_untried_takes_nothing_of_the_limit_again(stage: Stage) -> None:
+    stage.have(Channel(BUS, per_hour=8))
+    places = [stage.put(f"{at}") for at in range(8)]
+
+    def down(channel: Channel, letter: Letter) -> None:
+        raise NotDelivered("down")
+
+    counts = stage.run(send=down)
+    assert (counts.retried, counts.held) == (3, 0)
+    stage.now += 120
+    counts = stage.run()
+    assert (counts.sent, counts.held) == (8, 0), "each was counted once"
+    assert {stage.states(place)["bus"] for place in places} == {"sent"}
+
+
 def test_waits_grow_and_have_chance_in_them() -> None:
     assert [backoff(n, lambda most: 0) for n in range(1, 9)] == [15, 60, 240, 960, 3840, 7200, 7200, 7200]
     assert [backoff(n, lambda most: most - 1) for n in range(1, 9)] == [30, 120, 480, 1920, 7680, 14400, 14400, 14400]
