@@ -73,6 +73,15 @@ def test_of_several_marks_that_one_call_passes_the_highest_is_told() -> None:
     assert look_at_all(client.world, told) == 0, "the scheduled look agrees"
 
 
+def test_a_mark_that_was_reached_to_the_unit_is_not_passed_once_more() -> None:
+    client, told = watched(PAID_FOR)
+    spend(client, 50)
+    spend(client, 30)
+    assert told.marks() == [50, 80]
+    assert [alert.facts.get("passed") for alert in told.alerts] == [None, None]
+    assert told.puts == 2
+
+
 def test_a_new_window_is_told_of_anew_and_begins_at_nothing() -> None:
     client, told = watched(plan(limit("daily", 10)))
     spend(client, 9)
