@@ -228,6 +228,20 @@ def test_what_a_channel_heaps_up_that_is_down_for_days_is_looked_at_ever_less_of
     assert {one.reason for one in untried} <= {"the channel was down all the time"}
 
 
+def test_an_untried_message_is_put_off_for_as_long_as_it_has_waited(stage: Stage) -> None:
+    stage.have(Channel(SLACK))
+    places, put = [stage.put(str(at)) for at in range(4)], stage.now
+
+    def send(channel: Channel, letter: Letter) -> None:
+        raise NotDelivered("down")
+
+    for age, wait in ((0, 60), (7_200, 7_200), (36_000, 4 * 3600)):
+        stage.now = put + age
+        assert stage.run(send=send).retried == 3
+        slack = [(stage.letter(place).deliveries or {})["slack"] for place in places]
+        assert [one.at - stage.now for one in slack if one.reason == "the channel is down"] == [wait]
+
+
 def test_a_name_server_that_never_answers_holds_up_nothing_else(
     stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
