@@ -32,7 +32,7 @@ logger = Logger()
 metrics = Metrics()
 
 RESERVE_MS = 20_000
-"""What is left of the function's time when a run begins nothing more: an attempt takes up to 10 s."""
+"""What is left of the function's time when a run begins nothing more: an attempt takes up to 14 s."""
 
 
 @lru_cache(maxsize=1)

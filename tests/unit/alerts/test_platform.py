@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -17,7 +18,7 @@ from tollgate.catalog.frozen import PlanVersion
 from tollgate.catalog.model import Plan, SharedLimit
 from tollgate.catalog.store import Current
 from tollgate.gate.shares import of_plan
-from tollgate.usage.markers import shard_of
+from tollgate.usage.markers import SHARDS, shard_of
 from tollgate.windows import DAY
 
 TODAY = NOON // 1000 // DAY_S * DAY_S
@@ -95,9 +96,30 @@ def test_the_expected_volume_is_told_by_what_all_accounts_used_this_month() -> N
     assert look_at_volume(stage.deps) == (1, True)
     assert stage.told.marks("expected_volume") == [50, 120]
     assert stage.told.alerts[0].text == (
-        "All accounts together have used 500 out of 1,000 units of ai_credits that are expected this month."
+        "All accounts together have used 500 out of 1,000 units of ai_credits that are expected in 2026-11."
     )
     assert {alert.audience for alert in stage.told.alerts} == {"operator"}
+
+
+def test_the_last_day_of_a_month_is_looked_at_on_the_first_of_the_next() -> None:
+    stage = Stage(expected_volume={"ai_credits": Decimal(1000)})
+    first = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp())
+    stage.books.rollups = [used("acme", first - 5 * DAY_S, 400), used("acme", first - DAY_S, 400)]
+    stage.books.rollups.append(used("acme", first, 499))
+    stage.now_ms = (first + 3600) * 1000
+    assert look_at_volume(stage.deps) == (1, True)
+    (alert,) = stage.told.alerts
+    assert (alert.facts["threshold"], alert.facts["used"], alert.facts["window_start"]) == (
+        "80",
+        "800",
+        "2026-11-01T00:00:00Z",
+    )
+    stage.books.rollups.append(used("acme", first, 1))
+    assert look_at_volume(stage.deps) == (1, True), "December's own 50 %"
+    stage.now_ms += DAY_S * 1000
+    reads = stage.books.reads
+    assert look_at_volume(stage.deps) == (0, True)
+    assert stage.books.reads - reads == 2 * SHARDS, "November is done"
 
 
 def test_where_time_runs_out_what_was_read_is_told() -> None:

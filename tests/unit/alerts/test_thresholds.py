@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -70,6 +71,15 @@ def test_of_several_marks_that_one_call_passes_the_highest_is_told() -> None:
     assert told.marks() == [90]
     assert told.alerts[0].facts["passed"] == "50,80"
     assert look_at_all(client.world, told) == 0, "the scheduled look agrees"
+
+
+def test_a_mark_that_was_reached_to_the_unit_is_not_passed_once_more() -> None:
+    client, told = watched(PAID_FOR)
+    spend(client, 50)
+    spend(client, 30)
+    assert told.marks() == [50, 80]
+    assert [alert.facts.get("passed") for alert in told.alerts] == [None, None]
+    assert told.puts == 2
 
 
 def test_a_new_window_is_told_of_anew_and_begins_at_nothing() -> None:
@@ -228,6 +238,62 @@ def test_money_across_the_edges_of_a_price_and_a_new_period() -> None:
     assert told.marks("spend_cap") == [50]
     spend(client, 1)
     assert told.marks("spend_cap") == [50, 50]
+
+
+def in_period(told: Told) -> list[tuple[int, str]]:
+    return [
+        (int(alert.facts["threshold"]), alert.facts["window_start"])
+        for alert in told.alerts
+        if alert.facts["of"] == "spend_cap"
+    ]
+
+
+NEXT = "2026-12-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("first", ["nothing", "a call", "a hold", "a look"])
+@pytest.mark.parametrize(("units", "expected"), [(300, [50]), (240, []), (0, []), (450, [90])])
+def test_money_of_a_hold_from_another_period_counts_where_it_is_used_alone(
+    first: str, units: int, expected: list[int]
+) -> None:
+    """$4 of November and a hold that is carried over: December's marks go by what December used, November's by its
+    own, whoever rolls the period over."""
+    client, told = watched(priced(PER_UNIT, cap="10"))
+    client.world.now_ms = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp() * 1000)
+    spend(client, 200)
+    held = client.granted(300, ttl=7_200)
+    client.world.now_ms += 1_200_000
+    if first == "a call":
+        spend(client, 1)
+        client.release(client.granted(1))
+    elif first == "a hold":
+        client.granted(1)
+    elif first == "a look":
+        assert look_at_all(client.world, told) == 0, "November came to $4, whatever is held"
+    assert told.alerts == []
+    if units:
+        client.commit(held, units)
+    else:
+        client.release(held)
+    assert in_period(told) == [(percent, NEXT) for percent in expected]
+    assert look_at_all(client.world, told) == 0
+
+
+def test_a_mark_of_the_old_period_is_not_told_of_the_new_one() -> None:
+    """November passed 90 % and its message was lost; then December began with a hold of November's."""
+    client, told = watched(priced(PER_UNIT, cap="10"))
+    client.world.now_ms = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp() * 1000)
+    spent, held = client.granted(450), client.granted(50, ttl=7_200)
+    told.cut = 1
+    with pytest.raises(Crash):
+        client.commit(spent)
+    client.world.now_ms += 1_200_000
+    late = Told()
+    assert look_at_all(client.world, late) == 1, "for an hour, until December rolls it over"
+    assert in_period(late) == [(90, "2026-11-01T00:00:00Z")]
+    client.commit(held)
+    assert told.alerts == []
+    assert look_at_all(client.world, told) == 0, "December used $1"
 
 
 def test_a_soft_limit_is_one_mark_and_the_customers_alone() -> None:

@@ -15,6 +15,7 @@ from tollgate import dynamo
 from tollgate.alerts.outbox import Alert
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.billing.trouble import alert_of
+from tollgate.errors import Busy
 
 ALERT = Alert("rejected#acme", "rejected", "acme", "Subject", "Text", NOON * 1000, {"meter": "ai_credits"})
 
@@ -50,7 +51,7 @@ def test_a_failure_of_the_store_is_no_success(world: World, monkeypatch: pytest.
         def transact_write_items(self, **request: object) -> None:
             answer: Any = {
                 "Error": {"Code": "TransactionCanceledException"},
-                "CancellationReasons": [{"Code": "None"}, {"Code": "ThrottlingError"}],
+                "CancellationReasons": [{"Code": "None"}, {"Code": "ValidationError"}],
             }
             raise ClientError(answer, "TransactWriteItems")
 
@@ -59,6 +60,56 @@ def test_a_failure_of_the_store_is_no_success(world: World, monkeypatch: pytest.
         world.outbox.put(ALERT)
     monkeypatch.undo()
     assert world.outbox.put(ALERT)
+
+
+class Contended:
+    """The table, in which others have the rows of the first `times` transactions; `applied`: and one of these was the
+    same alert's."""
+
+    def __init__(self, times: int, applied: Alert | None = None) -> None:
+        self.times, self.applied, self.sent, self.real = times, applied, 0, dynamo.client()
+
+    def __call__(self) -> Any:
+        return self
+
+    def transact_write_items(self, **request: Any) -> Any:
+        self.sent += 1
+        if self.sent > self.times:
+            return self.real.transact_write_items(**request)
+        if self.applied is not None and self.sent == 1:
+            self.real.transact_write_items(**request)
+        answer: Any = {
+            "Error": {"Code": "TransactionCanceledException"},
+            "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}],
+        }
+        raise ClientError(answer, "TransactWriteItems")
+
+
+@pytest.mark.parametrize("other_was_the_same", [False, True])
+def test_a_put_that_meets_another_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, other_was_the_same: bool
+) -> None:
+    table, waits = Contended(3, ALERT if other_was_the_same else None), list[int]()
+    monkeypatch.setattr(dynamo, "client", table)
+    outbox = OutboxTable(BILLING, world.clock, waits.append)
+    assert outbox.put(ALERT) is not other_was_the_same
+    assert (table.sent, waits) == (4, [0, 1, 2])
+    monkeypatch.undo()
+    assert len(world.alerts()) == 1
+
+
+def test_a_put_that_meets_others_each_time_is_busy_and_not_taken_for_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = list[int]()
+    monkeypatch.setattr(dynamo, "client", Contended(6))
+    outbox = OutboxTable(BILLING, world.clock, waits.append)
+    with pytest.raises(Busy):
+        outbox.put(ALERT)
+    assert waits == [0, 1, 2, 3, 4, 5]
+    assert outbox.put(ALERT)
+    monkeypatch.undo()
+    assert len(world.alerts()) == 1
 
 
 @pytest.mark.parametrize("state", ["no_customer", "rejected", "expired", "unconfirmed"])

@@ -162,7 +162,7 @@ class Silent:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                silent.ended.wait(30)
+                silent.talk(self.request)
 
         self.ended = threading.Event()
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -171,11 +171,31 @@ class Silent:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
+    def talk(self, connection: socket.socket) -> None:
+        self.ended.wait(30)
+
     def stop(self) -> None:
         self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class Dripping(Silent):
+    """One that says what it says byte by byte."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        super().__init__()
+
+    def talk(self, connection: socket.socket) -> None:
+        for byte in self._said:
+            if self.ended.wait(0.05):
+                return
+            try:
+                connection.sendall(bytes((byte,)))
+            except OSError:
+                return
 
 
 @dataclass

@@ -153,6 +153,27 @@ def test_a_row_that_cannot_be_read_stops_no_other(stage: Stage) -> None:
     assert (counts.sent, len(counts.failures)) == (2, 1)
 
 
+def test_many_rows_that_cannot_be_read_stop_no_other(stage: Stage) -> None:
+    """They stay at the head of the line for good: whatever was put later must not wait behind them."""
+    stage.have(BUS_CHANNEL)
+    broken = [stage.put(f"broken {at:02}") for at in range(12)]
+    stage.now += 1
+    well = stage.put("well")
+    real = stage.letters.get
+
+    def get(place: str) -> Letter | None:
+        if place in broken:
+            raise ValueError("no JSON")
+        return real(place)
+
+    stage.letters.get = get  # type: ignore[method-assign]
+    counts = stage.run()
+    assert (counts.sent, len(counts.failures), counts.left) == (1, 5, 7)
+    assert counts.failures[0].__notes__ == [f"claiming message {broken[0]}"]
+    stage.letters.get = real  # type: ignore[method-assign]
+    assert stage.states(well) == {"bus": "sent"}
+
+
 # -- two at once -------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.unit.billing.world import NOON
-from tests.unit.notify.stage import BUS_CHANNEL, Postbox, Receiver, Silent, Stage, timed
+from tests.unit.notify.stage import BUS_CHANNEL, Dripping, Postbox, Receiver, Silent, Stage, timed
 from tollgate.alerts.outbox import Words, message_id
 from tollgate.notify import mail as mail_module
 from tollgate.notify import post as post_module
+from tollgate.notify import run as run_module
 from tollgate.notify.channels import CUSTOMERS, EMAIL, SLACK, Channel, Smtp
-from tollgate.notify.letter import GIVE_UP_S, LEASE_S
+from tollgate.notify.letter import GIVE_UP_S, LEASE_S, Letter, NotDelivered
 
 DAY = 86_400
 
@@ -193,11 +195,74 @@ def test_a_channel_that_is_down_stops_no_other(stage: Stage, receiver: Receiver)
         assert (counts.sent, counts.retried) == (40, 3)
         for place in places:
             assert stage.states(place) == {"whe_dead": "waiting", "whe_well": "sent", "bus": "sent"}
-        # Three of its messages were tried; the others are put off untried, and have all their time still.
+        # Three of its messages were tried; the others are put off untried.
         tried = [(stage.letter(place).deliveries or {})["whe_dead"].attempts for place in places]
         assert sorted(tried) == [0] * 17 + [1] * 3
     finally:
         silent.stop()
+
+
+def test_what_a_channel_heaps_up_that_is_down_for_days_is_looked_at_ever_less_often_and_given_up(stage: Stage) -> None:
+    """Else its messages alone would be more than the runs can look at, and the others would wait behind them."""
+    stage.have(BUS_CHANNEL, Channel(SLACK))
+    places, looks, began = [stage.put(f"{at:02}") for at in range(7)], 0, stage.now
+
+    def send(channel: Channel, letter: Letter) -> None:
+        if channel.name == SLACK:
+            raise NotDelivered("down")
+
+    stage.run(send=send)
+    while any("waiting" in stage.states(place).values() for place in places):
+        due = min(at for place in places if (at := stage.letter(place).due_at) is not None)
+        stage.now = max(due, stage.now + 1_200)
+        assert stage.now <= began + GIVE_UP_S, "untried ones have the time of the others, and no more"
+        counts = stage.run(send=send)
+        looks += 1
+        assert not counts.failures
+        assert looks < 200
+    assert stage.now > began + GIVE_UP_S - 5 * 3600
+    assert all(stage.states(place) == {"bus": "sent", "slack": "failed"} for place in places)
+    writes = sum(stage.letter(place).version for place in places) / len(places)
+    assert writes < 80, "twice for each look at it"
+    untried = [one for place in places if not (one := (stage.letter(place).deliveries or {})["slack"]).attempts]
+    assert {one.reason for one in untried} <= {"the channel was down all the time"}
+
+
+def test_an_untried_message_is_put_off_for_as_long_as_it_has_waited(stage: Stage) -> None:
+    stage.have(Channel(SLACK))
+    places, put = [stage.put(str(at)) for at in range(4)], stage.now
+
+    def send(channel: Channel, letter: Letter) -> None:
+        raise NotDelivered("down")
+
+    for age, wait in ((0, 60), (7_200, 7_200), (36_000, 4 * 3600)):
+        stage.now = put + age
+        assert stage.run(send=send).retried == 3
+        slack = [(stage.letter(place).deliveries or {})["slack"] for place in places]
+        assert [one.at - stage.now for one in slack if one.reason == "the channel is down"] == [wait]
+
+
+def test_a_name_server_that_never_answers_holds_up_nothing_else(
+    stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "ATTEMPT_S", 1)
+    stage.have(BUS_CHANNEL, Channel(SLACK))
+    stage.endpoint(receiver.url)
+    place, answers = stage.put(), threading.Event()
+
+    def send(channel: Channel, letter: Letter) -> None:
+        if channel.name == SLACK:
+            answers.wait(30)  # as getaddrinfo does: no timeout of ours ends it
+        stage.sender()(channel, letter)
+
+    try:
+        with timed(5):
+            counts = stage.run(send=send)
+    finally:
+        answers.set()
+    assert (counts.sent, counts.retried, counts.failures) == (2, 1, [])
+    assert stage.states(place) == {"bus": "sent", "slack": "waiting", "whe_1": "sent"}
+    assert (stage.letter(place).deliveries or {})["slack"].reason == "no answer within 1 s"
 
 
 def test_a_removed_channel_is_skipped(stage: Stage, receiver: Receiver) -> None:
@@ -340,6 +405,40 @@ def test_an_address_that_is_greylisted_is_tried_again(mailing: Stage, postbox: P
     postbox.refused = {"customer@example.org": "450 greylisted"}
     mailing.put(audience="customer")
     assert mailing.run().retried == 1
+
+
+def test_a_mail_server_that_drips_is_cut(stage: Stage) -> None:
+    """Each byte comes in time, the line never ends."""
+    dripping = Dripping(b"220-" + b"x" * 10_000)
+    try:
+        server = Smtp("127.0.0.1", dripping.port, "none")
+        stage.have(Channel(EMAIL, ("ops@example.com",)), sender="a@example.com", smtp=server)
+        place = stage.put()
+        with timed(5):
+            assert stage.run().retried == 1
+        reason = (stage.letter(place).deliveries or {})["email"].reason
+        assert reason.startswith("the mail server does not answer"), "the attempt's own end came first"
+    finally:
+        dripping.stop()
+
+
+def test_one_of_several_addresses_that_does_not_exist_stands_in_sight(mailing: Stage, postbox: Postbox) -> None:
+    postbox.refused = {"cto@example.com": "550 no such user"}
+    place = mailing.put()
+    assert mailing.run().failed == 1
+    assert [to for to, _ in postbox.got] == [["ops@example.com"]], "the other one has it"
+    assert (mailing.letter(place).deliveries or {})["email"].reason == "the mail server refuses the address (550)"
+
+
+def test_one_of_several_addresses_that_is_put_off_gets_it_later(mailing: Stage, postbox: Postbox) -> None:
+    postbox.refused = {"cto@example.com": "450 greylisted"}
+    mailing.put()
+    assert mailing.run().retried == 1
+    postbox.refused = {}
+    mailing.now += 60
+    assert mailing.run().sent == 1
+    assert {address for to, _ in postbox.got for address in to} == {"ops@example.com", "cto@example.com"}
+    assert len({read(raw)["Message-ID"] for _, raw in postbox.got}) == 1
 
 
 # -- Slack -------------------------------------------------------------------------------------------------------------

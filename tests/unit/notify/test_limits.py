@@ -24,7 +24,7 @@ from tollgate.notify.channels import (
     settings_fields,
     settings_of,
 )
-from tollgate.notify.letter import LEASE_S, Letter, NotDelivered, backoff
+from tollgate.notify.letter import FAILED, GIVE_UP_S, LEASE_S, WAITING, Delivery, Letter, NotDelivered, backoff, put_off
 
 HOUR = 3600
 
@@ -217,6 +217,29 @@ def test_retries_take_nothing_of_the_limit(stage: Stage, receiver: Receiver) -> 
     stage.put("b")
     counts = stage.run()
     assert (counts.sent, counts.held) == (1, 0)
+
+
+def test_what_is_put_off_untried_takes_nothing_of_the_limit_again(stage: Stage) -> None:
+    stage.have(Channel(BUS, per_hour=8))
+    places = [stage.put(f"{at}") for at in range(8)]
+
+    def down(channel: Channel, letter: Letter) -> None:
+        raise NotDelivered("down")
+
+    counts = stage.run(send=down)
+    assert (counts.retried, counts.held) == (3, 0)
+    stage.now += 120
+    counts = stage.run()
+    assert (counts.sent, counts.held) == (8, 0), "each was counted once"
+    assert {stage.states(place)["bus"] for place in places} == {"sent"}
+
+
+def test_what_was_never_tried_ends_when_it_would_have_if_it_had_been() -> None:
+    first = put_off(Delivery(WAITING, 0), 60, 1_000, lambda most: 0)
+    assert first == Delivery(WAITING, 1_060, 0, 1_000, "the channel is down")
+    last = put_off(first, 60, 1_000 + GIVE_UP_S - 60, lambda most: 0)
+    assert (last.state, last.since) == (WAITING, 1_000)
+    assert put_off(last, 60, 1_000 + GIVE_UP_S - 59, lambda most: 0).state == FAILED
 
 
 def test_waits_grow_and_have_chance_in_them() -> None:

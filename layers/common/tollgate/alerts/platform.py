@@ -82,13 +82,23 @@ def look_at_shared(deps: PlatformDeps) -> int:
 
 
 def look_at_volume(deps: PlatformDeps, in_time: Callable[[], bool] = lambda: True) -> tuple[int, bool]:
-    """Tell how much of the volume that is expected in this calendar month (UTC) was used; returns how much was new, and
-    whether all rollups were read: where time runs out, what was read tells what it can."""
+    """Tell how much of the volume that is expected in a calendar month (UTC) was used; returns how much was new, and
+    whether all rollups were read: where time runs out, what was read tells what it can. On a month's first day the one
+    before has its last look: no run came after its last day."""
     current, now_ms = deps.plans.current(), deps.clock()
     if current is None or not current.expected_volume:
         return 0, True
-    start = window_at(MONTH, _UTC, now_ms // 1000).start
-    used, complete = _volume(deps.days, range(start, now_ms // 1000 + 1, DAY_S), in_time)
+    now, told, complete = now_ms // 1000, 0, True
+    for start in sorted({window_at(MONTH, _UTC, at).start for at in (now - DAY_S, now)}):
+        ends = window_at(MONTH, _UTC, start).end or now
+        used, whole = _volume(deps.days, range(start, min(ends, now + 1), DAY_S), in_time)
+        complete &= whole
+        told += _tell_volume(deps.outbox, current, used, start, now_ms)
+    return told, complete
+
+
+def _tell_volume(outbox: KnowingOutbox, current: Current, used: Mapping[str, Decimal], start: int, now_ms: int) -> int:
+    """`start`: of the month that `used` is of."""
     told = 0
     for meter, expected in current.expected_volume.items():
         percent = _highest(current.thresholds, expected, used.get(meter, ZERO))
@@ -96,11 +106,11 @@ def look_at_volume(deps: PlatformDeps, in_time: Callable[[], bool] = lambda: Tru
             continue
         units = f"{number(used[meter])} out of {number(expected)} units of {meter}"
         told += _tell(
-            deps.outbox,
+            outbox,
             f"expected_volume:{meter}:{plain(expected)}:{start}",
             percent,
             f"{percent} % of the expected volume of {meter}",
-            f"All accounts together have used {units} that are expected this month.",
+            f"All accounts together have used {units} that are expected in {rfc3339(start)[:7]}.",
             {
                 "of": "expected_volume",
                 "meter": meter,
@@ -110,7 +120,7 @@ def look_at_volume(deps: PlatformDeps, in_time: Callable[[], bool] = lambda: Tru
             },
             now_ms,
         )
-    return told, complete
+    return told
 
 
 def _volume(days: Days, of: Iterable[int], in_time: Callable[[], bool]) -> tuple[Mapping[str, Decimal], bool]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tollgate.accounts.rules import Rules
 from tollgate.clock import Clock
-from tollgate.gate.item import CounterWrite, Gate, GateWrite, Grant, Money, MoneyAdd, Recounted, Step, Written
+from tollgate.gate.item import CounterWrite, Gate, GateWrite, Grant, Money, MoneyAdd, Recounted, Written
 from tollgate.gate.ports import GateStore, RulesSource
 from tollgate.quantities import EXACT, ZERO
 
@@ -171,11 +171,10 @@ def _passes(marks: Marks, write: GateWrite, gate: Gate, per: str, now: int) -> b
 
 
 def used_of(counter: CounterWrite, gate: Gate) -> tuple[Decimal, Decimal]:
-    """What a counter had used before a write, in the window that it left, and after it."""
+    """What a counter had used before a write, in the window that it left, and after it. (A window that the write began
+    has used what the write did: before it, nothing.)"""
     count = gate.counts[counter.slot]
     after = count.taken - count.held
-    if counter.step in (Step.ROLL, Step.FIRST):
-        return ZERO, after
     return after - (counter.d_taken - counter.d_held), after
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +16,12 @@ Resolve = Callable[[str, int], list[str]]
 """The addresses of a host, as `resolve` finds them."""
 MOST_URL: Final = 2_048
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC: Final = (
+    IPv6Network("fec0::/10"),  # site-local: deprecated (RFC 3879), and routed inside where it still is
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+    IPv4Network("192.88.99.0/24"),  # the relays of 6to4 (RFC 7526)
+)
+"""What `ipaddress` takes for public, and is not."""
 
 
 class BadUrl(Exception):
@@ -73,7 +79,13 @@ def is_public(text: str) -> bool:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(address))
+    return all(_is_global(one) for one in _meant(address))
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _meant(address: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:

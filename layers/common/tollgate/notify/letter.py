@@ -29,7 +29,8 @@ KEPT_S: Final = 90 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on one channel. `at`: when it is due, or when it ended (epoch s); `since`: its first attempt."""
+    """A message on one channel. `at`: when it is due, or when it ended (epoch s); `since`: its first attempt, or when
+    it was first put off because others failed before it."""
 
     state: str
     at: int
@@ -53,6 +54,11 @@ class Letter:
     def id(self) -> str:
         put_ms, _, alert = self.place.partition("#")
         return message_id(int(put_ms), alert)
+
+    @property
+    def put_at(self) -> int:
+        """When it was put (epoch s)."""
+        return int(self.place.partition("#")[0]) // 1000
 
     @property
     def kind(self) -> str:
@@ -144,6 +150,15 @@ def not_sent(delivery: Delivery, trouble: NotDelivered, now: int, jitter: Callab
     if trouble.final or trouble.gone or now + wait > tried.since + GIVE_UP_S:
         return replace(tried, state=FAILED, at=now, reason=trouble.reason)
     return replace(tried, state=WAITING, at=now + wait, reason=trouble.reason)
+
+
+def put_off(delivery: Delivery, wait: int, now: int, jitter: Callable[[int], int]) -> Delivery:
+    """Untried, as the channel is down: `wait` seconds and a little longer; or the end, as for those that were tried."""
+    wait = min(wait, MOST_WAIT_S) + jitter(FIRST_WAIT_S)
+    since = delivery.since or now
+    if now + wait > since + GIVE_UP_S:
+        return replace(delivery, state=FAILED, at=now, since=since, reason="the channel was down all the time")
+    return replace(delivery, at=now + wait, since=since, reason="the channel is down")
 
 
 def backoff(attempts: int, jitter: Callable[[int], int]) -> int:

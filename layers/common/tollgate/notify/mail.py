@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formataddr, formatdate
 from typing import Final
@@ -27,7 +28,7 @@ def send(
     # The server's own security is the operator's word: `tls` and `starttls` both check its certificate.
     context = ssl.create_default_context()
     connection = smtplib.SMTP(timeout=STEP_S) if server.security != "tls" else _tls(context)
-    timer = threading.Timer(WHOLE_S, connection.close)
+    timer = threading.Timer(WHOLE_S, _cut, (connection,))
     timer.daemon = True
     timer.start()
     try:
@@ -36,19 +37,37 @@ def send(
             connection.starttls(context=context)
         if server.user is not None:
             connection.login(server.user, password or "")
-        connection.send_message(_message(sender, to, mail, name, now), sender[1], to)
-    except smtplib.SMTPRecipientsRefused as refused:
-        status = next(iter(refused.recipients.values()))[0]
-        raise NotDelivered(f"the mail server refuses the address ({status})", final=status in _NO_SUCH) from None
+        refused = connection.send_message(_message(sender, to, mail, name, now), sender[1], to)
+    except smtplib.SMTPRecipientsRefused as all_of_them:
+        raise _refused(all_of_them.recipients) from None
     except smtplib.SMTPResponseException as error:
         raise NotDelivered(f"the mail server answered {error.smtp_code}") from None
     except (OSError, smtplib.SMTPException, ValueError, AttributeError) as error:
-        # AttributeError: smtplib's, where the timer closed the connection under its hands.
+        # AttributeError: smtplib's and ssl's, where the timer ended the connection under their hands.
         raise NotDelivered(f"the mail server does not answer ({type(error).__name__})") from None
     finally:
         timer.cancel()
         # No QUIT: the server has taken the message, and what it says afterwards must not send it again.
         connection.close()
+    if refused:
+        # The others have it, and get it once more under its id where an address is only put off.
+        raise _refused(refused)
+
+
+def _refused(recipients: Mapping[str, tuple[int, bytes]]) -> NotDelivered:
+    statuses = sorted({status for status, _ in recipients.values()})
+    said = ", ".join(map(str, statuses))
+    return NotDelivered(f"the mail server refuses the address ({said})", final=set(statuses) <= set(_NO_SUCH))
+
+
+def _cut(connection: smtplib.SMTP) -> None:
+    """End it from another thread: whatever it waits for fails. (Closing it would wait for the reader.)"""
+    there = connection.sock
+    if there is not None:
+        try:
+            there.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it has ended already
 
 
 def _tls(context: ssl.SSLContext) -> smtplib.SMTP:

@@ -31,6 +31,7 @@ from tollgate.notify.letter import (
     NoReceiver,
     NotDelivered,
     not_sent,
+    put_off,
     sent,
 )
 from tollgate.notify.templates import DIGEST, digest
@@ -40,8 +41,12 @@ MOST_A_RUN: Final = 500
 DOWN_AFTER: Final = 3
 """Attempts of a run that may fail one after another before its other messages on that channel are put off."""
 PUT_OFF_S: Final = 60
+"""The least; a message that has waited longer is put off as long again, so that what a channel that is down for days
+heaps up does not take every run's time from the others."""
+ATTEMPT_S: Final = 14
+"""After which an attempt is given up whatever it waits for: a silent name server is bounded by nothing else."""
 MOST_FAILURES: Final = 5
-"""Messages that may fail to be claimed before the run takes on no more."""
+"""Messages that could not be claimed, of which a run's error tells; more are counted among what is left."""
 MOST_IN_DIGEST: Final = 50
 """A transaction takes 100 writes, and an event on a bus 256 KB."""
 _HOUR: Final = 3600
@@ -104,10 +109,12 @@ def run(deps: NotifyDeps, in_time: Callable[[], bool]) -> Counts:
         try:
             letter = _claim(deps, settings, place, now, counts)
         except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are done
-            error.add_note(f"claiming message {place}")
-            counts.failures.append(error)
-            if len(counts.failures) >= MOST_FAILURES:
-                break
+            # Nor do many of them: they stay at the head of the line, and whatever came later would wait for good.
+            if len(counts.failures) < MOST_FAILURES:
+                error.add_note(f"claiming message {place}")
+                counts.failures.append(error)
+            else:
+                counts.left += 1
             continue
         if letter is None:
             continue
@@ -161,8 +168,8 @@ def _planned(deps: NotifyDeps, settings: Settings, letter: Letter, name: str, no
     ends = None if channel.quiet is None else channel.quiet.until(now)
     if ends is not None:
         return replace(delivery, at=ends + deps.jitter(PUT_OFF_S))
-    # What was tried before, or has waited for its hour, is counted already.
-    if channel.per_hour is None or delivery.attempts or delivery.state == HELD:
+    # What was tried or put off before, or has waited for its hour, is counted already.
+    if channel.per_hour is None or delivery.since or delivery.state == HELD:
         return delivery
     if deps.letters.take(channel.counted_as(letter), channel.per_hour, now):
         return delivery
@@ -260,7 +267,7 @@ def _work(
                 results.put(_Result(channel, letter, put_off=True))
                 continue
             try:
-                send(channel, letter)
+                _attempt(send, channel, letter)
             except NoReceiver as nobody:
                 results.put(_Result(channel, letter, nobody=str(nobody)))
             except NotDelivered as trouble:
@@ -274,6 +281,28 @@ def _work(
                 results.put(_Result(channel, letter))
     finally:
         results.put(None)
+
+
+def _attempt(send: Send, channel: Channel, letter: Letter) -> None:
+    """One attempt, in a thread of its own: one that is given up may still succeed, and the message comes twice then,
+    under its one id. Raises what `send` raises, and NotDelivered after ATTEMPT_S."""
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def attempt() -> None:
+        try:
+            send(channel, letter)
+        except BaseException as error:  # noqa: BLE001 - raised again by the worker that waits for it
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    threading.Thread(target=attempt, daemon=True).start()
+    try:
+        error = ended.get(timeout=ATTEMPT_S)
+    except queue.Empty:
+        raise NotDelivered(f"no answer within {ATTEMPT_S} s") from None
+    if error is not None:
+        raise error
 
 
 def _write(deps: NotifyDeps, result: _Result, claimed: dict[str, Letter], counts: Counts) -> None:
@@ -304,7 +333,7 @@ def _write(deps: NotifyDeps, result: _Result, claimed: dict[str, Letter], counts
 
 def _after(deps: NotifyDeps, delivery: Delivery, result: _Result, now: int) -> Delivery:
     if result.put_off:
-        return replace(delivery, at=now + PUT_OFF_S + deps.jitter(PUT_OFF_S))
+        return put_off(delivery, max(PUT_OFF_S, now - result.letter.put_at), now, deps.jitter)
     if result.nobody is not None:
         return replace(delivery, state=SKIPPED, at=now, reason=result.nobody)
     if result.trouble is None:
