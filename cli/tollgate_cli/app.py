@@ -10,6 +10,7 @@ from tollgate_cli import (
     breaker,
     catalog,
     dlq,
+    doctor,
     keys,
     notify,
     plans,
@@ -44,3 +45,4 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(notify.app, name="notify")
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(shadow.app, name="shadow")
+app.command()(doctor.doctor)

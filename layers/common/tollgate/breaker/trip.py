@@ -80,6 +80,7 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
     assert most is not None
     if not deps.trips.claim(found, most, now):
         return
+    deps.accounts.gate.count("BreakerTrips", "", 1)
     _tell(deps, rules, found, most)
 
     def frozen(row: AccountRow) -> AccountRow:
