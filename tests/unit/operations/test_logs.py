@@ -1,4 +1,5 @@
-"""What the functions log when things go wrong: enough to find the call again, nothing of keys, secrets or persons."""
+"""What the functions log when things go wrong: enough to find the call again, nothing of keys, secrets or persons. (The
+app's account ids stand in lines of batches and gates: without them no operator could act.)"""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from bench.stage import KEY, LambdaContext, Stage, http_event
 from tests.unit.operations.conftest import SECRET
 from tollgate import secrets
 from tollgate.errors import StripeUnavailable
+from tollgate.gate.recount import Found
+from tollgate.gate.sweep import Swept
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
@@ -100,7 +103,7 @@ RUNS: list[tuple[str, Any]] = [
     ("notify", {}),
     ("alert", {"task": "thresholds"}),
     ("reconcile", {}),
-    ("flush", {"Records": [{"messageId": "m1", "body": json.dumps({"pk": f"batch#{EMAIL}", "sk": "x"})}]}),
+    ("flush", {"Records": [{"messageId": "m1", "body": json.dumps({"pk": "batch#acme", "sk": "x", "email": EMAIL})}]}),
     ("stripe_events", {"Records": [{"messageId": "m1", "body": json.dumps({"type": EMAIL, "data": NAME})}]}),
     ("stripe_events", {"Records": [{"messageId": "m1", "body": f"no JSON of {EMAIL}"}]}),
     ("reconcile", {"Records": [{"messageId": "m1", "body": f"no JSON of {EMAIL}"}]}),
@@ -137,6 +140,8 @@ def test_a_call_that_fails_leaves_a_line_without_secrets_or_persons(
 def test_a_run_that_fails_leaves_lines_without_secrets_or_persons(
     logged: Logged, function: str, event: Any, outage: Exception
 ) -> None:
+    well = logged.lines(function, event)  # makes the clients, so that the outage is met where the work is done
+    assert clean(well), well
     with breaking(outage):
         lines = logged.lines(function, event)
     assert lines, "a failure that nobody hears of"
@@ -198,3 +203,10 @@ def test_every_function_is_looked_at(running: Stage) -> None:
 
 def test_a_line_with_a_person_in_it_is_found() -> None:
     assert not clean([{"message": f"mail to {EMAIL}"}])
+
+
+def test_the_sweep_s_own_line_can_be_found_by_its_run(logged: Logged) -> None:
+    found = Swept(repaired=[Found("acme", {})])
+    with patch.object(logged.stage.app("sweep"), "sweep", lambda *said, **more: (found, True)):
+        (line,) = logged.lines("sweep", {})
+    assert (line["level"], line["function_request_id"]) == ("ERROR", "bench")
