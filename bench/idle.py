@@ -35,6 +35,7 @@ from bench.stage import LambdaContext, Stage
 
 # Dollars a month.
 ALARM = Decimal("0.10")  # one metric, standard resolution: c3x.dev/resources/aws/aws_cloudwatch_metric_alarm
+DASHBOARD = Decimal("3.00")  # a fourth one: AWS gives three
 METRIC = Decimal("0.30")  # the first 10,000 of our own: cal53.calculator.city/cloudwatch-custom-metrics-calculator
 
 _RATE = re.compile(r"^rate\((\d+) (minute|day)s?\)$")
@@ -94,6 +95,7 @@ def section(stage: Stage) -> Section:
 
     resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
     alarms = sum(1 for resource in resources.values() if resource["Type"] == "AWS::CloudWatch::Alarm")
+    dashboards = sum(1 for resource in resources.values() if resource["Type"] == "AWS::CloudWatch::Dashboard")
     idle: dict[str, Idle] = {}
     metrics: set[tuple[str, str]] = set()
     for schedule in schedules(resources):
@@ -106,6 +108,7 @@ def section(stage: Stage) -> Section:
     ]
     rows += [
         ("alarms", alarms, alarms * ALARM),
+        ("dashboards", dashboards, dashboards * DASHBOARD),
         ("metrics of our own", len(metrics), len(metrics) * METRIC),
     ]
     total = sum((row[2] for row in rows), Decimal(0))
@@ -119,7 +122,7 @@ def section(stage: Stage) -> Section:
             "Not in it: storage of code, logs, rows and backups (cents while there is little of it). The API, the "
             "tables' capacity, SNS and SSM cost nothing without calls. AWS's free tiers are not taken off.",
         ],
-        facts={"alarms": alarms, "metrics": len(metrics), "dollars_a_month": total},
+        facts={"alarms": alarms, "dashboards": dashboards, "metrics": len(metrics), "dollars_a_month": total},
     )
 
 

@@ -10,6 +10,7 @@ from tollgate_cli import (
     breaker,
     catalog,
     dlq,
+    doctor,
     keys,
     margins,
     notify,
@@ -46,3 +47,4 @@ app.add_typer(notify.app, name="notify")
 app.command("reconcile")(reconcile.reconcile)
 app.add_typer(shadow.app, name="shadow")
 app.command("margins")(margins.margins)
+app.command()(doctor.doctor)

@@ -73,6 +73,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     counts = run_seal(replace(deps(), outbox=outbox), shards, _in_time(context), closes())
     age = 0 if counts.oldest is None else max(0, system_clock() // 1000 - counts.oldest)
     metrics.add_metric(name="OldestUnflushedSeconds", unit=MetricUnit.Seconds, value=age)
+    if counts.unsealed is not None:
+        late = max(0, system_clock() // 1000 - counts.unsealed)
+        metrics.add_metric(name="OldestUnsealedSeconds", unit=MetricUnit.Seconds, value=late)
     counted = {
         "WindowsSealed": counts.windows,
         "BatchesMade": counts.batches,

@@ -45,7 +45,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             raise MethodNotAllowed("Deliveries are sent with POST.")
         accept(keyring, queue, _raw(event), event["headers"].get("stripe-signature", ""))
     except TollgateError as refused:
-        logger.info("a delivery was refused", code=refused.code, reason=getattr(refused, "reason", None))
+        request_id = event["requestContext"].get("requestId", "")
+        reason = getattr(refused, "reason", None)
+        logger.info("a delivery was refused", code=refused.code, reason=reason, request_id=request_id)
         problem = {"status": refused.status, "code": refused.code, "title": refused.title, "detail": refused.detail}
         headers = {"content-type": "application/problem+json"}
         if isinstance(refused, MethodNotAllowed):

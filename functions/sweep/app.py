@@ -29,6 +29,7 @@ cursor = SweepCursor(os.environ["TOLLGATE_BILLING_TABLE"])
 audits = AuditLog(os.environ["TOLLGATE_BILLING_TABLE"])
 
 
+@logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """`{"audit": false}` in the event only reclaims. Raises an ExceptionGroup at the end, where gates failed."""
@@ -44,8 +45,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         logger.error("counters did not equal events; repaired", subject=found.subject, slots=len(found.changed))
     if swept.audited:  # an idle stack writes nothing
         audits.add(deps.clock(), GateAudits(swept.audited, len(swept.repaired)))
-    metrics.add_metric("ReclaimedHolds", MetricUnit.Count, swept.reclaimed)
-    if swept.repaired:  # CloudWatch bills a metric by the hours in which it has values; to the alarm silence is none
+    if swept.reclaimed:  # CloudWatch bills a metric by the hours in which it has values; to the alarms silence is none
+        metrics.add_metric("ReclaimedHolds", MetricUnit.Count, swept.reclaimed)
+    if swept.repaired:
         metrics.add_metric("RepairedGates", MetricUnit.Count, len(swept.repaired))
     if swept.failures:
         raise ExceptionGroup("gates could not be swept; each has its turn again", swept.failures)

@@ -97,6 +97,7 @@ def test_the_deploy_page_shows_the_cost_of_an_idle_month(counted: tuple[int, dic
         "`reconcile`: polls of its empty queue, nights": (_many(listing, "reconcile: polling"), dollars("reconcile")),
         "`stripe_events`: polls of its empty queue": (_many(listing, "stripe_events"), dollars("stripe_events")),
         "alarms": (str(section["facts"]["alarms"]), dollars("alarms")),
+        "dashboards": (str(section["facts"]["dashboards"]), dollars("dashboards")),
         "metrics of our own that always have values": (str(section["facts"]["metrics"]), dollars("metrics")),
         "together": ("", dollars("together")),
     }

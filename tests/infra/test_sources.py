@@ -74,24 +74,6 @@ def test_every_environment_name_in_the_template_is_in_the_code(stack: Stack) -> 
     assert {name for name in given if name.startswith("TOLLGATE_")} <= read
 
 
-def test_a_metric_that_an_alarm_waits_for_is_one_that_its_function_emits(stack: Stack) -> None:
-    from_logs = {
-        transformation["MetricName"]
-        for properties in stack.of_type("AWS::Logs::MetricFilter").values()
-        for transformation in properties["MetricTransformations"]
-    }
-    functions = {
-        environment["POWERTOOLS_SERVICE_NAME"]["Fn::Sub"]: function
-        for function in FUNCTIONS
-        if (environment := stack.environment(function))
-    }
-    for alarm in stack.of_type("AWS::CloudWatch::Alarm").values():
-        if alarm["Namespace"] == "Tollgate" and alarm["MetricName"] not in from_logs:
-            (dimension,) = alarm["Dimensions"]
-            app = stack.folder(functions[dimension["Value"]["Fn::Sub"]]) / "app.py"
-            assert f'"{alarm["MetricName"]}"' in app.read_text(), alarm["MetricName"]
-
-
 @pytest.mark.parametrize("layer", sorted(LAYER_FOLDERS.values()))
 def test_the_tests_run_on_the_versions_that_are_shipped(layer: str) -> None:
     for name, version in pins(layer).items():

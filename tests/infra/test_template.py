@@ -343,6 +343,14 @@ OWN_ALARMS = {
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
     "BillingDefectsAlarm": ("UnexpectedErrors", "BillingFunction"),
+    "RefusalsAlarm": ("Refusals", "GateFunction"),
+    "GateRetriesAlarm": ("GateRetries", "GateFunction"),
+    "GateReclaimedHoldsAlarm": ("ReclaimedHolds", "GateFunction"),
+    "SweepReclaimedHoldsAlarm": ("ReclaimedHolds", "SweepFunction"),
+    "UnsealedWindowsAlarm": ("OldestUnsealedSeconds", "SealFunction"),
+    "BreakerTripsAlarm": ("BreakerTrips", "GateFunction"),
+    "StripeEventsFailuresAlarm": ("StripeEventsFailed", "StripeEventsFunction"),
+    "RefusedDeliveriesAlarm": ("DeliveriesRefused", "StripeWebhookFunction"),
 }
 
 
@@ -364,8 +372,12 @@ def test_an_alarm_on_our_own_metric_looks_where_its_function_writes(stack: Stack
         assert environment["POWERTOOLS_METRICS_NAMESPACE"] == found[name]["Namespace"]
 
 
+LASTING = {"BatchesParked", "BreakerTrips", "DivergentPairs", "MessagesFailed", "RepairedGates"}
+"""What does not end by itself: a mail that the alarm is over would be a lie."""
+
+
 @pytest.mark.parametrize(
-    "name", sorted(name for name, (metric, _) in OWN_ALARMS.items() if metric != "OldestUnflushedSeconds")
+    "name", sorted(name for name, (metric, _) in OWN_ALARMS.items() if metric in {*LASTING, "UnexpectedErrors"})
 )
 def test_a_single_parked_batch_repaired_gate_or_defect_raises_its_alarm(stack: Stack, name: str) -> None:
     alarm = own_metrics(stack)[name]
@@ -403,10 +415,6 @@ def test_a_defect_is_counted_from_the_line_that_the_dispatcher_logs(
 class NoKeys:
     def authenticate(self, secret: str) -> ApiKey:
         raise AssertionError("nobody is asked for a key")
-
-
-LASTING = {"BatchesParked", "DivergentPairs", "MessagesFailed", "RepairedGates"}
-"""What does not end by itself: a mail that the alarm is over would be a lie."""
 
 
 def test_every_alarm_reaches_the_topic_when_it_rises_and_when_its_trouble_ends(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from tollgate.alerts.watch import Tell, Watched
 from tollgate.catalog.model import Breakers
 from tollgate.catalog.store import CatalogTable
 from tollgate.clock import system_clock
-from tollgate.gate.ports import Breaker, GateDeps, SharedStore
+from tollgate.gate.ports import Breaker, Count, GateDeps, SharedStore, uncounted
 from tollgate.gate.store import GateTable, closing_part, transact_part
 from tollgate.ids import uuid7
 from tollgate.usage.grant_store import GrantTable
@@ -95,7 +95,11 @@ def telling(table: str) -> Tell:
     return told
 
 
-def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
+def gate_deps(env: Mapping[str, str], rules: RulesTable, count: Count = uncounted) -> GateDeps:
+    def contended(tried: int) -> None:
+        count("GateRetries", "", 1)
+        pause(tried)
+
     return GateDeps(
         gates=Watched(gate_table(env), rules, system_clock, telling(env["TOLLGATE_BILLING_TABLE"])),
         outcomes=event_table(env),
@@ -104,15 +108,16 @@ def gate_deps(env: Mapping[str, str], rules: RulesTable) -> GateDeps:
         clock=system_clock,
         incarnate=uuid7,
         nonce=lambda: os.urandom(4),
-        pause=pause,
+        pause=contended,
         grants=GrantTable(env["TOLLGATE_EVENTS_TABLE"]),
         seal_grace_ms=int(env.get("TOLLGATE_SEAL_GRACE_SECONDS", "60")) * 1000,
         shared=shared_store(env["TOLLGATE_GATES_TABLE"]),
-        breaker=breaker(env, rules),
+        breaker=breaker(env, rules, count),
+        count=count,
     )
 
 
-def breaker(env: Mapping[str, str], rules: RulesTable) -> Callable[[], Breaker]:
+def breaker(env: Mapping[str, str], rules: RulesTable, count: Count) -> Callable[[], Breaker]:
     """The breaker's rare part, made with the first trip or the first cost: the gate starts without it."""
 
     @lru_cache(maxsize=1)
@@ -121,7 +126,7 @@ def breaker(env: Mapping[str, str], rules: RulesTable) -> Callable[[], Breaker]:
         from tollgate.breaker.stops import Stops
 
         accounts = AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"])
-        deps = AccountDeps(accounts, catalog_table(env), rules, gate_deps(env, rules))
+        deps = AccountDeps(accounts, catalog_table(env), rules, gate_deps(env, rules, count))
         return Stops.of(env, deps, event_table(env))
 
     return made

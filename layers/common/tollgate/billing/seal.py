@@ -80,10 +80,17 @@ class Counts:
     left: int = 0
     """Accounts and batches put off, because the run's time was up."""
     oldest: int | None = None
+    unsealed: int | None = None
+    """End of the oldest window that is over its grace and could not be sealed."""
     failures: list[Exception] = field(default_factory=list)
 
     def waits_since(self, window_start: int) -> None:
         self.oldest = window_start if self.oldest is None else min(self.oldest, window_start)
+
+    def not_sealed(self, windows: Iterable[GridWindow]) -> None:
+        for window in windows:
+            self.waits_since(window.start)
+            self.unsealed = window.end if self.unsealed is None else min(self.unsealed, window.end)
 
 
 def seal_shard(deps: SealDeps, grid: Grid, shard: int, counts: Counts, in_time: Callable[[], bool]) -> None:
@@ -105,14 +112,12 @@ def seal_shard(deps: SealDeps, grid: Grid, shard: int, counts: Counts, in_time: 
     for account, windows_of in ended.items():
         if not in_time():
             counts.left += 1
-            for window in windows_of:
-                counts.waits_since(window.start)
+            counts.not_sealed(windows_of)
             continue
         try:
             seal_account(deps, grid, account, windows_of, counts, carried.get(account, ()))
         except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are sealed
-            for window in windows_of:
-                counts.waits_since(window.start)
+            counts.not_sealed(windows_of)
             error.add_note(f"sealing account {account}")
             counts.failures.append(error)
 

@@ -29,9 +29,14 @@ class Stops:
         rules, clock, billing = accounts.rules, accounts.gate.clock, env["TOLLGATE_BILLING_TABLE"]
         outbox = OutboxTable(billing, clock)
         secret = env["TOLLGATE_SIGNING_SECRET_PARAMETER"]
+
+        def stopped() -> None:
+            accounts.gate.count("BreakerTrips", "", 1)
+            rules.look_again()
+
         return Stops(
             TripDeps(accounts, outbox, TripTable(billing), events, lambda: secrets.read(secret).encode()),
-            Platform(PlatformTable(billing), outbox, clock, lambda: rules.breakers.cost_cap, rules.look_again),
+            Platform(PlatformTable(billing), outbox, clock, lambda: rules.breakers.cost_cap, stopped),
         )
 
     def trip(self, rules: Rules, meter: str, hour: int) -> None:

@@ -89,6 +89,7 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
         return
     if not deps.trips.claim(found, most, now):
         return
+    deps.accounts.gate.count("BreakerTrips", "", 1)
 
     def frozen(row: AccountRow) -> AccountRow:
         if _stands(row, hour, number):

@@ -149,6 +149,14 @@ class _NoBreaker:
         return None
 
 
+Count = Callable[[str, str, int], None]
+"""Told what operators watch, each of it rare: the metric's name, the limit it is about (or ""), how often."""
+
+
+def uncounted(name: str, limit: str, number: int) -> None:
+    """For processes that answer no requests."""
+
+
 def _no_shared_store() -> SharedStore:
     raise NotImplementedError("no store for shared limits was handed in")
 
@@ -174,6 +182,7 @@ class GateDeps:
     """Asked where a plan has limits that accounts share, not before: the gate starts without their modules."""
     breaker: Callable[[], Breaker] = _NoBreaker
     """The same holds for this one."""
+    count: Count = uncounted
 
 
 def subject_of(account: str, per: str, member: str | None) -> str:

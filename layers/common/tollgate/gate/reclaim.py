@@ -85,6 +85,7 @@ def _give_back(
         written = deps.gates.write(plan_back(rules, per, seen, still, now))
         seen = written.gate
         if written.applied:
+            deps.count("ReclaimedHolds", "", len(still))
             return seen
     return seen
 

@@ -80,7 +80,7 @@ def post_reservation(deps: GateApiDeps, request: Request) -> Response:
     found = reserve(deps.gate, asked)
     if isinstance(found, Denied):
         before = _recorded_before(deps, asked) if body.commit and key is not None else None
-        return before or Response(200, refusals.denied(found, deps.gate.clock() // 1000))
+        return before or Response(200, _counted(deps, refusals.denied(found, deps.gate.clock() // 1000)))
     reservation = _reservation(found)
     answer = answers.granted(found, encode(reservation, deps.secret))
     if body.commit:
@@ -113,6 +113,14 @@ def post_estimate(deps: GateApiDeps, request: Request) -> Response:
     if found.denied is not None:
         answer["denial"] = refusals.denial(found.denied, deps.gate.clock() // 1000)
     return Response(200, answer)
+
+
+def _counted(deps: GateApiDeps, answer: dict[str, Any]) -> dict[str, Any]:
+    """A refusal, counted by the limit that made it; where none did, by its code. Both are the catalogue's and ours: no
+    account adds any."""
+    denial = answer["denial"]
+    deps.gate.count("Refusals", denial["limit"] or denial["code"], 1)
+    return answer
 
 
 def _recorded_before(deps: GateApiDeps, asked: Asked) -> Response | None:
@@ -264,6 +272,7 @@ def post_extend(deps: GateApiDeps, request: Request) -> Response:
         answer["limits"].append(answers.shared_state(found.short.state))
     if not answer["allowed"]:
         answer["denial"] = refusals.denial(_denied(found, reservation), now)
+        _counted(deps, answer)
     return Response(200, answer)
 
 
