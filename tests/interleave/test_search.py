@@ -26,7 +26,7 @@ def _everything(once: Callable[[Chooser], None]) -> int:
         return explore(once)
 
 
-def _program(seed: int) -> Callable[[set[object], Chooser], None]:
+def _program(seed: int, crashes: int = 0) -> Callable[[set[object], Chooser], None]:
     """Two or three actors that read and write three things; what they write is made of what they read before."""
     random = Random(seed)
     calls = [
@@ -38,7 +38,7 @@ def _program(seed: int) -> Callable[[set[object], Chooser], None]:
         things = dict.fromkeys("xyz", "")
         known = [""] * len(calls)
         actors: list[Actor] = []
-        made = Scheduler(actors, chooser, lambda: 0, late=bool(seed % 2))
+        made = Scheduler(actors, chooser, lambda: 0, crashes=crashes, late=bool(seed % 2))
 
         def act(number: int) -> None:
             for name, writes in calls[number]:
@@ -67,6 +67,18 @@ def test_the_search_ends_wherever_all_interleavings_end(part: int, totals: Count
         full += _everything(partial(run, wanted))
         assert found == wanted, f"seed {seed}"
     assert tried < full / 2, "much is left out"
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_nor_does_it_leave_out_a_crash(part: int) -> None:
+    """A crash before a call and one before the actor's next call are two, though neither touches anything."""
+    for seed in range(part, SEEDS // 2, 3):
+        run = _program(seed, crashes=1)
+        found: set[object] = set()
+        wanted: set[object] = set()
+        explore(partial(run, found))
+        _everything(partial(run, wanted))
+        assert found == wanted, f"seed {seed}"
 
 
 @pytest.mark.parametrize(

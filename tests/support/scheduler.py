@@ -327,7 +327,17 @@ class Search:
             return {}
         above = self._nodes[-1]
         made = above.touches[above.chosen]
-        return {name: touches for name, touches in above.asleep.items() if independent(touches, made)}
+        return {
+            name: touches
+            for name, touches in above.asleep.items()
+            if independent(touches, made) and not _one_actors(name, above.chosen)
+        }
+
+
+def _one_actors(some: tuple[str, object], other: tuple[str, object]) -> bool:
+    """Whether two moves are calls of one actor: once it has made one, its next call is another move of the same name.
+    What it sent arrives by itself (a number)."""
+    return some[0] == other[0] and not isinstance(some[1], int) and not isinstance(other[1], int)
 
 
 def independent(some: Touches, others: Touches) -> bool:
