@@ -6,7 +6,7 @@ of its partition, a transaction with a copy of its own items. It also parses an 
 once for each text; and it remembers every copy of an item that it ever made: here none. What it checks, in which order,
 and what it answers stays its own.
 
-Only for calls one after another, as the AWS double makes them.
+Queries and transactions go one after another: a table lends itself to one of them at a time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from moto.dynamodb.comparisons import ConditionExpressionParser
@@ -32,6 +33,7 @@ _transact: Final = DynamoDBBackend.transact_write_items
 _make: Final = UpdateExpressionParser.make
 _lex: Final = ConditionExpressionParser._lex_condition_expression
 _tracked: Final = Item.__new__
+_alone: Final = RLock()
 
 
 def lighten() -> None:
@@ -79,7 +81,7 @@ def query(
         found = list(_with(_every(table), hash_key_conditions or []))
     else:
         found = _partition(table, hash_key)
-    with _all_items(table, found):
+    with _alone, _all_items(table, found):
         return _query(
             table,
             hash_key,
@@ -162,14 +164,15 @@ class _Before(NamedTuple):
 def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
     """As moto's, which puts back its copies of the tables before it raises: here they are the tables themselves, and
     the items are put back. Streams are not: no table of the template has one."""
-    before = list(_touched(backend, transact_items))
-    try:
-        with _uncopied_tables():
-            _transact(backend, transact_items)
-    except Exception:  # whatever moto refuses it by, nothing of the transaction may stay
-        for one in before:
-            one.put_back()
-        raise
+    with _alone:
+        before = list(_touched(backend, transact_items))
+        try:
+            with _uncopied_tables():
+                _transact(backend, transact_items)
+        except Exception:  # whatever moto refuses it by, nothing of the transaction may stay
+            for one in before:
+                one.put_back()
+            raise
 
 
 def _touched(backend: DynamoDBBackend, transact_items: Iterable[Mapping[str, Any]]) -> Iterator[_Before]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -248,3 +249,17 @@ def test_a_call_looks_at_what_it_touches_only(monkeypatch: pytest.MonkeyPatch) -
             assert dynamodb.query(TableName=WIDE, **asked)["Count"] == 1
     items = [one for one in copied if isinstance(one, Item)]
     assert [one.hash_key.value for one in items] == ["p1"], "the transaction's own"
+
+
+def test_many_callers_at_once() -> None:
+    with mock_aws():
+        dynamodb = tables()
+        for number in range(40):
+            dynamodb.put_item(TableName=WIDE, Item={"pk": {"S": f"p{number % 8}"}, "sk": {"S": f"s{number}"}})
+
+        def ask(number: int) -> int:
+            asked = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": f"p{number % 8}"}}}
+            return int(dynamodb.query(TableName=WIDE, **asked)["Count"])
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask, range(200))) == [5] * 200
