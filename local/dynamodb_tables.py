@@ -25,7 +25,7 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import validators
-from moto.dynamodb.parsing.ast_nodes import Expression  # type: ignore[attr-defined]
+from moto.dynamodb.parsing.ast_nodes import Expression  # type: ignore[attr-defined] # moto leaves these two unchecked
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined]
 
 _query: Final = Table.query
@@ -223,6 +223,9 @@ def _lexed(text: str) -> tuple[Any, ...]:
 
 def _tokens(parser: ConditionExpressionParser) -> deque[Any]:
     return deque(_lexed(parser.condition_expression or ""))
+
+
+# --- Items -----------------------------------------------------------------------------------------------------------
 
 
 def _untracked(cls: type[Item], *args: Any, **kwargs: Any) -> Item:
