@@ -125,7 +125,7 @@ class GateMachine(RuleBasedStateMachine):
         for name in ACCOUNTS:
             empty = AccountRow(name, 1, plan.id, 1, 0, Calendar.of(zone), (), ())
             self.world.rows[name] = row_with_plan(empty, plan, meters, 0)
-            first = Binding(plan, meters, Calendar.of(zone), None, dict.fromkeys(needed(plan), 0))
+            first = Binding(plan, meters, Calendar.of(zone), None, dict.fromkeys(needed(plan, meters), 0))
             self.accounts[name] = Account(name, first, self.max_holds)
         self.requests: list[tuple[str, str | None, int, Body, int]] = []
         self.open: list[tuple[Ticket, Reservation]] = []

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from tests.model.shapes import Asked, Body
 from tollgate.catalog.model import Condition, Limit, Meter, Plan, matches, units
-from tollgate.windows import PERIOD, Calendar, WindowKind, window_at
+from tollgate.windows import HOURLY, PERIOD, Calendar, WindowKind, window_at
 
 ZERO: Final = Decimal(0)
 NEVER: Final = 1 << 40
@@ -117,14 +117,16 @@ class Binding:
         return found
 
 
-def needed(plan: Plan) -> list[Counter]:
+def needed(plan: Plan, meters: Iterable[str]) -> list[Counter]:
     """The counters of a plan's limits, and each metered meter's units of the billing period, of members where they are
-    limited."""
+    limited; and for the circuit breaker its units of the hour, of all `meters` where the plan takes any."""
     metered = sorted({meter for limit in plan.limits for meter in limit.meters})
     totals = [Counter("account", (meter,), PERIOD.text, ()) for meter in metered]
     if any(limit.per == "member" for limit in plan.limits):
         totals += [Counter("member", (meter,), PERIOD.text, ()) for meter in metered]
-    return list(dict.fromkeys([*(counter_of(limit) for limit in plan.limits), *totals]))
+    every = sorted({*metered, *(meters if plan.unlimited else ())})
+    hours = [Counter("account", (meter,), HOURLY.text, ()) for meter in every]
+    return list(dict.fromkeys([*(counter_of(limit) for limit in plan.limits), *totals, *hours]))
 
 
 @dataclass
@@ -643,7 +645,7 @@ class Account:
 
 def with_plan(bound: Binding, plan: Plan, meters: Mapping[str, Meter], now: int) -> Binding:
     kept = dict(bound.kept)
-    for counter in needed(plan):
+    for counter in needed(plan, meters):
         kept.setdefault(counter, now)
     return replace(bound, plan=plan, meters=meters, kept=kept)
 

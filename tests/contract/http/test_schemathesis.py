@@ -30,7 +30,7 @@ SCENARIOS = 200
 EXTRA_RUNS = 20
 """At most, of each kind. Hypothesis ends a run early where much of what it tries comes to nothing (long sequences of
 calls, ids of a narrow pattern), so runs are repeated until enough was seen."""
-NOTHING_TO_GENERATE = {"listKeys", "listPlans", "getHealth", "getOpenapi"}
+NOTHING_TO_GENERATE = {"listKeys", "listPlans", "getPlatform", "getHealth", "getOpenapi"}
 """They take no input: every generated call of them is the same."""
 NEEDS_MORE_THAN_A_CALL = {
     # What test_answers.py and test_busy.py show in process.
@@ -38,6 +38,10 @@ NEEDS_MORE_THAN_A_CALL = {
     ("listPlans", "304"),  # test_plans.py
     *(("auditInvoice", status) for status in ("200", "409")),  # test_invoice_audit.py
     *((name, "404") for name in ("createReservation", "createEstimate", "putLevel")),  # test_no_new_accounts.py
+    # A trip's link: test_breaker.py.
+    *((name, status) for name in ("getResume", "resumeByLink") for status in ("200", "409", "503")),
+    ("getMargins", "200"),  # a look at a day that is over: test_margins.py
+    ("readNotification", "200"),  # test_notifications.py
     # API Gateway's own.
     *((name, "429") for name in (*BODIES, *READS)),
 }
@@ -45,6 +49,8 @@ SEMANTIC = {
     "conflict",
     "currency_mismatch",
     "cursor",
+    "host",
+    "https",
     "idempotency_key",
     "items",
     "itself",
@@ -128,6 +134,8 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     schemas["CheckoutIn"]["properties"]["plan"] = {"enum": ["pro", "team", "free", "gold", None]}
     for name in ("success_url", "cancel_url"):
         schemas["CheckoutIn"]["properties"][name] = {"enum": ["https://app.example.com/", "http://app.example.com/"]}
+    for name, urls in (("EndpointIn", ["https", "ftp"]), ("EndpointPatch", ["https", "ftp", None])):
+        schemas[name]["properties"]["url"] = {"enum": [url and f"{url}://hooks.example.com/" for url in urls]}
     schemas["AccountIn"]["properties"]["timezone"] = {"enum": ["UTC", "Asia/Kathmandu", "Mars/Olympus", None]}
     return document
 
@@ -267,6 +275,7 @@ def directed(stack: StackProcess, seen: Seen) -> None:
         call(name, method, path.replace("/bad", "/never-made").replace(committed, "rsv_x"))
         call(name, method, path.replace("/bad", "/..%20") + "?limit=0")
     call("revokeKey", "DELETE", "/v1/keys/key_0123456789abcdef", headers={"Idempotency-Key": "two words"})
+    call("resumeByLink", "POST", "/v1/resume?token=x", headers={"Idempotency-Key": "two words"})
     page = {"plan": "pro", "success_url": "https://app.example.com/", "cancel_url": "https://app.example.com/"}
     for account in ("visitor", "subscriber"):
         stack.api("PUT", f"/v1/accounts/{account}", {"plan": "free"})
@@ -335,6 +344,8 @@ def seen(stack: StackProcess, document: dict[str, Any]) -> Seen:
     for seed in range(1, EXTRA_RUNS + 1):
         if found.scenarios < SCENARIOS:
             run(stack, found, seed, {"stateful"}, any_text, "all")
+    for endpoint in stack.api("GET", "/v1/webhook_endpoints").json()["data"]:  # as many as there may be, by now
+        stack.api("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}")
     for seed in range(1, EXTRA_RUNS + 1):
         for link in sorted(declared_links(document) - found.links):
             way = {link, ("createReservation", link[0])} & declared_links(document)
@@ -383,7 +394,7 @@ def test_every_operation_succeeds(seen: Seen, document: dict[str, Any]) -> None:
         for operation in operations(document)
         if not any(seen.answers[operation["operationId"], status] for status in ("200", "201"))
     }
-    assert missing == {"auditInvoice"}  # no invoice is here; test_invoice_audit.py has some
+    assert missing == {name for name, status in NEEDS_MORE_THAN_A_CALL if status == "200"}
 
 
 def test_every_documented_status_is_seen(seen: Seen, document: dict[str, Any]) -> None:

@@ -241,7 +241,7 @@ def covering(held: Sequence[Group], wanted: Sequence[Group]) -> tuple[Group, ...
     old, new = _counted(held), _counted(wanted)
     want = by_slot(new)
     if any(want.get(slot, ZERO) < units for slot, units in by_slot(old).items()):
-        new = [*old, *_on_top(old, new)]
+        new = _layered(old, new)
     had, asked, placed = meter_units(held), meter_units(wanted), meter_units(new)
     uncounted = [
         Group(meter, rest, ())
@@ -255,23 +255,23 @@ def _counted(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.slots and group.meter_slot != ONE_PER_RESERVATION]
 
 
-def _on_top(held: Sequence[Group], wanted: Sequence[Group]) -> list[Group]:
-    """Groups that add, by counter, exactly what `wanted` has above `held`, of the meters that it has more of."""
+def _layered(held: Sequence[Group], wanted: Sequence[Group]) -> list[Group]:
+    """Groups that have, by counter, exactly what `held` has and what `wanted` has above it. Of each meter they lie on
+    one another: added up they are no more than the larger of both, whichever items met which counter."""
     found: list[Group] = []
     had = by_slot(held)
     lacking = {slot: units - had.get(slot, ZERO) for slot, units in by_slot(wanted).items()}
-    for meter in sorted(meter_units(wanted)):
-        before = by_slot([group for group in held if group.meter_slot == meter])
-        more: dict[int, Decimal] = {}
+    for meter in sorted({*meter_units(held), *meter_units(wanted)}):
+        most = by_slot([group for group in held if group.meter_slot == meter])
         for slot, units in by_slot([group for group in wanted if group.meter_slot == meter]).items():
-            taken = min(units - before.get(slot, ZERO), lacking[slot])
-            if taken > 0:
-                more[slot] = taken
-                lacking[slot] -= taken
-        while more:  # in layers, so that counters of the same units share a group
-            least = min(more.values())
-            found.append(Group(meter, least, tuple(sorted(more))))
-            more = {slot: units - least for slot, units in more.items() if units > least}
+            more = min(units - most.get(slot, ZERO), lacking[slot])
+            if more > 0:
+                most[slot] = most.get(slot, ZERO) + more
+                lacking[slot] -= more
+        while most:  # so that counters of the same units share a group
+            least = min(most.values())
+            found.append(Group(meter, least, tuple(sorted(most))))
+            most = {slot: units - least for slot, units in most.items() if units > least}
     return found
 
 

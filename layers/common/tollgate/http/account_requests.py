@@ -5,11 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from tollgate.breaker.resume import MOST
 from tollgate.http.override_requests import Overrides
-from tollgate.http.requests import Amount, Body, Id, Key
+from tollgate.http.requests import Amount, Body, Id, Key, whole
 
 Text = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}$")]
@@ -17,7 +18,7 @@ CustomerId = Annotated[str, Field(strict=True, pattern=r"^cus_[A-Za-z0-9_]{1,60}
 
 def _grace(value: Decimal) -> Decimal:
     if not 1 <= value <= MOST:
-        raise ValueError(f"a grace is 1 to {MOST} allowances")
+        raise PydanticCustomError("grace", f"a grace is 1 to {MOST} allowances")
     return value
 
 
@@ -41,7 +42,7 @@ class ControlsIn(Body):
         Field(description="true: nothing past what is included and prepaid; false opts in where the plan asks."),
     ] = None
     thresholds: Annotated[
-        list[Annotated[int, Field(strict=True, ge=1, le=1000)]] | None,
+        list[Annotated[int, Field(ge=1, le=1000), BeforeValidator(whole)]] | None,
         Field(max_length=10, description="Per cent at which to be told; empty: never; null: as the plan says."),
     ] = None
     idempotency_key: Key | None = None
@@ -60,7 +61,17 @@ class IdentifyIn(Body):
 Grace = Annotated[
     Amount,
     AfterValidator(_grace),
-    Field(description="How many more hourly allowances the account gets in this hour: 1 to 10; 1 after the breaker."),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": rf"^(0{{0,13}}{MOST}(\.0{{1,12}})?|0{{0,14}}[1-9](\.[0-9]{{1,12}})?)$"},
+                {"type": "number", "minimum": 1, "maximum": MOST},
+            ],
+            "description": f"How many more hourly allowances the account gets in this hour: 1 to {MOST}; "
+            "1 after the breaker.",
+            "examples": ["3"],
+        }
+    ),
 ]
 
 

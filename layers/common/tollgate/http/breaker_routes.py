@@ -50,8 +50,8 @@ def get_resume(deps: BreakerDeps, request: Request) -> Response:
 
 
 def post_resume(deps: BreakerDeps, request: Request) -> Response:
-    link = _link(deps, request)
     idempotency_key(request.headers, None)  # accepted, and not needed: a link resumes once
+    link = _link(deps, request)
     resume(deps.accounts, link.account, by=BY, link=link)
     return _answer(request, link, f"<p>{escape(link.account)} goes on.</p>", resumed=True)
 

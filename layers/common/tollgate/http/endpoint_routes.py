@@ -7,14 +7,14 @@ import secrets
 from dataclasses import replace
 from typing import Annotated, Any, Final, Protocol
 
-from pydantic import Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from tollgate.accounts.service import AccountDeps
 from tollgate.clock import rfc3339, rfc3339_ms
 from tollgate.errors import Busy, Conflict, FieldError, IdempotencyMismatch, Invalid, NotFound
 from tollgate.http.idempotency import digest
 from tollgate.http.pages import cursor, page
-from tollgate.http.requests import Body, Key, idempotency_key, parse
+from tollgate.http.requests import Body, Key, idempotency_key, parse, whole
 from tollgate.http.routing import Request, Response, Route, json_body
 from tollgate.notify.addresses import BadUrl, Resolve, checked, place_of
 from tollgate.notify.channel_store import ChannelTable
@@ -52,7 +52,8 @@ class EndpointPatch(Body):
 class RotateIn(Body):
     overlap_seconds: Annotated[
         int,
-        Field(strict=True, ge=0, le=MOST_OVERLAP_S, description="How long the old secret signs besides the new one."),
+        Field(ge=0, le=MOST_OVERLAP_S, description="How long the old secret signs besides the new one."),
+        BeforeValidator(whole),
     ] = OVERLAP_S
     idempotency_key: Key | None = None
 
