@@ -14,7 +14,7 @@ from tollgate.accounts.rules import Typical, hour_counter
 from tollgate.billing.rollup import DAY_S, Rollup
 from tollgate.billing.sealed import MeterTotal
 from tollgate.breaker import learn as learning
-from tollgate.breaker.learn import LearnDeps, learn
+from tollgate.breaker.learn import LearnDeps, Progress, learn
 from tollgate.breaker.learn_store import LearnTable
 from tollgate.breaker.platform import resume_all
 from tollgate.breaker.platform_store import PlatformTable
@@ -96,6 +96,22 @@ def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
     clock.ms += DAY_S * 1000
     assert learn(deps, always).accounts == 9
     one.deps.catalog.put_typical({})
+
+
+def test_what_is_kept_of_many_plans_and_meters_fits_into_its_item(one: Process) -> None:
+    new_account(one, "sampled")
+    found: learning.Samples = {}
+    row = one.rules("sampled").row
+    meters = [f"meter_{number}" for number in range(30)]
+    own = Typical(dict.fromkeys(meters, Decimal("12345.678901")), tuple(meters))
+    for number in range(65):
+        for plan in range(10):
+            found = learning.sampled(found, replace(row, account=f"a{number}", plan=f"p{plan}", typical=own))
+    table = LearnTable(ENV["TOLLGATE_BILLING_TABLE"])
+    before = table.progress()
+    table.put_progress(Progress(0, "some", found))
+    assert {len(days) for plans in found.values() for days in plans.values()} == {learning.SAMPLES // 300}
+    table.put_progress(before or Progress(0, None, {}))
 
 
 def test_one_account_that_fails_keeps_no_other_from_its_turn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +204,7 @@ def test_a_trip_that_a_store_failed_is_done_by_the_next_call(
     assert denied.code == "breaker"
     assert one.rules(account).row.frozen is not None
     assert len(messages(account)) == 1
+    assert one.counted.count("BreakerTrips") == 1, "the trip is one, however often it was begun"
 
 
 def test_a_claim_that_another_one_has_taken_over_is_not_given_back(one: Process, clock: Clock, account: str) -> None:
@@ -248,6 +250,36 @@ def test_a_first_call_for_more_than_the_hour_may_come_to_is_cut(one: Process, ac
     assert isinstance(denied, Denied)
     assert (denied.code, denied.remaining) == ("breaker", Decimal(ALLOWED))
     assert one.rules(account).row.frozen is not None
+
+
+def test_what_a_limit_refuses_anyway_freezes_nobody(one: Process, account: str) -> None:
+    service.change_plan(one.deps, account, "paced")
+    held = one.reserve(10, account)
+    assert isinstance(held, Granted)
+    denied = one.reserve(ALLOWED, account)
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.state and denied.state.ruled.limit.id) == ("limit_reached", "burst")
+    refused = one.extend(held, ALLOWED + 1)
+    assert refused.refused is not None
+    assert refused.refused.limit is not None
+    assert (refused.refused.limit.limit.id, refused.stopped) == ("burst", None)
+    assert one.rules(account).row.frozen is None
+    assert messages(account) == []
+
+
+def test_an_account_of_many_ids_is_looked_at_no_longer_than_one_of_one() -> None:
+    looked: list[str] = []
+
+    def newest(home: str, first_ms: int, last: str) -> Any:
+        looked.append(home)
+        yield from range(trips.MOST_ROWS - 1)
+
+    deps: Any = SimpleNamespace(
+        events=SimpleNamespace(newest=newest), accounts=SimpleNamespace(gate=SimpleNamespace(clock=lambda: 0))
+    )
+    rules: Any = SimpleNamespace(homes=("known", "anonymous", "older"))
+    assert len(list(trips._rows(deps, rules, 0))) == trips.MOST_ROWS
+    assert looked == ["known", "anonymous"]
 
 
 def test_what_was_crossed_under_rules_that_changed_meanwhile_freezes_nobody(

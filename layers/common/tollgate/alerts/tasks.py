@@ -36,6 +36,8 @@ class Done(NamedTuple):
 
     counts: Mapping[str, int]
     failures: Sequence[Exception] = ()
+    trips: int = 0
+    """How often the breaker of all accounts together stopped everything."""
 
 
 Task = Callable[[InTime], Done]
@@ -123,7 +125,7 @@ def _breaker(env: Mapping[str, str]) -> Task:
     def run(in_time: InTime) -> Done:
         done = learn(deps, in_time)
         counts = {"accounts": done.accounts, "changed": done.changed, "told": int(done.stopped), "left": int(done.left)}
-        return Done(counts, done.failures)
+        return Done(counts, done.failures, trips=int(done.stopped))
 
     return run
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple, Protocol
 
 from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, Rules
@@ -89,7 +89,6 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
         return
     if not deps.trips.claim(found, most, now):
         return
-    deps.accounts.gate.count("BreakerTrips", "", 1)
 
     def frozen(row: AccountRow) -> AccountRow:
         if _stands(row, hour, number):
@@ -135,7 +134,7 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
         f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so it was "
         "stopped and nothing more is charged. Contact us to go on.",
     )
-    deps.outbox.put(
+    new = deps.outbox.put(
         Alert(
             id=f"breaker:{account}:{trip.name}",
             kind=BREAKER,
@@ -150,9 +149,10 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
             customer=customer,
         )
     )
+    if new:  # however often it is done again after a crash
+        deps.accounts.gate.count("BreakerTrips", "", 1)
 
 
 def _rows(deps: TripDeps, rules: Rules, hour: int) -> Iterator[Event]:
     last = f"{deps.accounts.gate.clock():012x}/"
-    for home in rules.homes:
-        yield from islice(deps.events.newest(home, hour * 1000, last), MOST_ROWS)
+    return islice(chain.from_iterable(deps.events.newest(home, hour * 1000, last) for home in rules.homes), MOST_ROWS)
