@@ -332,6 +332,29 @@ def test_a_slow_trip_does_not_freeze_what_another_one_froze_and_somebody_resumed
     assert len(messages(account)) == 1
 
 
+def test_a_slow_trip_gives_no_grace_to_what_the_operator_froze_after_a_resume(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, tell = process(clock), trips._tell
+    slept: list[bool] = []
+
+    def slow(*said: Any) -> None:
+        tell(*said)
+        if not slept:
+            slept.append(True)
+            clock.ms += trips.CLAIMED_S * 1000
+            assert isinstance(other.reserve(1, account), Denied)
+            resume(other.deps, account)
+            freeze(other.deps, account, "fraud")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", slow)
+        one.until_refused(50, account=account)
+    frozen = one.rules(account).row.frozen
+    assert frozen is not None
+    assert (frozen.reason, frozen.trip) == ("fraud", None)
+
+
 # -- going on --------------------------------------------------------------------------------------------------------
 
 
