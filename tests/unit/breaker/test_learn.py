@@ -11,7 +11,7 @@ import pytest
 from tests.unit.accounts.services import ENV, Clock
 from tests.unit.breaker.stage import CATALOG, Process, new_account, process, told
 from tollgate.accounts.rules import Typical, hour_counter
-from tollgate.billing.rollup import DAY_S, Rollup
+from tollgate.billing.rollup import DAY_S, NO_HOURS, Rollup
 from tollgate.billing.sealed import MeterTotal
 from tollgate.breaker import learn as learning
 from tollgate.breaker.learn import LearnDeps, Progress, learn
@@ -41,13 +41,22 @@ class Memory:
             row for account, rows in self.rows.items() if shard_of(account) == shard for row in rows if row.day == day
         )
 
-    def used(self, account: str, units: int, days: int, today: int, cost: str = "0") -> None:
+    def used(
+        self,
+        account: str,
+        units: int,
+        days: int,
+        today: int,
+        cost: str = "0",
+        hours: tuple[Decimal, ...] = NO_HOURS,
+    ) -> None:
         self.rows[account] = [
             Rollup(
                 account,
                 "tokens",
                 today - day * DAY_S,
                 MeterTotal(events=1, units=Decimal(units)),
+                hours,
                 cost=Decimal(cost),
             )
             for day in range(days + 1)
@@ -181,3 +190,21 @@ def test_the_rollups_stop_what_dead_processes_took_with_them(one: Process, clock
     clock.ms += 24 * 3_600_000
     rollups.used("dear", 1, 0, today, "9000")
     assert not learn(deps, always).stopped, "a look so long ago says nothing about an hour"
+
+
+def test_what_an_outage_sealed_late_stops_nothing(one: Process, clock: Clock) -> None:
+    clock.ms += 50 * DAY_S * 1000
+    today = clock() // 1000 // DAY_S * DAY_S
+    rollups = Memory()
+    deps = deps_of(one, rollups)
+    rollups.used("late", 1, 0, today, "1")
+    assert not learn(deps, always).stopped
+    clock.ms += 3_600_000
+    evenly = (Decimal(1),) * 13 + NO_HOURS[13:]
+    rollups.used("late", 13, 0, today, "200", evenly)
+    assert not learn(deps, always).stopped, "two of thirteen hours, in what the last look cannot have seen"
+    clock.ms += 3_600_000
+    at_once = (*evenly[:13], Decimal(20), *NO_HOURS[14:])
+    rollups.used("late", 33, 0, today, "300", at_once)
+    assert learn(deps, always).stopped, "most of a day's cost in its last hour"
+    resume_all(deps.platform, clock() // 1000)

@@ -30,6 +30,8 @@ SAMPLES: Final = 6000
 """Of all plans and meters together: up to a thousand pairs of them are far below the 400 KB of their item."""
 SETTLING_S: Final = 2 * HOUR
 """After midnight: by then yesterday is sealed, and its rollups are."""
+SEALED_S: Final = 900
+"""What was used this long before a look may have been in no rollup yet."""
 STALE_S: Final = 3 * HOUR
 """What was looked at longer ago says nothing about an hour."""
 
@@ -167,15 +169,19 @@ def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
 
 def look_at_cost(deps: LearnDeps, now: int) -> bool:
     """The platform's breaker once more, from rollups: what processes took with them when they died is in there. It is
-    per hour since the last look; where somebody resumed since, that hour is theirs. Returns whether it was told."""
+    per hour since the last look; where somebody resumed since, that hour is theirs. What an outage kept from being
+    sealed counts where it was used, not where it came in. Returns whether it was told."""
     cap = deps.accounts.catalog.breakers().cost_cap
     if cap is None:
         return False
     today = now // DAY_S * DAY_S
-    looked = Looked(now, {day: _cost(deps, day) for day in (today - DAY_S, today)})
     before, stopped = deps.store.looked(), False
+    since = now if before is None else before.at - SEALED_S
+    costs = {day: _cost(deps, day, since) for day in (today - DAY_S, today)}
+    looked = Looked(now, {day: cost for day, (cost, _) in costs.items()})
     if before is not None and before.at < now <= before.at + STALE_S:
-        more = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
+        new = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
+        more = min(new, sum((late for _, late in costs.values()), ZERO))
         hours = range(before.at // HOUR * HOUR, now + 1, HOUR)
         forgiven = any(deps.platform.spent(hour).resumes for hour in hours)
         if not forgiven and EXACT.multiply(more, Decimal(HOUR)) > cap * max(now - before.at, HOUR):
@@ -184,5 +190,13 @@ def look_at_cost(deps: LearnDeps, now: int) -> bool:
     return stopped
 
 
-def _cost(deps: LearnDeps, day: int) -> Decimal:
-    return sum((rollup.cost for shard in range(SHARDS) for rollup in deps.rollups.of_day(day, shard)), ZERO)
+def _cost(deps: LearnDeps, day: int, since: int) -> tuple[Decimal, Decimal]:
+    """What a day cost, and how much of that in the hours that end after epoch second `since`, by their units."""
+    whole = late = ZERO
+    for shard in range(SHARDS):
+        for rollup in deps.rollups.of_day(day, shard):
+            whole += rollup.cost
+            units = sum(rollup.hours, ZERO)
+            ended = sum(rollup.hours[: max((since - day) // HOUR, 0)], ZERO)
+            late += rollup.cost * (units - ended) / units if units else rollup.cost
+    return whole, late
