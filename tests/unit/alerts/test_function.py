@@ -12,6 +12,8 @@ import pytest
 
 from tests.unit.billing.test_handlers import Context
 from tests.unit.billing.world import ACCOUNTS, BILLING, CONFIG, EVENTS, tables
+from tollgate.alerts import tasks
+from tollgate.alerts.backstop import Looked
 from tollgate.alerts.tasks import Done, InTime
 from tollgate.settings import BadSetting
 
@@ -76,6 +78,21 @@ def test_a_task_that_fails_keeps_no_other_from_its_run(
     with pytest.raises(ExceptionGroup):
         app.handler({"task": "half"}, Context(remaining_ms=20_000))
     assert ran == [True, False]
+
+
+def test_shared_limits_that_fail_keep_no_account_from_its_look(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Looked(accounts=3)
+
+    def broken(deps: object) -> int:
+        raise RuntimeError("no such version")
+
+    monkeypatch.setattr(tasks, "look_at_shared", broken)
+    monkeypatch.setattr(tasks, "look", lambda deps, in_time: looked)
+    with pytest.raises(ExceptionGroup):
+        app.handler({"task": "thresholds"}, Context())
+    assert [str(error) for error in looked.failures] == ["no such version"]
 
 
 def test_a_stop_that_the_rollups_show_is_counted_where_the_alarm_looks(

@@ -205,6 +205,9 @@ def test_what_an_outage_sealed_late_stops_nothing(one: Process, clock: Clock) ->
     assert not learn(deps, always).stopped, "two of thirteen hours, in what the last look cannot have seen"
     clock.ms += 3_600_000
     at_once = (*evenly[:13], Decimal(20), *NO_HOURS[14:])
-    rollups.used("late", 33, 0, today, "300", at_once)
-    assert learn(deps, always).stopped, "most of a day's cost in its last hour"
+    rollups.used("late", 33, 0, today, "900", at_once)
+    assert learn(deps, always).stopped, "most of a day's cost in its last hours"
+    stop = deps.platform.stopped()
+    assert stop is not None
+    assert stop.cost == Decimal("572.727273")
     resume_all(deps.platform, clock() // 1000)

@@ -19,7 +19,7 @@ from tollgate.alerts.outbox import Outbox
 from tollgate.billing.rollup import DAY_S, Rollup
 from tollgate.breaker.baseline import ENOUGH, first_day, of_plan, typical
 from tollgate.breaker.platform import PlatformStore, Stop, stop_all
-from tollgate.quantities import EXACT, ZERO
+from tollgate.quantities import EXACT, ZERO, quantize
 from tollgate.usage.markers import SHARDS
 from tollgate.windows import HOUR
 
@@ -30,6 +30,8 @@ SAMPLES: Final = 6000
 """Of all plans and meters together: up to a thousand pairs of them are far below the 400 KB of their item."""
 SETTLING_S: Final = 2 * HOUR
 """After midnight: by then yesterday is sealed, and its rollups are."""
+COST_PLACES: Final = 6
+"""Decimal places of a part of a day's cost."""
 SEALED_S: Final = 900
 """What was used this long before a look may have been in no rollup yet."""
 STALE_S: Final = 3 * HOUR
@@ -199,4 +201,4 @@ def _cost(deps: LearnDeps, day: int, since: int) -> tuple[Decimal, Decimal]:
             units = sum(rollup.hours, ZERO)
             ended = sum(rollup.hours[: max((since - day) // HOUR, 0)], ZERO)
             late += rollup.cost * (units - ended) / units if units else rollup.cost
-    return whole, late
+    return whole, quantize(late, COST_PLACES)
