@@ -100,7 +100,11 @@ def test_it_is_told_once_with_its_drivers(one: Process, clock: Clock, account: s
         "window": "2026-11-21T12:00:00Z",
     }
     assert message["audience"] == "both"
-    assert "token" not in str(message["customer"])
+    assert message["customer"] == {
+        "subject": f"{account} is paused",
+        "text": "Usage in the hour from 2026-11-21T12:00:00Z reached 300 Tokens, far above what is usual, so nothing "
+        "new is started; what was running still counts. Contact us to go on.",
+    }
     assert [(entry.by, entry.changes[0].field) for entry in audit(one.deps, account)][0] == ("breaker", "frozen")
 
 

@@ -131,8 +131,8 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
     shown = "".join(f" {what}: {facts[what]}." for what in ("member", "model", "action", "pattern") if what in facts)
     customer = Words(
         f"{account} is paused",
-        f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so it was "
-        "stopped and nothing more is charged. Contact us to go on.",
+        f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so nothing "
+        "new is started; what was running still counts. Contact us to go on.",
     )
     new = deps.outbox.put(
         Alert(
