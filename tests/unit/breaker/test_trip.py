@@ -173,6 +173,7 @@ def test_a_crash_before_the_freeze_leaves_the_cap_and_a_later_call_freezes(
     assert isinstance(one.reserve(1, account), Denied)
     assert one.rules(account).row.frozen is not None
     assert len(messages(account)) == 1
+    assert one.counted.count("BreakerTrips") == 1, "who died told no metric"
 
 
 def test_a_crash_before_the_alert_is_told_by_a_later_call(

@@ -172,7 +172,7 @@ def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
 def look_at_cost(deps: LearnDeps, now: int) -> bool:
     """The platform's breaker once more, from rollups: what processes took with them when they died is in there. It is
     per hour since the last look; where somebody resumed since, that hour is theirs. What an outage kept from being
-    sealed counts where it was used, not where it came in. Returns whether it was told."""
+    sealed counts where it was used, not where it came in. Returns whether it stopped."""
     cap = deps.accounts.catalog.breakers().cost_cap
     if cap is None:
         return False

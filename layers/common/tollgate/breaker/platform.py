@@ -52,8 +52,8 @@ class PlatformStore(Protocol):
     def forgive(self, hour: int) -> None:
         """What the hour cost so far counts no more."""
 
-    def stop(self, stop: Stop) -> None:
-        """Put, but for where there is that one, or a later one."""
+    def stop(self, stop: Stop) -> bool:
+        """Put, but for where there is that one, or a later one; returns whether it was put."""
 
     def stopped(self) -> Stop | None:
         """The stop that holds. One that a slow process put after its hour was resumed holds nothing."""
@@ -99,8 +99,8 @@ class Platform:
 
 
 def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> bool:
-    """Tell, and stop what is new. Harmless to repeat: each stop of an hour is told once. Returns whether this told."""
-    new = outbox.put(
+    """Tell, and stop what is new. Harmless to repeat: each stop of an hour is told once. Returns whether it is new."""
+    outbox.put(
         Alert(
             id=f"breaker-platform:{stop.hour}:{stop.resumes}",
             kind="breaker_platform",
@@ -113,8 +113,7 @@ def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> bool:
             facts={"window": rfc3339(stop.hour), "cost": plain(stop.cost), "cap": plain(stop.cap)},
         )
     )
-    store.stop(stop)
-    return new
+    return store.stop(stop)
 
 
 def resume_all(store: PlatformStore, now: int) -> Stop | None:

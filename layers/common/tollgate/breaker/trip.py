@@ -104,6 +104,7 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
     except Exception:
         deps.trips.give_back(found, now)  # the caller is told to try again, and that call, or any, does it
         raise
+    deps.accounts.gate.count("BreakerTrips", "", 1)  # at last: what is begun again is no other trip
 
 
 def _stands(row: AccountRow, hour: int, number: int) -> bool:
@@ -134,7 +135,7 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
         f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so nothing "
         "new is started; what was running still counts. Contact us to go on.",
     )
-    new = deps.outbox.put(
+    deps.outbox.put(
         Alert(
             id=f"breaker:{account}:{trip.name}",
             kind=BREAKER,
@@ -149,8 +150,6 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
             customer=customer,
         )
     )
-    if new:  # however often it is done again after a crash
-        deps.accounts.gate.count("BreakerTrips", "", 1)
 
 
 def _rows(deps: TripDeps, rules: Rules, hour: int) -> Iterator[Event]:
