@@ -485,6 +485,15 @@ def test_a_plan_change_keeps_the_baseline_and_every_put_does(one: Process, clock
     assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)})
 
 
+def test_a_plan_that_the_catalogue_has_no_more_keeps_its_breaker(one: Process, clock: Clock, account: str) -> None:
+    service.change_plan(one.deps, account, "paced")
+    start, end = CATALOG.index("  paced:"), CATALOG.index("  calm:")
+    without = process(clock, CATALOG[:start] + CATALOG[end:])
+    assert [ruled.maximum for ruled in without.rules(account).breakers] == [ALLOWED]
+    assert "calm" not in without.deps.catalog.breakers().rules, "off is off"
+    process(clock, CATALOG)
+
+
 def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, account: str) -> None:
     assert isinstance(one.reserve(1, account), Granted)
     one.deps.accounts.set_typical(one.deps.rules.stored(account), Typical({"tokens": Decimal(51)}, ("tokens",)))
