@@ -44,14 +44,17 @@ def list_trips(
 @app.command("resume")
 def resume_account(
     account: Annotated[str | None, typer.Argument(metavar="ID", help="The app's own id of the account.")] = None,
-    grace: Annotated[str, typer.Option(help=f"How many more hourly allowances in this hour, 1 to {MOST}.")] = "1",
+    grace: Annotated[
+        str | None,
+        typer.Option(help=f"How many more hourly allowances in this hour, 1 to {MOST}; 1 after a trip if left out."),
+    ] = None,
     platform: Annotated[bool, typer.Option("--platform", help="Go on after everything was stopped.")] = False,
     stack: StackName = None,
     profile: Profile = None,
     region: Region = None,
 ) -> None:
     """Resume one account, or the platform."""
-    multiple = _grace(grace)
+    multiple = None if grace is None else _grace(grace)
     if platform == (account is not None):
         fail("Name one account, or say --platform.", 2)
     with connected(stack, profile, region) as target:
@@ -67,8 +70,9 @@ def resume_account(
 def _grace(text: str) -> Decimal:
     try:
         found = Decimal(text)
-    except InvalidOperation:
-        found = Decimal(0)
-    if not 1 <= found <= MOST:
+        fits = 1 <= found <= MOST
+    except InvalidOperation:  # NaN is a number to Decimal, and larger or smaller than none
+        fits = False
+    if not fits:
         fail(f"--grace is 1 to {MOST} allowances.", 2)
     return found

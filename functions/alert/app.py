@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from tollgate.alerts.tasks import Task, tasks
 
@@ -42,6 +42,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, dict[str, int]]:
             continue
         answer[task] = dict(done.counts)
         failures += done.failures
+        if done.trips:
+            # Among the gate's own, so that one alarm tells of every trip, whoever found it.
+            trips = EphemeralMetrics(service=f"{os.environ['TOLLGATE_STACK']}-gate")
+            trips.add_metric(name="BreakerTrips", unit=MetricUnit.Count, value=done.trips)
+            trips.flush_metrics()
         if done.counts.get("told"):  # CloudWatch bills a metric by the hours in which it has values
             metrics.add_metric(name="AlertsTold", unit=MetricUnit.Count, value=done.counts["told"])
             logger.info("told", extra={"task": task, **done.counts})

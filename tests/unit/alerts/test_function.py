@@ -12,11 +12,14 @@ import pytest
 
 from tests.unit.billing.test_handlers import Context
 from tests.unit.billing.world import ACCOUNTS, BILLING, CONFIG, EVENTS, tables
+from tollgate.alerts import tasks
+from tollgate.alerts.backstop import Looked
 from tollgate.alerts.tasks import Done, InTime
 from tollgate.settings import BadSetting
 
 SAMPLE = Path(__file__).parents[3] / "events/alert.json"
 ENVIRONMENT = {
+    "TOLLGATE_STACK": "tollgate-test",
     "TOLLGATE_GATES_TABLE": "gates",
     "TOLLGATE_EVENTS_TABLE": EVENTS,
     "TOLLGATE_BILLING_TABLE": BILLING,
@@ -75,6 +78,30 @@ def test_a_task_that_fails_keeps_no_other_from_its_run(
     with pytest.raises(ExceptionGroup):
         app.handler({"task": "half"}, Context(remaining_ms=20_000))
     assert ran == [True, False]
+
+
+def test_shared_limits_that_fail_keep_no_account_from_its_look(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Looked(accounts=3)
+
+    def broken(deps: object) -> int:
+        raise RuntimeError("no such version")
+
+    monkeypatch.setattr(tasks, "look_at_shared", broken)
+    monkeypatch.setattr(tasks, "look", lambda deps, in_time: looked)
+    with pytest.raises(ExceptionGroup):
+        app.handler({"task": "thresholds"}, Context())
+    assert [str(error) for error in looked.failures] == ["no such version"]
+
+
+def test_a_stop_that_the_rollups_show_is_counted_where_the_alarm_looks(
+    app: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "known", lambda: {"breaker": lambda in_time: Done({"told": 1}, trips=1)})
+    app.handler({"task": "breaker"}, Context())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "BreakerTrips" in line]
+    assert [(line["service"], line["BreakerTrips"]) for line in lines] == [("tollgate-test-gate", [1.0])]
 
 
 def test_settings_are_checked(app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

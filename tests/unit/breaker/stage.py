@@ -44,6 +44,10 @@ plans:
     prices:
       - {{meter: tokens, scheme: per_unit, unit_price: "0.001"}}
       - {{meter: images, scheme: per_unit, unit_price: "0.01"}}
+  paced:
+    name: Paced
+    breaker: {{floor: {{tokens: {ALLOWED}}}}}
+    limits: [{{id: burst, meter: tokens, window: minute, max: 50}}]
   calm: {{name: Calm, breaker: off, limits: [{{id: daily, meter: tokens, window: day, max: 10}}]}}
 """
 _KEYS = itertools.count()
@@ -55,6 +59,8 @@ class Process:
 
     deps: AccountDeps
     stops: Stops
+    counted: list[str]
+    """Metrics, as often as they were counted."""
 
     def reserve(self, units: int = 1, account: str = "acme", **said: Any) -> Granted | Denied:
         asked = Asked(
@@ -129,16 +135,23 @@ def process(clock: Clock, catalog: str | None = None) -> Process:
     )
     outbox = OutboxTable(ENV["TOLLGATE_BILLING_TABLE"], clock)
     parts: list[Stops] = []
+    counted: list[str] = []
     gate = replace(made.gate, rules=rules, clock=clock, pause=lambda tried: None, breaker=lambda: parts[0])
+    gate = replace(gate, count=lambda name, limit, number: counted.extend([name] * number))
     deps = replace(made, rules=rules, gate=gate)
-    spending = Platform(platform, outbox, clock, lambda: rules.breakers.cost_cap, rules.look_again)
+
+    def stopped(new: bool) -> None:
+        counted.extend(["platform"] * new)
+        rules.look_again()
+
+    spending = Platform(platform, outbox, clock, lambda: rules.breakers.cost_cap, stopped)
     parts.append(
         Stops(
             TripDeps(deps, outbox, TripTable(ENV["TOLLGATE_BILLING_TABLE"]), wiring.event_table(ENV), lambda: SECRET),
             spending,
         )
     )
-    return Process(deps, parts[0])
+    return Process(deps, parts[0], counted)
 
 
 def new_account(of: Process, account: str, plan: str = "hot") -> None:

@@ -11,10 +11,10 @@ import pytest
 from tests.unit.accounts.services import ENV, Clock
 from tests.unit.breaker.stage import CATALOG, Process, new_account, process, told
 from tollgate.accounts.rules import Typical, hour_counter
-from tollgate.billing.rollup import DAY_S, Rollup
+from tollgate.billing.rollup import DAY_S, NO_HOURS, Rollup
 from tollgate.billing.sealed import MeterTotal
 from tollgate.breaker import learn as learning
-from tollgate.breaker.learn import LearnDeps, learn
+from tollgate.breaker.learn import LearnDeps, Progress, learn
 from tollgate.breaker.learn_store import LearnTable
 from tollgate.breaker.platform import resume_all
 from tollgate.breaker.platform_store import PlatformTable
@@ -41,13 +41,22 @@ class Memory:
             row for account, rows in self.rows.items() if shard_of(account) == shard for row in rows if row.day == day
         )
 
-    def used(self, account: str, units: int, days: int, today: int, cost: str = "0") -> None:
+    def used(
+        self,
+        account: str,
+        units: int,
+        days: int,
+        today: int,
+        cost: str = "0",
+        hours: tuple[Decimal, ...] = NO_HOURS,
+    ) -> None:
         self.rows[account] = [
             Rollup(
                 account,
                 "tokens",
                 today - day * DAY_S,
                 MeterTotal(events=1, units=Decimal(units)),
+                hours,
                 cost=Decimal(cost),
             )
             for day in range(days + 1)
@@ -96,6 +105,22 @@ def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
     clock.ms += DAY_S * 1000
     assert learn(deps, always).accounts == 9
     one.deps.catalog.put_typical({})
+
+
+def test_what_is_kept_of_many_plans_and_meters_fits_into_its_item(one: Process) -> None:
+    new_account(one, "sampled")
+    found: learning.Samples = {}
+    row = one.rules("sampled").row
+    meters = [f"meter_{number}" for number in range(30)]
+    own = Typical(dict.fromkeys(meters, Decimal("12345.678901")), tuple(meters))
+    for number in range(65):
+        for plan in range(10):
+            found = learning.sampled(found, replace(row, account=f"a{number}", plan=f"p{plan}", typical=own))
+    table = LearnTable(ENV["TOLLGATE_BILLING_TABLE"])
+    before = table.progress()
+    table.put_progress(Progress(0, "some", found))
+    assert {len(days) for plans in found.values() for days in plans.values()} == {learning.SAMPLES // 300}
+    table.put_progress(before or Progress(0, None, {}))
 
 
 def test_one_account_that_fails_keeps_no_other_from_its_turn(
@@ -165,3 +190,24 @@ def test_the_rollups_stop_what_dead_processes_took_with_them(one: Process, clock
     clock.ms += 24 * 3_600_000
     rollups.used("dear", 1, 0, today, "9000")
     assert not learn(deps, always).stopped, "a look so long ago says nothing about an hour"
+
+
+def test_what_an_outage_sealed_late_stops_nothing(one: Process, clock: Clock) -> None:
+    clock.ms += 50 * DAY_S * 1000
+    today = clock() // 1000 // DAY_S * DAY_S
+    rollups = Memory()
+    deps = deps_of(one, rollups)
+    rollups.used("late", 1, 0, today, "1")
+    assert not learn(deps, always).stopped
+    clock.ms += 3_600_000
+    evenly = (Decimal(1),) * 13 + NO_HOURS[13:]
+    rollups.used("late", 13, 0, today, "200", evenly)
+    assert not learn(deps, always).stopped, "two of thirteen hours, in what the last look cannot have seen"
+    clock.ms += 3_600_000
+    at_once = (*evenly[:13], Decimal(20), *NO_HOURS[14:])
+    rollups.used("late", 33, 0, today, "900", at_once)
+    assert learn(deps, always).stopped, "most of a day's cost in its last hours"
+    stop = deps.platform.stopped()
+    assert stop is not None
+    assert stop.cost == Decimal("572.727273")
+    resume_all(deps.platform, clock() // 1000)

@@ -73,8 +73,9 @@ def test_a_commits_cost_counts_once(one: Process, clock: Clock) -> None:
 
 def test_past_the_cap_nothing_new_is_reserved_anywhere_and_what_ran_is_recorded(one: Process, clock: Clock) -> None:
     other = process(clock)
-    held, late = one.reserve(1), other.reserve(1)
+    held, held_on, late = one.reserve(1), one.reserve(1), other.reserve(1)
     assert isinstance(held, Granted)
+    assert isinstance(held_on, Granted)
     assert isinstance(late, Granted)
     one.use(1, "50")
     assert isinstance(one.reserve(1), Granted), "the cap itself is allowed"
@@ -89,6 +90,9 @@ def test_past_the_cap_nothing_new_is_reserved_anywhere_and_what_ran_is_recorded(
         "contact",
         None,
     )
+    more = one.extend(held_on, 2)
+    assert (more.frozen, more.stopped and more.stopped.code) == (True, "breaker"), "nor is one made larger"
+    assert not one.extend(held_on, 1).frozen
     assert isinstance(other.reserve(1), Granted), "who does not know yet goes on for at most a minute"
     clock.ms += 60_000
     refused = other.reserve(1)
@@ -97,6 +101,7 @@ def test_past_the_cap_nothing_new_is_reserved_anywhere_and_what_ran_is_recorded(
     assert other.commit(late, cost="10").event.units == 1
     assert other.use(1, "10").status == "recorded"
     assert len(told("breaker_platform")) == before + 1
+    assert one.counted + other.counted == ["platform"], "whoever finds it stopped already counts nothing"
     assert other.rules().row.frozen is None, "nobody's account is frozen"
 
 

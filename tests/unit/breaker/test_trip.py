@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,7 +100,11 @@ def test_it_is_told_once_with_its_drivers(one: Process, clock: Clock, account: s
         "window": "2026-11-21T12:00:00Z",
     }
     assert message["audience"] == "both"
-    assert "token" not in str(message["customer"])
+    assert message["customer"] == {
+        "subject": f"{account} is paused",
+        "text": "Usage in the hour from 2026-11-21T12:00:00Z reached 300 Tokens, far above what is usual, so nothing "
+        "new is started; what was running still counts. Contact us to go on.",
+    }
     assert [(entry.by, entry.changes[0].field) for entry in audit(one.deps, account)][0] == ("breaker", "frozen")
 
 
@@ -168,6 +173,7 @@ def test_a_crash_before_the_freeze_leaves_the_cap_and_a_later_call_freezes(
     assert isinstance(one.reserve(1, account), Denied)
     assert one.rules(account).row.frozen is not None
     assert len(messages(account)) == 1
+    assert one.counted.count("BreakerTrips") == 1, "who died told no metric"
 
 
 def test_a_crash_before_the_alert_is_told_by_a_later_call(
@@ -203,6 +209,7 @@ def test_a_trip_that_a_store_failed_is_done_by_the_next_call(
     assert denied.code == "breaker"
     assert one.rules(account).row.frozen is not None
     assert len(messages(account)) == 1
+    assert one.counted.count("BreakerTrips") == 1, "the trip is one, however often it was begun"
 
 
 def test_a_claim_that_another_one_has_taken_over_is_not_given_back(one: Process, clock: Clock, account: str) -> None:
@@ -248,6 +255,36 @@ def test_a_first_call_for_more_than_the_hour_may_come_to_is_cut(one: Process, ac
     assert isinstance(denied, Denied)
     assert (denied.code, denied.remaining) == ("breaker", Decimal(ALLOWED))
     assert one.rules(account).row.frozen is not None
+
+
+def test_what_a_limit_refuses_anyway_freezes_nobody(one: Process, account: str) -> None:
+    service.change_plan(one.deps, account, "paced")
+    held = one.reserve(10, account)
+    assert isinstance(held, Granted)
+    denied = one.reserve(ALLOWED, account)
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.state and denied.state.ruled.limit.id) == ("limit_reached", "burst")
+    refused = one.extend(held, ALLOWED + 1)
+    assert refused.refused is not None
+    assert refused.refused.limit is not None
+    assert (refused.refused.limit.limit.id, refused.stopped) == ("burst", None)
+    assert one.rules(account).row.frozen is None
+    assert messages(account) == []
+
+
+def test_an_account_of_many_ids_is_looked_at_no_longer_than_one_of_one() -> None:
+    looked: list[str] = []
+
+    def newest(home: str, first_ms: int, last: str) -> Any:
+        looked.append(home)
+        yield from range(trips.MOST_ROWS - 1)
+
+    deps: Any = SimpleNamespace(
+        events=SimpleNamespace(newest=newest), accounts=SimpleNamespace(gate=SimpleNamespace(clock=lambda: 0))
+    )
+    rules: Any = SimpleNamespace(homes=("known", "anonymous", "older"))
+    assert len(list(trips._rows(deps, rules, 0))) == trips.MOST_ROWS
+    assert looked == ["known", "anonymous"]
 
 
 def test_what_was_crossed_under_rules_that_changed_meanwhile_freezes_nobody(
@@ -298,6 +335,29 @@ def test_a_slow_trip_does_not_freeze_what_another_one_froze_and_somebody_resumed
     assert row.grace is not None
     assert row.grace.number == 1
     assert len(messages(account)) == 1
+
+
+def test_a_slow_trip_gives_no_grace_to_what_the_operator_froze_after_a_resume(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, tell = process(clock), trips._tell
+    slept: list[bool] = []
+
+    def slow(*said: Any) -> None:
+        tell(*said)
+        if not slept:
+            slept.append(True)
+            clock.ms += trips.CLAIMED_S * 1000
+            assert isinstance(other.reserve(1, account), Denied)
+            resume(other.deps, account)
+            freeze(other.deps, account, "fraud")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_tell", slow)
+        one.until_refused(50, account=account)
+    frozen = one.rules(account).row.frozen
+    assert frozen is not None
+    assert (frozen.reason, frozen.trip) == ("fraud", None)
 
 
 # -- going on --------------------------------------------------------------------------------------------------------
@@ -423,6 +483,15 @@ def test_a_plan_change_keeps_the_baseline_and_every_put_does(one: Process, clock
     assert not one.deps.accounts.set_typical(row, Typical({})), "the row changed since"
     service.change_plan(one.deps, account, "calm")
     assert one.rules(account).row.typical == Typical({"tokens": Decimal(100)})
+
+
+def test_a_plan_that_the_catalogue_has_no_more_keeps_its_breaker(one: Process, clock: Clock, account: str) -> None:
+    service.change_plan(one.deps, account, "paced")
+    start, end = CATALOG.index("  paced:"), CATALOG.index("  calm:")
+    without = process(clock, CATALOG[:start] + CATALOG[end:])
+    assert [ruled.maximum for ruled in without.rules(account).breakers] == [ALLOWED]
+    assert "calm" not in without.deps.catalog.breakers().rules, "off is off"
+    process(clock, CATALOG)
 
 
 def test_a_new_baseline_binds_within_a_minute(one: Process, clock: Clock, account: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.unit.cli.conftest import Cli
 from tollgate import wiring
 from tollgate.accounts.rules import BREAKER, Frozen
-from tollgate.accounts.service import AccountPatch, change, put_account
+from tollgate.accounts.service import AccountPatch, change, freeze, put_account
 from tollgate.breaker.platform import Stop
 from tollgate.breaker.platform_store import PlatformTable
 from tollgate.breaker.trip import Trip
@@ -36,6 +36,15 @@ def test_trips_are_listed_and_an_account_resumed_once(cli: Cli) -> None:
     assert cells == [["hotter", "ai_credits", "300", "stopped"], ["hot", "ai_credits", "300", "goes on"]]
 
 
+def test_what_the_operator_froze_gets_no_grace_unasked(cli: Cli) -> None:
+    cli.done("catalog", "load", CATALOG)
+    deps = wiring.account_deps(LOCAL)
+    put_account(deps, "unpaid", AccountPatch(plan="free"))
+    freeze(deps, "unpaid", "unpaid")
+    assert cli.done("breaker", "resume", "unpaid").stderr.strip() == "unpaid goes on."
+    assert deps.rules.stored("unpaid").grace is None
+
+
 def test_the_platform_goes_on(cli: Cli) -> None:
     cli.done("catalog", "load", CATALOG)
     platform = PlatformTable(LOCAL["TOLLGATE_BILLING_TABLE"])
@@ -47,5 +56,11 @@ def test_the_platform_goes_on(cli: Cli) -> None:
 
 
 def test_what_is_meant_must_be_clear(cli: Cli) -> None:
-    for arguments in ((), ("acme", "--platform"), ("acme", "--grace", "11"), ("acme", "--grace", "much")):
+    for arguments in (
+        (),
+        ("acme", "--platform"),
+        ("acme", "--grace", "11"),
+        ("acme", "--grace", "much"),
+        ("acme", "--grace", "nan"),
+    ):
         assert cli("breaker", "resume", *arguments).exit_code == 2

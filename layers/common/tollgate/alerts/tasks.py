@@ -36,6 +36,8 @@ class Done(NamedTuple):
 
     counts: Mapping[str, int]
     failures: Sequence[Exception] = ()
+    trips: int = 0
+    """How often the breaker of all accounts together stopped everything."""
 
 
 Task = Callable[[InTime], Done]
@@ -85,8 +87,11 @@ def _thresholds(env: Mapping[str, str]) -> Task:
     )
 
     def run(in_time: InTime) -> Done:
-        shared = look_at_shared(platform)
-        looked = look(deps, in_time)
+        looked, shared = look(deps, in_time), 0
+        try:
+            shared = look_at_shared(platform)
+        except Exception as error:  # noqa: BLE001 - raised by the function, with what failed of the accounts
+            looked.failures.append(error)
         counts = {"accounts": looked.accounts, "told": shared + looked.told, "left": int(looked.left)}
         return Done(counts, looked.failures)
 
@@ -123,7 +128,7 @@ def _breaker(env: Mapping[str, str]) -> Task:
     def run(in_time: InTime) -> Done:
         done = learn(deps, in_time)
         counts = {"accounts": done.accounts, "changed": done.changed, "told": int(done.stopped), "left": int(done.left)}
-        return Done(counts, done.failures)
+        return Done(counts, done.failures, trips=int(done.stopped))
 
     return run
 

@@ -17,17 +17,23 @@ from tollgate.accounts.rules import AccountRow, Typical, with_needed
 from tollgate.accounts.service import AccountDeps, change
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.rollup import DAY_S, Rollup
-from tollgate.breaker.baseline import first_day, of_plan, typical
+from tollgate.breaker.baseline import ENOUGH, first_day, of_plan, typical
 from tollgate.breaker.platform import PlatformStore, Stop, stop_all
-from tollgate.quantities import EXACT, ZERO
+from tollgate.quantities import EXACT, ZERO, quantize
 from tollgate.usage.markers import SHARDS
 from tollgate.windows import HOUR
 
 PAGE: Final = 50
 SAMPLE: Final = 60
-"""Accounts of a plan and meter that its typical day is found from: those whose hashes are lowest, so any."""
+"""Accounts of a plan and meter that its typical day is found from, at most: those whose hashes are lowest, so any."""
+SAMPLES: Final = 6000
+"""Of all plans and meters together: up to a thousand pairs of them are far below the 400 KB of their item."""
 SETTLING_S: Final = 2 * HOUR
 """After midnight: by then yesterday is sealed, and its rollups are."""
+COST_PLACES: Final = 6
+"""Decimal places of a part of a day's cost."""
+SEALED_S: Final = 900
+"""What was used this long before a look may have been in no rollup yet."""
 STALE_S: Final = 3 * HOUR
 """What was looked at longer ago says nothing about an hour."""
 
@@ -73,7 +79,8 @@ class LearnDeps:
 
 @dataclass(slots=True)
 class Learnt:
-    """`left`: there was no time for the rest of the accounts, which the next run goes on with."""
+    """`stopped`: this run was the first to stop everything. `left`: there was no time for the rest of the accounts,
+    which the next run goes on with."""
 
     accounts: int = 0
     changed: int = 0
@@ -144,8 +151,11 @@ def sampled(samples: Samples, row: AccountRow) -> Samples:
     for meter in own.settled:
         days = found.setdefault(row.plan, {}).setdefault(meter, {})
         days[name] = own.units[meter]
-        if len(days) > SAMPLE:
-            del days[max(days)]
+    every = [days for meters in found.values() for days in meters.values()]
+    most = max(min(SAMPLE, SAMPLES // max(len(every), 1)), ENOUGH)
+    for days in every:
+        for name in sorted(days)[most:]:
+            del days[name]
     return found
 
 
@@ -161,23 +171,34 @@ def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
 
 def look_at_cost(deps: LearnDeps, now: int) -> bool:
     """The platform's breaker once more, from rollups: what processes took with them when they died is in there. It is
-    per hour since the last look; where somebody resumed since, that hour is theirs. Returns whether it stopped."""
+    per hour since the last look; where somebody resumed since, that hour is theirs. What an outage kept from being
+    sealed counts where it was used, not where it came in. Returns whether it stopped."""
     cap = deps.accounts.catalog.breakers().cost_cap
     if cap is None:
         return False
     today = now // DAY_S * DAY_S
-    looked = Looked(now, {day: _cost(deps, day) for day in (today - DAY_S, today)})
     before, stopped = deps.store.looked(), False
+    since = now if before is None else before.at - SEALED_S
+    costs = {day: _cost(deps, day, since) for day in (today - DAY_S, today)}
+    looked = Looked(now, {day: cost for day, (cost, _) in costs.items()})
     if before is not None and before.at < now <= before.at + STALE_S:
-        more = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
+        new = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
+        more = min(new, sum((late for _, late in costs.values()), ZERO))
         hours = range(before.at // HOUR * HOUR, now + 1, HOUR)
         forgiven = any(deps.platform.spent(hour).resumes for hour in hours)
         if not forgiven and EXACT.multiply(more, Decimal(HOUR)) > cap * max(now - before.at, HOUR):
-            stop_all(deps.platform, deps.outbox, Stop(now, hours[-1], more, cap))
-            stopped = True
+            stopped = stop_all(deps.platform, deps.outbox, Stop(now, hours[-1], more, cap))
     deps.store.put_looked(looked)
     return stopped
 
 
-def _cost(deps: LearnDeps, day: int) -> Decimal:
-    return sum((rollup.cost for shard in range(SHARDS) for rollup in deps.rollups.of_day(day, shard)), ZERO)
+def _cost(deps: LearnDeps, day: int, since: int) -> tuple[Decimal, Decimal]:
+    """What a day cost, and how much of that in the hours that end after epoch second `since`, by their units."""
+    whole = late = ZERO
+    for shard in range(SHARDS):
+        for rollup in deps.rollups.of_day(day, shard):
+            whole += rollup.cost
+            units = sum(rollup.hours, ZERO)
+            ended = sum(rollup.hours[: max((since - day) // HOUR, 0)], ZERO)
+            late += rollup.cost * (units - ended) / units if units else rollup.cost
+    return whole, quantize(late, COST_PLACES)

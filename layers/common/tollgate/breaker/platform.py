@@ -52,8 +52,8 @@ class PlatformStore(Protocol):
     def forgive(self, hour: int) -> None:
         """What the hour cost so far counts no more."""
 
-    def stop(self, stop: Stop) -> None:
-        """Put, but for where there is that one, or a later one."""
+    def stop(self, stop: Stop) -> bool:
+        """Put, but for where there is that one, or a later one; returns whether it was put."""
 
     def stopped(self) -> Stop | None:
         """The stop that holds. One that a slow process put after its hour was resumed holds nothing."""
@@ -63,13 +63,14 @@ class PlatformStore(Protocol):
 
 @dataclass(slots=True)
 class Platform:
-    """One process's part. `cap`: None where there is none; `stopped`: told when this process stopped everything."""
+    """One process's part. `cap`: None where there is none; `stopped`: told when this process found everything to be
+    stopped, and whether it was the first."""
 
     store: PlatformStore
     outbox: Outbox
     clock: Clock
     cap: Callable[[], Decimal | None]
-    stopped: Callable[[], None]
+    stopped: Callable[[bool], None]
     _seen: Decimal = ZERO
     _hour: int = 0
     _added_ms: int = -EVERY_MS
@@ -93,12 +94,12 @@ class Platform:
         seen, self._seen = self._seen, ZERO
         found = self.store.add(self._hour, seen)
         if found is not None and found.cost - found.resumed > cap:
-            stop_all(self.store, self.outbox, Stop(self.clock() // 1000, self._hour, found.cost, cap, found.resumes))
-            self.stopped()
+            stop = Stop(self.clock() // 1000, self._hour, found.cost, cap, found.resumes)
+            self.stopped(stop_all(self.store, self.outbox, stop))
 
 
-def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> None:
-    """Tell, and stop what is new. Harmless to repeat: each stop of an hour is told once."""
+def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> bool:
+    """Tell, and stop what is new. Harmless to repeat: each stop of an hour is told once. Returns whether it is new."""
     outbox.put(
         Alert(
             id=f"breaker-platform:{stop.hour}:{stop.resumes}",
@@ -112,7 +113,7 @@ def stop_all(store: PlatformStore, outbox: Outbox, stop: Stop) -> None:
             facts={"window": rfc3339(stop.hour), "cost": plain(stop.cost), "cap": plain(stop.cap)},
         )
     )
-    store.stop(stop)
+    return store.stop(stop)
 
 
 def resume_all(store: PlatformStore, now: int) -> Stop | None:

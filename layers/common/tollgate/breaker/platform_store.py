@@ -59,7 +59,7 @@ class PlatformTable:
             },
         )
 
-    def stop(self, stop: Stop) -> None:
+    def stop(self, stop: Stop) -> bool:
         try:
             dynamo.client().put_item(
                 TableName=self._table,
@@ -71,8 +71,10 @@ class PlatformTable:
                 ExpressionAttributeValues={":hour": dynamo.n(stop.hour), ":resumes": dynamo.n(stop.resumes)},
             )
         except ClientError as error:
-            if not dynamo.failed_condition(error):
-                raise
+            if dynamo.failed_condition(error):
+                return False
+            raise
+        return True
 
     def stopped(self) -> Stop | None:
         found = dynamo.client().get_item(TableName=self._table, Key=_STOP, ConsistentRead=True).get("Item")

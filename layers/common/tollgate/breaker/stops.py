@@ -30,8 +30,9 @@ class Stops:
         outbox = OutboxTable(billing, clock)
         secret = env["TOLLGATE_SIGNING_SECRET_PARAMETER"]
 
-        def stopped() -> None:
-            accounts.gate.count("BreakerTrips", "", 1)
+        def stopped(new: bool) -> None:
+            if new:
+                accounts.gate.count("BreakerTrips", "", 1)
             rules.look_again()
 
         return Stops(

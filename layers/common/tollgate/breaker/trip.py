@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple, Protocol
 
 from tollgate.accounts.rules import BREAKER, AccountRow, Frozen, Rules
@@ -89,7 +89,6 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
         return
     if not deps.trips.claim(found, most, now):
         return
-    deps.accounts.gate.count("BreakerTrips", "", 1)
 
     def frozen(row: AccountRow) -> AccountRow:
         if _stands(row, hour, number):
@@ -105,6 +104,7 @@ def trip(deps: TripDeps, ruled_by: Rules, meter: str, hour: int) -> None:
     except Exception:
         deps.trips.give_back(found, now)  # the caller is told to try again, and that call, or any, does it
         raise
+    deps.accounts.gate.count("BreakerTrips", "", 1)  # at last: what is begun again is no other trip
 
 
 def _stands(row: AccountRow, hour: int, number: int) -> bool:
@@ -132,8 +132,8 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
     shown = "".join(f" {what}: {facts[what]}." for what in ("member", "model", "action", "pattern") if what in facts)
     customer = Words(
         f"{account} is paused",
-        f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so it was "
-        "stopped and nothing more is charged. Contact us to go on.",
+        f"Usage in the hour from {rfc3339(hour)} reached {plain(most)} {units}, far above what is usual, so nothing "
+        "new is started; what was running still counts. Contact us to go on.",
     )
     deps.outbox.put(
         Alert(
@@ -154,5 +154,4 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
 
 def _rows(deps: TripDeps, rules: Rules, hour: int) -> Iterator[Event]:
     last = f"{deps.accounts.gate.clock():012x}/"
-    for home in rules.homes:
-        yield from islice(deps.events.newest(home, hour * 1000, last), MOST_ROWS)
+    return islice(chain.from_iterable(deps.events.newest(home, hour * 1000, last) for home in rules.homes), MOST_ROWS)

@@ -107,7 +107,7 @@ class CatalogTable:
                 continue
             version = self._put_next(plan.id, version + 1, plan_to_json(plan, meters), content)
             published[plan.id] = (version, True)
-        self._put_breakers(catalog.breakers)
+        self._put_breakers(catalog)
         if catalog.book is not None:
             from tollgate.margins.book_store import BookTable  # for those who publish: not at the gate's start
 
@@ -145,13 +145,15 @@ class CatalogTable:
         }
         return Breakers(rules, row.get("cost_cap"))
 
-    def _put_breakers(self, breakers: Breakers) -> None:
-        """The settings alone: what is typical stays."""
+    def _put_breakers(self, catalog: Catalog) -> None:
+        """The settings alone: what is typical stays, and so do the settings of plans that the catalogue has no more, as
+        accounts may still be on them."""
+        before, cap = self.breakers().rules, catalog.breakers.cost_cap
+        gone = {plan: rule for plan, rule in before.items() if plan not in catalog.plans}
         plans = {
             plan: {"multiple": rule.multiple, "floors": dict(rule.floors), "had": dict(rule.had)}
-            for plan, rule in breakers.rules.items()
+            for plan, rule in (gone | dict(catalog.breakers.rules)).items()
         }
-        cap = breakers.cost_cap
         values = {":plans": dynamo.wire(plans)} | ({} if cap is None else {":cap": dynamo.n(cap)})
         changes = "SET plans = :plans" + (" REMOVE cost_cap" if cap is None else ", cost_cap = :cap")
         self._update_breakers(changes, values)

@@ -17,14 +17,14 @@ from tollgate.gate.ending import outcome_at
 from tollgate.gate.force import covering, fund_growth, shortfall
 from tollgate.gate.hold import Hold, incarnation_of, meter_units, unpack
 from tollgate.gate.item import CounterWrite, Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import LimitState, SharedRefusal, Taken, resets_at, states
+from tollgate.gate.limits import LimitState, SharedRefusal, Taken, refusing_order, states
 from tollgate.gate.money import begun_from
 from tollgate.gate.ports import GateDeps, subject_of
 from tollgate.gate.reclaim import reclaim
 from tollgate.gate.recount import recount
 from tollgate.gate.recurring import due, give_due
 from tollgate.gate.reservation_id import Reservation
-from tollgate.gate.reserve import Denied, denied_by_breaker, tripped
+from tollgate.gate.reserve import Denied, denied_by_breaker, outside_rules, tripped
 from tollgate.gate.shown import with_counters
 from tollgate.gate.taking import Refuse, expired_keys
 from tollgate.quantities import ZERO
@@ -46,7 +46,7 @@ class Extended(NamedTuple):
     short: SharedRefusal | None = None
     """Refused by a limit that accounts share."""
     stopped: Denied | None = None
-    """Refused by the breaker."""
+    """Refused by the breaker: the account's (with its `state`), or that of all accounts together."""
 
 
 class _Refused(Exception):
@@ -88,8 +88,7 @@ def extend(
             raise
         if found.refused is not None or found.frozen:
             _uncount(deps, taken)
-        if found.stopped is not None:
-            assert found.stopped.state is not None
+        if found.stopped is not None and found.stopped.state is not None:
             tripped(deps, rules, found.stopped.state)
         return found
     raise Busy
@@ -153,8 +152,9 @@ def _extend_all(
             shown = _shown(deps, rules, listed, per, refused.gate, reservation.member)
             own = unpack(refused.gate.holds[_place(rules, reservation, per)[1]])
             found = Extended(rules, own.expires_at, shown, refused.refusal, refused.refusal is None, per)
-            by = None if refused.refusal is None else refused.refusal.limit
-            if refused.refusal is None or by is None or by.source != BREAKER:
+            if refused.refusal is None and rules.row.frozen is None:
+                return found._replace(stopped=outside_rules(rules, listed))
+            if refused.refusal is None or not _by_breaker(refused.refusal):
                 return found
             return found._replace(
                 stopped=denied_by_breaker(rules, refused.refusal, refused.gate, shown, deps.clock() // 1000)
@@ -235,14 +235,14 @@ def _extend_one(
         if hold.expires_at <= now and not funding.stands(rules, per, gate, hold, now):
             gate = reclaim(deps, rules, gate, (reservation.key,), member)  # a dead hold grants nothing by itself
             continue
-        if rules.row.frozen is not None and (lacking or hold.expires_at <= now):
+        if (rules.row.frozen is not None or rules.stopped) and (lacking or hold.expires_at <= now):
             raise _Refused(None, gate)  # more units, or the units of a dead hold once more
         refusal, counters = _changes(rules, gate, hold, lacking, now)
         funded = fund_growth(rules, per, gate, hold, new, now, forced=False, member=reservation.member)
         short = funded if isinstance(funded, funding.Short) else None
         if short is None and hold.expires_at <= now:
             short = funding.past_promise(rules, per, gate, meter_units(hold.groups), now)
-        if refusal is None and short is not None:
+        if short is not None and (refusal is None or _by_breaker(refusal)):
             refusal = Refuse(None, short.requested, short.remaining, short)
         if refusal is not None:
             slot = None if refusal.limit is None else refusal.limit.counter.slot
@@ -271,6 +271,10 @@ def _extend_one(
     raise Busy
 
 
+def _by_breaker(refusal: Refuse) -> bool:
+    return refusal.limit is not None and refusal.limit.source == BREAKER
+
+
 def _longer(hold: Hold, groups: Sequence[Group], lacking: dict[int, Decimal], expires_at: int | None) -> Hold:
     later = hold.expires_at if expires_at is None else max(hold.expires_at, expires_at)
     if not lacking:
@@ -281,8 +285,9 @@ def _longer(hold: Hold, groups: Sequence[Group], lacking: dict[int, Decimal], ex
 def _changes(
     rules: Rules, gate: Gate, hold: Hold, lacking: dict[int, Decimal], now: int
 ) -> tuple[Refuse | None, tuple[CounterWrite, ...]]:
-    """The counter writes of a higher total; or, of the limits that it does not fit, the one that resets last. A hold
-    that has expired grants nothing by itself: its units must fit again, as on a renewal."""
+    """The counter writes of a higher total; or, of the limits that it does not fit, the one that resets last (the
+    breaker after them all). A hold that has expired grants nothing by itself: its units must fit again, as on a
+    renewal."""
     slots = set(lacking) | (set(hold.units()) if hold.expires_at <= now else set())
     caps: dict[int, Decimal] = {}
     worst: tuple[int, Refuse] | None = None
@@ -293,7 +298,7 @@ def _changes(
         caps[slot] = min(ruled.maximum, caps.get(slot, ruled.maximum))
         count, more = gate.counts.get(slot), lacking.get(slot, ZERO)
         taken = steps.taken_now(rules, ruled.counter, count, now)
-        when = resets_at(rules, ruled.counter, count, now)
+        when = refusing_order(rules, ruled, count, now)
         if taken + more > ruled.maximum and (worst is None or when > worst[0]):
             worst = (when, Refuse(ruled, more, max(ruled.maximum - taken, ZERO)))
     if worst is not None:

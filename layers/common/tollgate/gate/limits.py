@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
-from tollgate.accounts.rules import Counter, RuledLimit, Rules, windowed_end
+from tollgate.accounts.rules import BREAKER, Counter, RuledLimit, Rules, windowed_end
 from tollgate.catalog.model import SharedLimit
 from tollgate.gate.item import Count, Gate
 from tollgate.gate.steps import FAR
@@ -92,6 +92,12 @@ def resets_at(rules: Rules, counter: Counter, count: Count | None, now: int) -> 
     """When the current window ends, to order limits by; FAR where it does not end by itself."""
     end = window_of(rules, counter, count, now)[1]
     return FAR if end is None else end
+
+
+def refusing_order(rules: Rules, ruled: RuledLimit, count: Count | None, now: int) -> int:
+    """Of several limits that do not fit, the one with the most refuses: the one that resets last. The breaker comes
+    after all others: it freezes the account, and what a limit refuses anyway runs away from nobody."""
+    return -1 if ruled.source == BREAKER else resets_at(rules, ruled.counter, count, now)
 
 
 def states(

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from tollgate.accounts.rules import RuledLimit, Rules, by_slot
+from tollgate.accounts.rules import BREAKER, RuledLimit, Rules, by_slot
 from tollgate.gate import funding, money, parts, seats, steps
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
 from tollgate.gate.item import Gate, GateWrite, HoldWrite
-from tollgate.gate.limits import resets_at
+from tollgate.gate.limits import refusing_order, resets_at
 from tollgate.gate.recurring import due
 from tollgate.gate.steps import UNSEEN, Seen, Sight
 from tollgate.quantities import EXACT, ZERO
@@ -157,10 +157,12 @@ def plan_take(rules: Rules, wanted: Wanted, seen: Seen, now: int, recalled: Gate
 
 
 def _later(refusal: Refuse | None, short: funding.Short, rules: Rules, gate: Gate, now: int) -> Refuse:
-    """Of a limit and money that do not fit, the one that resets last."""
+    """Of a limit and money that do not fit, the one that resets last; money before the breaker."""
     own = Refuse(None, short.requested, short.remaining, short)
     if refusal is None or refusal.limit is None:
         return own if refusal is None else refusal
+    if refusal.limit.source == BREAKER:
+        return own
     counter = refusal.limit.counter
     resets = resets_at(rules, counter, gate.counts.get(counter.slot), now)
     return refusal if short.resets_at is not None and resets > short.resets_at else own
@@ -186,7 +188,7 @@ def _slot(refusal: Refuse) -> int | None:
 
 
 def _refusal(rules: Rules, wanted: Wanted, gate: Gate, before: dict[int, Decimal], now: int) -> Refuse | None:
-    """The one reason to refuse: of all limits that do not fit, the one that resets last."""
+    """The one reason to refuse: of all limits that do not fit, the one that resets last; the breaker after them all."""
     if wanted.key not in gate.holds and len(gate.holds) >= MAX_HOLDS and not wanted.forced:
         return Refuse(None, Decimal(1), ZERO)
     if wanted.forced:
@@ -202,7 +204,7 @@ def _refusal(rules: Rules, wanted: Wanted, gate: Gate, before: dict[int, Decimal
         taken = steps.taken_now(rules, ruled.counter, count, now) - before.get(slot, ZERO)
         if taken + asked <= ruled.maximum:
             continue
-        when = resets_at(rules, ruled.counter, count, now)
+        when = refusing_order(rules, ruled, count, now)
         if worst is None or when > worst[0]:
             worst = (when, Refuse(ruled, asked, max(ruled.maximum - taken, ZERO)))
     return None if worst is None else worst[1]
