@@ -1,7 +1,8 @@
 """Every day, what is typical of each account and of each plan's accounts; every run, what the last hours cost.
 
 A run takes accounts page by page while there is time, and writes down after each page how far it came: a crash repeats
-a page, which changes nothing twice. Accounts made since come tomorrow; their plan's typical day counts for them.
+a page, which changes nothing twice. Where a day is too short for all, the next one goes on, else the last in the list
+would never be learnt. Accounts made since come with the next time; their plan's typical day counts for them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from tollgate.windows import HOUR
 PAGE: Final = 50
 SAMPLE: Final = 60
 """Accounts of a plan and meter that its typical day is found from: those whose hashes are lowest, so any."""
+GOOD: Final = 20
+"""Accounts that say well enough what is typical, where there is no room for more."""
+SAMPLED: Final = 3_000
+"""Of all plans and meters together: they are kept in one item of at most 400 KB."""
 SETTLING_S: Final = 2 * HOUR
 """After midnight: by then yesterday is sealed, and its rollups are."""
 STALE_S: Final = 3 * HOUR
@@ -36,7 +41,7 @@ Samples = Mapping[str, Mapping[str, Mapping[str, Decimal]]]
 
 
 class Progress(NamedTuple):
-    """`day`: which day's learning; `after`: how far it came in the list of accounts, None: through."""
+    """`day`: on which it began; `after`: how far it came in the list of accounts, None: through."""
 
     day: int
     after: str | None
@@ -88,7 +93,7 @@ def learn(deps: LearnDeps, in_time: Callable[[], bool]) -> Learnt:
     done.stopped = look_at_cost(deps, now)
     today = (now - SETTLING_S) // DAY_S * DAY_S
     progress = deps.store.progress()
-    if progress is None or progress.day < today:
+    if progress is None or (progress.after is None and progress.day < today):
         progress = Progress(today, "", {})
     while progress.after is not None:
         if not in_time():
@@ -106,7 +111,7 @@ def learn(deps: LearnDeps, in_time: Callable[[], bool]) -> Learnt:
             found = sampled(found, row) if row is not None else found
         if after is None:  # before the progress: a crash between repeats the last page
             deps.accounts.catalog.put_typical(typical_of_plans(found))
-        progress = Progress(today, after, found)
+        progress = Progress(progress.day, after, found)
         deps.store.put_progress(progress)
     return done
 
@@ -136,17 +141,39 @@ def _rollups(deps: LearnDeps, row: AccountRow, today: int) -> Iterable[Rollup]:
         yield from deps.rollups.of_account(home, first_day(today), today - DAY_S)
 
 
+def hashed(account: str) -> str:
+    return hashlib.sha256(account.encode()).hexdigest()[:16]
+
+
 def sampled(samples: Samples, row: AccountRow) -> Samples:
     """With what is typical of a settled account, where its hash is among the lowest: any accounts, in any order."""
     own = row.typical or Typical({})
-    name = hashlib.sha256(row.account.encode()).hexdigest()[:16]
+    name = hashed(row.account)
     found = {plan: {meter: dict(days) for meter, days in meters.items()} for plan, meters in samples.items()}
     for meter in own.settled:
         days = found.setdefault(row.plan, {}).setdefault(meter, {})
         days[name] = own.units[meter]
         if len(days) > SAMPLE:
             del days[max(days)]
+    _cut(found)
     return found
+
+
+def _cut(samples: dict[str, dict[str, dict[str, Decimal]]]) -> None:
+    """No more than are kept: those go that are least missed, of the largest samples, as long as these are good; then
+    the smallest as a whole, of plans with too few accounts to say what is typical of them."""
+    many = sum(len(days) for meters in samples.values() for days in meters.values())
+    while many > SAMPLED:
+        pairs = [(len(days), plan, meter) for plan, meters in samples.items() for meter, days in meters.items()]
+        size, plan, meter = max(pairs)
+        if size <= GOOD:
+            size, plan, meter = min(pairs)
+            del samples[plan][meter]
+            many -= size
+            continue
+        days = samples[plan][meter]
+        del days[max(days)]
+        many -= 1
 
 
 def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
