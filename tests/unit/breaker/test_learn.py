@@ -18,10 +18,14 @@ from tollgate.breaker.learn import GOOD, SAMPLED, LearnDeps, Progress, learn, sa
 from tollgate.breaker.learn_store import LearnTable
 from tollgate.breaker.platform import resume_all
 from tollgate.breaker.platform_store import PlatformTable
-from tollgate.usage.markers import shard_of
+from tollgate.usage.markers import SHARDS, shard_of
 from tollgate.windows import Calendar
 
 pytestmark = pytest.mark.usefixtures("tables")
+
+
+LOOKS = 2 * SHARDS
+"""How often the look at cost asks for the time, before any page of accounts does."""
 
 
 def always() -> bool:
@@ -83,7 +87,7 @@ def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
     new_account(one, "learn-young")
     rollups.used("learn-young", 5, 2, today)
     deps = deps_of(one, rollups)
-    pages = iter([True, True, False])
+    pages = iter([True] * LOOKS + [True, True, False])
     first = learn(deps, lambda: next(pages))
     assert (first.accounts, first.left) == (6, True)
     assert one.deps.catalog.breakers().rules["hot"].typical == {}
@@ -111,10 +115,21 @@ def test_a_day_that_is_too_short_is_gone_on_with_on_the_next(
     rollups.used(last, 7, 3, clock() // 1000 // DAY_S * DAY_S)
     deps = deps_of(one, rollups)
     for _ in range(30):
-        pages = iter([True])
+        pages = iter([True] * LOOKS + [True])
         learn(deps, lambda found=pages: next(found, False))  # type: ignore[misc]
         clock.ms += DAY_S * 1000
     assert one.rules(last).row.typical is not None
+
+
+def test_a_look_at_cost_that_cannot_end_is_seen_and_says_nothing(one: Process, clock: Clock) -> None:
+    clock.ms += 40 * DAY_S * 1000
+    deps = deps_of(one, Memory())
+    before = deps.store.looked()
+    pages = iter([True] * 20)
+    done = learn(deps, lambda: next(pages, False))
+    assert [str(failure) for failure in done.failures] == ["looking at what providers cost came to shard 4 of 16"]
+    assert done.left
+    assert deps.store.looked() == before
 
 
 def row_of(plan: str, number: int, *meters: str) -> AccountRow:

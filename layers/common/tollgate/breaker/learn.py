@@ -90,7 +90,10 @@ class Learnt:
 def learn(deps: LearnDeps, in_time: Callable[[], bool]) -> Learnt:
     """One run. One account's failure keeps no other from its turn."""
     done, now = Learnt(), deps.accounts.gate.clock() // 1000
-    done.stopped = look_at_cost(deps, now)
+    try:
+        done.stopped = look_at_cost(deps, now, in_time)
+    except OutOfTime as error:
+        done.failures.append(error)  # the breaker of all accounts has only what processes add up: somebody must know
     today = (now - SETTLING_S) // DAY_S * DAY_S
     progress = deps.store.progress()
     if progress is None or (progress.after is None and progress.day < today):
@@ -186,14 +189,19 @@ def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
     return found
 
 
-def look_at_cost(deps: LearnDeps, now: int) -> bool:
+class OutOfTime(Exception):
+    """Two days of rollups are more than one run can read."""
+
+
+def look_at_cost(deps: LearnDeps, now: int, in_time: Callable[[], bool]) -> bool:
     """The platform's breaker once more, from rollups: what processes took with them when they died is in there. It is
-    per hour since the last look; where somebody resumed since, that hour is theirs. Returns whether it stopped."""
+    per hour since the last look; where somebody resumed since, that hour is theirs. Returns whether it stopped. Raises
+    OutOfTime."""
     cap = deps.accounts.catalog.breakers().cost_cap
     if cap is None:
         return False
     today = now // DAY_S * DAY_S
-    looked = Looked(now, {day: _cost(deps, day) for day in (today - DAY_S, today)})
+    looked = Looked(now, {day: _cost(deps, day, in_time) for day in (today - DAY_S, today)})
     before, stopped = deps.store.looked(), False
     if before is not None and before.at < now <= before.at + STALE_S:
         more = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
@@ -206,5 +214,10 @@ def look_at_cost(deps: LearnDeps, now: int) -> bool:
     return stopped
 
 
-def _cost(deps: LearnDeps, day: int) -> Decimal:
-    return sum((rollup.cost for shard in range(SHARDS) for rollup in deps.rollups.of_day(day, shard)), ZERO)
+def _cost(deps: LearnDeps, day: int, in_time: Callable[[], bool]) -> Decimal:
+    found = ZERO
+    for shard in range(SHARDS):
+        if not in_time():
+            raise OutOfTime(f"looking at what providers cost came to shard {shard} of {SHARDS}")
+        found = sum((rollup.cost for rollup in deps.rollups.of_day(day, shard)), found)
+    return found
