@@ -447,7 +447,7 @@ def test_the_state_fits_into_an_item_however_many_plans_and_meters_there_are(sta
     for name in ("a", "b", "c"):
         stage.account(name, 1000, at=TODAY - DAY_S)
     memory = AnomalyTable(BILLING)
-    under_way = replace(next_pass(State(), TODAY + 2 * HOUR), sums={**many, **large})
+    under_way = Pass(TODAY - DAY_S, True, TODAY + 2 * HOUR, sums={**many, **large})
     times = iter([True])
     state = State(under_way, sums=dict(list(many.items())[:PAIRS]))
     left = run._go_on(stage.deps(), state, under_way, Looked(), lambda: next(times, False))

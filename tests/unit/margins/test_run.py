@@ -359,7 +359,7 @@ def test_what_was_sealed_after_a_month_s_end_is_found_once_more() -> None:
             assert world.kept["2026-11", "a"].cost == 4
             world.days["a"].append(replace(day("images", 1, "40", 29), account="a"))
     assert world.kept["2026-11", "a"].cost == 44
-    assert (world.summary().plans["pro", "usd"].cost, world.summary().as_of) == (44, DECEMBER)
+    assert (world.summary().plans["pro", "usd"].cost, world.summary().as_of) == (Decimal(44), DECEMBER)
     assert "margin#a#2026-11#loss" in world.alerts
     assert world.summaries["2026-12"].as_of == DECEMBER + 3 * DAY_S, "and the day has its own look"
     before = world.writes
