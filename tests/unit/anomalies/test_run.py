@@ -14,8 +14,10 @@ from tests.unit.anomalies.test_detect import TODAY, day
 from tests.unit.billing.world import BILLING, Crash, Cut, World, tables
 from tollgate import dynamo
 from tollgate.alerts.outbox_store import OutboxTable
+from tollgate.anomalies import run
 from tollgate.anomalies.memory_store import AnomalyTable
 from tollgate.anomalies.run import (
+    PAIRS,
     AnomalyDeps,
     Looked,
     Noted,
@@ -432,6 +434,29 @@ def test_the_state_comes_back_as_it_was_saved(world: World) -> None:
     ):
         memory.save(state)
         assert memory.state() == state
+
+
+def test_the_state_fits_into_an_item_however_many_plans_and_meters_there_are(stage: Stage) -> None:
+    """200 plans and 200 meters are what a catalogue may have."""
+    many = {
+        (f"{plan:064}", f"{meter:064}"): (Decimal("123456.123456"), Decimal("123456789012345678901.123456"))
+        for plan in range(60)
+        for meter in range(60)
+    }
+    large = {("pro", "tokens"): (Decimal(10**6), Decimal(10**9)), ("pro", "few"): (Decimal(2), Decimal(9))}
+    for name in ("a", "b", "c"):
+        stage.account(name, 1000, at=TODAY - DAY_S)
+    memory = AnomalyTable(BILLING)
+    under_way = Pass(TODAY - DAY_S, True, TODAY + 2 * HOUR, sums={**many, **large})
+    times = iter([True])
+    state = State(under_way, sums=dict(list(many.items())[:PAIRS]))
+    left = run._go_on(stage.deps(), state, under_way, Looked(), lambda: next(times, False))
+    memory.save(replace(state, under_way=left))
+    done = ended(replace(state, sums={**many, **large}), replace(under_way, sums=many))
+    memory.save(done)
+    assert len(done.sums) == PAIRS
+    assert ("pro", "tokens") in done.sums
+    assert ("pro", "few") not in done.sums
 
 
 def test_only_accounts_with_use_on_the_day_are_looked_at(stage: Stage) -> None:

@@ -198,3 +198,34 @@ def test_a_rollup_from_before_profiles_has_its_totals() -> None:
     found = rollup_of(dynamo.item(old))
     assert found.total.units == found.unpriced == 9
     assert found.members == {"": Share(2, Decimal(9))}
+
+
+def test_a_window_of_all_the_meters_that_a_catalogue_may_have_can_be_frozen() -> None:
+    """The totals must never wait for their shares: an item has at most 400 KB."""
+    with tables():
+        world = World()
+        events = [
+            Event(
+                OutcomeKey("acme", DAY * 1000, f"k{meter}-{number}"),
+                {},
+                DAY * 1000,
+                (
+                    UsedItem(
+                        f"meter-{meter:058}",
+                        Decimal(1),
+                        Decimal("0.123456789012"),
+                        {"model": "é" * 62 + f"{number:02}"},
+                    ),
+                ),
+                member=f"{number:064}",
+                provider_cost=Decimal("0.123456789012"),
+            )
+            for meter in range(200)
+            for number in range(NAMED + 5)
+        ]
+        (total,) = totals(events, DAY, DAY + SEAL_S, period_of).values()
+        window = SealedWindow("acme", DAY, SEAL_S, 0, total, (DAY,), DAY)
+        assert world.seals.freeze(window)
+        assert world.seals.of_window("acme", DAY) == [window]
+        assert all(one.models and one.members for one in total.breakdowns.values()), "each meter has some"
+        world.seals.roll_up("acme", DAY)

@@ -10,17 +10,22 @@ import pytest
 
 from tests.unit.accounts.services import ENV, Clock
 from tests.unit.breaker.stage import CATALOG, Process, new_account, process, told
-from tollgate.accounts.rules import Typical, hour_counter
+from tollgate.accounts.rules import AccountRow, Typical, hour_counter
 from tollgate.billing.rollup import DAY_S, NO_HOURS, Rollup
 from tollgate.billing.sealed import MeterTotal
 from tollgate.breaker import learn as learning
-from tollgate.breaker.learn import LearnDeps, Progress, learn
+from tollgate.breaker.learn import GOOD, SAMPLED, LearnDeps, Progress, learn, sampled, typical_of_plans
 from tollgate.breaker.learn_store import LearnTable
 from tollgate.breaker.platform import resume_all
 from tollgate.breaker.platform_store import PlatformTable
-from tollgate.usage.markers import shard_of
+from tollgate.usage.markers import SHARDS, shard_of
+from tollgate.windows import Calendar
 
 pytestmark = pytest.mark.usefixtures("tables")
+
+
+LOOKS = 2 * SHARDS
+"""How often the look at cost asks for the time, before any page of accounts does."""
 
 
 def always() -> bool:
@@ -91,7 +96,7 @@ def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
     new_account(one, "learn-young")
     rollups.used("learn-young", 5, 2, today)
     deps = deps_of(one, rollups)
-    pages = iter([True, True, False])
+    pages = iter([True] * LOOKS + [True, True, False])
     first = learn(deps, lambda: next(pages))
     assert (first.accounts, first.left) == (6, True)
     assert one.deps.catalog.breakers().rules["hot"].typical == {}
@@ -107,20 +112,63 @@ def test_it_learns_every_account_once_a_day_and_goes_on_where_it_stopped(
     one.deps.catalog.put_typical({})
 
 
-def test_what_is_kept_of_many_plans_and_meters_fits_into_its_item(one: Process) -> None:
-    new_account(one, "sampled")
+def test_a_day_that_is_too_short_is_gone_on_with_on_the_next(
+    one: Process, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "PAGE", 1)
+    clock.ms += 5 * DAY_S * 1000
+    rollups, last = Memory(), "in-the-end"
+    for name in (last, "before-it"):  # the list begins with the newest
+        new_account(one, name)
+        clock.ms += 1000
+    rollups.used(last, 7, 3, clock() // 1000 // DAY_S * DAY_S)
+    deps = deps_of(one, rollups)
+    for _ in range(30):
+        pages = iter([True] * LOOKS + [True])
+        learn(deps, lambda found=pages: next(found, False))  # type: ignore[misc]
+        clock.ms += DAY_S * 1000
+    assert one.rules(last).row.typical is not None
+
+
+def test_a_look_at_cost_that_cannot_end_is_seen_and_says_nothing(one: Process, clock: Clock) -> None:
+    clock.ms += 40 * DAY_S * 1000
+    deps = deps_of(one, Memory())
+    before = deps.store.looked()
+    pages = iter([True] * 20)
+    done = learn(deps, lambda: next(pages, False))
+    assert [str(failure) for failure in done.failures] == ["looking at what providers cost came to shard 4 of 16"]
+    assert done.left
+    assert deps.store.looked() == before
+
+
+def row_of(plan: str, number: int, *meters: str) -> AccountRow:
+    own = Typical({meter: Decimal("123456789012345678.123456") for meter in meters}, meters)
+    return AccountRow(f"a{number}", 1, plan, 1, 0, Calendar.of("UTC"), (), (), typical=own)
+
+
+def test_what_is_sampled_fits_into_an_item_however_many_plans_there_are() -> None:
+    """200 plans and 200 meters are what a catalogue may have."""
+    meters = [f"{number:064}" for number in range(20)]
     found: learning.Samples = {}
-    row = one.rules("sampled").row
-    meters = [f"meter_{number}" for number in range(30)]
-    own = Typical(dict.fromkeys(meters, Decimal("12345.678901")), tuple(meters))
-    for number in range(65):
-        for plan in range(10):
-            found = learning.sampled(found, replace(row, account=f"a{number}", plan=f"p{plan}", typical=own))
-    table = LearnTable(ENV["TOLLGATE_BILLING_TABLE"])
-    before = table.progress()
-    table.put_progress(Progress(0, "some", found))
-    assert {len(days) for plans in found.values() for days in plans.values()} == {learning.SAMPLES // 300}
-    table.put_progress(before or Progress(0, None, {}))
+    for number in range(12):
+        for plan in range(60):
+            found = sampled(found, row_of(f"{plan:064}", number, *meters))
+    LearnTable(ENV["TOLLGATE_BILLING_TABLE"]).put_progress(Progress(0, "x", found))
+    sizes = [len(days) for meters in found.values() for days in meters.values()]
+    assert sum(sizes) <= SAMPLED
+    assert len(typical_of_plans(found)) > 0
+
+
+def test_plans_of_few_accounts_make_room_for_those_of_many() -> None:
+    found: learning.Samples = {}
+    for number in range(SAMPLED):
+        found = sampled(found, row_of(f"private-{number}", number, "tokens"))
+    for number in range(80):
+        found = sampled(found, row_of("pro", SAMPLED + number, "tokens"))
+    assert len(found["pro"]["tokens"]) == GOOD
+    assert typical_of_plans(found).keys() == {"pro"}
+    lowest = sorted(learning.hashed(f"a{SAMPLED + number}") for number in range(80))[:GOOD]
+    assert sorted(found["pro"]["tokens"]) == lowest
 
 
 def test_one_account_that_fails_keeps_no_other_from_its_turn(

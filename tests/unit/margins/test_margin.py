@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tollgate.billing.breakdown import REST
+from tollgate.billing.breakdown import NAMED, REST
 from tollgate.billing.rollup import DAY_S, Rollup, Share
 from tollgate.billing.sealed import LevelMark, MeterTotal
 from tollgate.catalog.model import Catalog
@@ -180,3 +180,21 @@ def test_what_no_model_is_known_for_is_the_rest() -> None:
 
 def test_a_book_of_no_catalogue_knows_nothing() -> None:
     assert PriceBook().models == {}
+
+
+def test_of_however_many_models_an_account_has_its_row_stays_small() -> None:
+    days = [
+        day(
+            "tokens",
+            20,
+            "210",
+            number,
+            models={f"m{number}-{at}": Share(1, Decimal(1), Decimal(at)) for at in range(1, 21)},
+        )
+        for number in range(30)
+    ]
+    found = margin_of("a", catalog().plans["pro"], dict(catalog().meters), months(days), {}, PriceBook())
+    assert len(found.models) == NAMED + 1
+    assert {line.cost for name, line in found.models.items() if name != REST} == {Decimal(20)}, "those of most cost"
+    assert sum((line.cost for line in found.models.values()), Decimal(0)) == found.cost == 30 * 210
+    assert sum((line.revenue for line in found.models.values()), Decimal(0)) == found.usd

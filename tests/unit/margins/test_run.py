@@ -14,6 +14,7 @@ from tollgate.accounts.overrides import canonical
 from tollgate.accounts.rules import AccountRow, Rules, compile_rules, with_plan
 from tollgate.alerts.outbox import Alert
 from tollgate.billing.rollup import DAY_S, Rollup, Share
+from tollgate.catalog.frozen import PlanVersion
 from tollgate.catalog.model import Catalog
 from tollgate.catalog.schema import parse_catalog
 from tollgate.errors import UnknownAccount
@@ -30,6 +31,7 @@ from tollgate.margins.run import (
     days_of,
     look,
     month_of,
+    sales_assist,
 )
 from tollgate.windows import Calendar
 
@@ -61,7 +63,7 @@ class World:
         return replace(with_plan(empty, replace(found, version=3), dict(self.catalog.meters), 0), **more)
 
     def deps(self) -> MarginDeps:
-        return MarginDeps(self, self, self, self, self.book, self, self, lambda: self.now * 1000)
+        return MarginDeps(self, self, self, self, self, self.book, self, self, lambda: self.now * 1000)
 
     def look(self, times: int = 10**9) -> Looked:
         left = iter(range(times))
@@ -89,6 +91,9 @@ class World:
             row = self.rows[row.merged_into]
         return compile_rules(row, replace(self.catalog.plans[row.plan], version=3), dict(self.catalog.meters))
 
+    def version(self, plan: str, version: int) -> PlanVersion:
+        return PlanVersion(replace(self.catalog.plans[plan], version=version), dict(self.catalog.meters))
+
     def of_account(self, account: str, first_day: int, last_day: int) -> Iterator[Rollup]:
         yield from (one for one in self.days.get(account, ()) if first_day <= one.day <= last_day)
 
@@ -107,6 +112,9 @@ class World:
     def put_progress(self, progress: Progress) -> None:
         self._write()
         self.saved = progress
+
+    def margin(self, month: str, account: str) -> Margin | None:
+        return self.kept.get((month, account))
 
     def put_summary(self, summary: Summary) -> None:
         self._write()
@@ -281,7 +289,15 @@ def test_revenue_without_a_rate_is_in_no_sum_of_dollars(world: World) -> None:
     world.look()
     found = world.summary()
     assert found.plans["pro", "jpy"] == (4, Decimal(17_400), None, Decimal("75.90"))
-    assert (found.unconverted, found.losing, found.spenders, world.alerts) == (4, (), (), {})
+    assert (found.unconverted, found.losing, world.alerts) == (4, (), {})
+
+
+def test_who_spends_much_is_known_without_a_rate(world: World) -> None:
+    world.catalog = parse_catalog(CATALOG.replace("currency: usd", "currency: eur"))
+    world.days["so-so"].append(replace(day("tokens", 9_000_000), account="so-so"))  # 45.00 on top of 29.00
+    world.look()
+    assert [one.account for one in sales_assist(world.summary(), Decimal(30), "eur")] == ["so-so"]
+    assert len(world.summary().spenders) == 4, "who pays nothing is none"
 
 
 def test_what_was_negotiated_is_what_the_account_brings(world: World) -> None:
@@ -302,3 +318,66 @@ def test_levels_that_were_set_before_the_month_are_those_on_the_gate(world: Worl
     world.levels = {slot: Level(4, Decimal(6), 0)}
     world.look()
     assert world.kept["2026-11", "team"].fixed == Decimal("52.00"), "$10 and six seats x $7"
+
+
+DECEMBER = NOVEMBER + 30 * DAY_S
+
+
+def test_a_look_that_was_begun_is_finished_though_another_day_came() -> None:
+    world = World()
+    for number in range(PAGE + 7):
+        world.account(f"a{number:03d}", "pro", day("tokens", 1, "1", 29))
+    world.now = DECEMBER + 7200
+    assert world.look(1).left
+    world.now = DECEMBER + DAY_S + 7200
+    world.look()
+    assert (world.summary().as_of, world.summary().accounts) == (DECEMBER, PAGE + 7), "November as a whole"
+    assert world.summaries["2026-12"].as_of == DECEMBER + DAY_S
+
+
+def test_a_month_whose_last_look_never_came_gets_it_later() -> None:
+    world = World()
+    world.account("a", "pro", day("tokens", 1, "4", 29))
+    world.look()
+    world.now = DECEMBER + 33 * DAY_S + 7200  # nothing ran in between
+    world.look()
+    assert {month: found.as_of for month, found in world.summaries.items()} == {
+        "2026-11": DECEMBER,
+        "2026-12": DECEMBER + 31 * DAY_S,
+        "2027-01": DECEMBER + 33 * DAY_S,
+    }
+    assert world.kept["2026-11", "a"].cost == 4
+
+
+def test_what_was_sealed_after_a_month_s_end_is_found_once_more() -> None:
+    world = World()
+    world.account("a", "pro", day("tokens", 1, "4", 29))
+    for number in range(4):
+        world.now = DECEMBER + number * DAY_S + 7200
+        world.look()
+        if not number:
+            assert world.kept["2026-11", "a"].cost == 4
+            world.days["a"].append(replace(day("images", 1, "40", 29), account="a"))
+    assert world.kept["2026-11", "a"].cost == 44
+    assert (world.summary().plans["pro", "usd"].cost, world.summary().as_of) == (Decimal(44), DECEMBER)
+    assert "margin#a#2026-11#loss" in world.alerts
+    assert world.summaries["2026-12"].as_of == DECEMBER + 3 * DAY_S, "and the day has its own look"
+    before = world.writes
+    world.now += DAY_S
+    world.look()
+    assert world.writes - before == 3, "one row, sums, progress: that month is done with"
+
+
+def test_a_plan_that_began_with_the_next_month_is_no_measure_for_this_one() -> None:
+    world = World()
+    world.account("a", "pro", day("tokens", 1, "13", 1))
+    world.look()
+    moved = with_plan(world.rows["a"], replace(world.catalog.plans["free"], version=3), dict(world.catalog.meters), 0)
+    for since in (DECEMBER - 1, DECEMBER + 60):
+        world.rows["a"] = replace(moved, plan_since=since)
+        world.saved, world.now = None, DECEMBER + 7200
+        world.look()
+        assert (world.kept["2026-11", "a"].plan, world.kept["2026-11", "a"].level) == ("pro", "warning")
+    world.now += DAY_S
+    world.look()
+    assert world.kept["2026-12", "a"].plan == "free"

@@ -138,6 +138,7 @@ def _margins(env: Mapping[str, str]) -> Task:
     deps = MarginDeps(
         accounts=AccountTable(env["TOLLGATE_ACCOUNTS_TABLE"]),
         rules=wiring.rules_table(env),
+        plans=wiring.catalog_table(env),
         rollups=RollupTable(billing),
         gates=GateTable(env["TOLLGATE_GATES_TABLE"]),
         book=BookTable(env["TOLLGATE_CONFIG_TABLE"], system_clock).book,

@@ -37,6 +37,8 @@ LEAST: Final = Decimal(1)
 """The lowest score of a finding."""
 KEEPS: Final = Decimal(6) / 7
 """What is left of a plan's sums after each day: an average over about a week, weekends among it."""
+PAIRS: Final = 1_000
+"""Plans and meters of which averages are kept, in one item of at most 400 KB: those of most accounts."""
 AT_MOST: Final = 10
 """An account counts in its plan's average with at most so many times that average: one runaway does not hide others."""
 _PLACES: Final = 6
@@ -159,7 +161,14 @@ def ended(state: State, done: Pass) -> State:
         accounts = quantize(accounts * KEEPS, _PLACES) + more_accounts
         if accounts >= 1:  # a plan that nobody has any more fades away
             sums[key] = (accounts, quantize(units * KEEPS, _PLACES) + more_units)
-    return replace(state, under_way=None, over_until=done.day, sums=sums)
+    return replace(state, under_way=None, over_until=done.day, sums=kept(sums))
+
+
+def kept(sums: Sums) -> Sums:
+    """As much as there is room for. Those of few accounts go: of them there is no average (`detect.PLAN_DAYS`)."""
+    if len(sums) <= PAIRS:
+        return sums
+    return {pair: sums[pair] for pair in sorted(sums, key=lambda pair: (-sums[pair][0], pair))[:PAIRS]}
 
 
 def _go_on(deps: AnomalyDeps, state: State, current: Pass, looked: Looked, in_time: Callable[[], bool]) -> Pass:
@@ -170,7 +179,7 @@ def _go_on(deps: AnomalyDeps, state: State, current: Pass, looked: Looked, in_ti
         day = deps.rollups.of_day(current.day, shard, after)
         for account, rollups in groupby(day, key=lambda one: one.account):
             if not in_time():
-                return replace(current, shard=shard, after=after, sums=sums)
+                return replace(current, shard=shard, after=after, sums=kept(sums))
             try:
                 looked.told += _look_at(deps, state, current, account, list(rollups), sums)
             except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are done

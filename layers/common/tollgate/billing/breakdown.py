@@ -1,7 +1,8 @@
 """Who and what made up a sealed window's units: by model, by member, what the cache answered, what it cost.
 
 Frozen with the totals, so that everything derived later (`rollup.py`) can be derived again. Bounded: the twenty shares
-of most units are named, whatever else there was is the difference to the total.
+of most units are named, fewer where a window has very many meters; whatever else there was is the difference to the
+total.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from tollgate.usage.outcome import Event, UsedItem
 
 NAMED: Final = 20
 """Models and members named; the rest is one sum."""
+NAMED_IN_ALL: Final = 800
+"""Models and members named in one window, of all its meters: apps name them as they like, in up to 256 bytes each, and
+the item that they are frozen in has at most 400 KB. If it had more, nothing of that window could be billed."""
 REST: Final = ""
 """The name of what is not named: all that is not among the first, and what had no model or no member."""
 MODEL: Final = "model"
@@ -66,11 +70,11 @@ def summed(one: Shares, other: Shares) -> dict[str, Share]:
     return found
 
 
-def largest(shares: Shares) -> dict[str, Share]:
+def largest(shares: Shares, many: int = NAMED) -> dict[str, Share]:
     """The shares that are named: those of most units, then of most events."""
     named = [name for name in shares if name != REST]
     named.sort(key=lambda name: (-shares[name].units, -shares[name].events, name))
-    return {name: shares[name] for name in named[:NAMED]}
+    return {name: shares[name] for name in named[:many]}
 
 
 def with_rest(named: Shares, whole: Share) -> dict[str, Share]:
@@ -100,7 +104,8 @@ class Tally:
             self._meters.setdefault(item.meter, _Sum()).add(event, item, cost)
 
     def breakdowns(self) -> dict[str, Breakdown]:
-        return {meter: one.breakdown() for meter, one in self._meters.items()}
+        many = min(NAMED, max(1, NAMED_IN_ALL // max(1, 2 * len(self._meters))))
+        return {meter: one.breakdown(many) for meter, one in self._meters.items()}
 
 
 class _Sum:
@@ -121,5 +126,7 @@ class _Sum:
             if name:
                 shares[name] = shares.get(name, Share()).plus(share)
 
-    def breakdown(self) -> Breakdown:
-        return Breakdown(self._cached, self._cost, self._priced, largest(self._models), largest(self._members))
+    def breakdown(self, many: int) -> Breakdown:
+        """`many`: models, and members, that are named."""
+        models, members = largest(self._models, many), largest(self._members, many)
+        return Breakdown(self._cached, self._cost, self._priced, models, members)

@@ -1,7 +1,8 @@
 """Every day, what is typical of each account and of each plan's accounts; every run, what the last hours cost.
 
 A run takes accounts page by page while there is time, and writes down after each page how far it came: a crash repeats
-a page, which changes nothing twice. Accounts made since come tomorrow; their plan's typical day counts for them.
+a page, which changes nothing twice. Where a day is too short for all, the next one goes on, else the last in the list
+would never be learnt. Accounts made since come with the next time; their plan's typical day counts for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tollgate.accounts.rules import AccountRow, Typical, with_needed
 from tollgate.accounts.service import AccountDeps, change
 from tollgate.alerts.outbox import Outbox
 from tollgate.billing.rollup import DAY_S, Rollup
-from tollgate.breaker.baseline import ENOUGH, first_day, of_plan, typical
+from tollgate.breaker.baseline import first_day, of_plan, typical
 from tollgate.breaker.platform import PlatformStore, Stop, stop_all
 from tollgate.quantities import EXACT, ZERO, quantize
 from tollgate.usage.markers import SHARDS
@@ -25,9 +26,11 @@ from tollgate.windows import HOUR
 
 PAGE: Final = 50
 SAMPLE: Final = 60
-"""Accounts of a plan and meter that its typical day is found from, at most: those whose hashes are lowest, so any."""
-SAMPLES: Final = 6000
-"""Of all plans and meters together: up to a thousand pairs of them are far below the 400 KB of their item."""
+"""Accounts of a plan and meter that its typical day is found from: those whose hashes are lowest, so any."""
+GOOD: Final = 20
+"""Accounts that say well enough what is typical, where there is no room for more."""
+SAMPLED: Final = 3_000
+"""Of all plans and meters together: they are kept in one item of at most 400 KB."""
 SETTLING_S: Final = 2 * HOUR
 """After midnight: by then yesterday is sealed, and its rollups are."""
 COST_PLACES: Final = 6
@@ -42,7 +45,7 @@ Samples = Mapping[str, Mapping[str, Mapping[str, Decimal]]]
 
 
 class Progress(NamedTuple):
-    """`day`: which day's learning; `after`: how far it came in the list of accounts, None: through."""
+    """`day`: on which it began; `after`: how far it came in the list of accounts, None: through."""
 
     day: int
     after: str | None
@@ -92,10 +95,13 @@ class Learnt:
 def learn(deps: LearnDeps, in_time: Callable[[], bool]) -> Learnt:
     """One run. One account's failure keeps no other from its turn."""
     done, now = Learnt(), deps.accounts.gate.clock() // 1000
-    done.stopped = look_at_cost(deps, now)
+    try:
+        done.stopped = look_at_cost(deps, now, in_time)
+    except OutOfTime as error:
+        done.failures.append(error)  # the breaker of all accounts has only what processes add up: somebody must know
     today = (now - SETTLING_S) // DAY_S * DAY_S
     progress = deps.store.progress()
-    if progress is None or progress.day < today:
+    if progress is None or (progress.after is None and progress.day < today):
         progress = Progress(today, "", {})
     while progress.after is not None:
         if not in_time():
@@ -113,7 +119,7 @@ def learn(deps: LearnDeps, in_time: Callable[[], bool]) -> Learnt:
             found = sampled(found, row) if row is not None else found
         if after is None:  # before the progress: a crash between repeats the last page
             deps.accounts.catalog.put_typical(typical_of_plans(found))
-        progress = Progress(today, after, found)
+        progress = Progress(progress.day, after, found)
         deps.store.put_progress(progress)
     return done
 
@@ -143,20 +149,39 @@ def _rollups(deps: LearnDeps, row: AccountRow, today: int) -> Iterable[Rollup]:
         yield from deps.rollups.of_account(home, first_day(today), today - DAY_S)
 
 
+def hashed(account: str) -> str:
+    return hashlib.sha256(account.encode()).hexdigest()[:16]
+
+
 def sampled(samples: Samples, row: AccountRow) -> Samples:
     """With what is typical of a settled account, where its hash is among the lowest: any accounts, in any order."""
     own = row.typical or Typical({})
-    name = hashlib.sha256(row.account.encode()).hexdigest()[:16]
+    name = hashed(row.account)
     found = {plan: {meter: dict(days) for meter, days in meters.items()} for plan, meters in samples.items()}
     for meter in own.settled:
         days = found.setdefault(row.plan, {}).setdefault(meter, {})
         days[name] = own.units[meter]
-    every = [days for meters in found.values() for days in meters.values()]
-    most = max(min(SAMPLE, SAMPLES // max(len(every), 1)), ENOUGH)
-    for days in every:
-        for name in sorted(days)[most:]:
-            del days[name]
+        if len(days) > SAMPLE:
+            del days[max(days)]
+    _cut(found)
     return found
+
+
+def _cut(samples: dict[str, dict[str, dict[str, Decimal]]]) -> None:
+    """No more than are kept: those go that are least missed, of the largest samples, as long as these are good; then
+    the smallest as a whole, of plans with too few accounts to say what is typical of them."""
+    many = sum(len(days) for meters in samples.values() for days in meters.values())
+    while many > SAMPLED:
+        pairs = [(len(days), plan, meter) for plan, meters in samples.items() for meter, days in meters.items()]
+        size, plan, meter = max(pairs)
+        if size <= GOOD:
+            size, plan, meter = min(pairs)
+            del samples[plan][meter]
+            many -= size
+            continue
+        days = samples[plan][meter]
+        del days[max(days)]
+        many -= 1
 
 
 def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
@@ -169,17 +194,21 @@ def typical_of_plans(samples: Samples) -> dict[str, dict[str, Decimal]]:
     return found
 
 
-def look_at_cost(deps: LearnDeps, now: int) -> bool:
+class OutOfTime(Exception):
+    """Two days of rollups are more than one run can read."""
+
+
+def look_at_cost(deps: LearnDeps, now: int, in_time: Callable[[], bool]) -> bool:
     """The platform's breaker once more, from rollups: what processes took with them when they died is in there. It is
     per hour since the last look; where somebody resumed since, that hour is theirs. What an outage kept from being
-    sealed counts where it was used, not where it came in. Returns whether it stopped."""
+    sealed counts where it was used, not where it came in. Returns whether it stopped. Raises OutOfTime."""
     cap = deps.accounts.catalog.breakers().cost_cap
     if cap is None:
         return False
     today = now // DAY_S * DAY_S
     before, stopped = deps.store.looked(), False
     since = now if before is None else before.at - SEALED_S
-    costs = {day: _cost(deps, day, since) for day in (today - DAY_S, today)}
+    costs = {day: _cost(deps, day, since, in_time) for day in (today - DAY_S, today)}
     looked = Looked(now, {day: cost for day, (cost, _) in costs.items()})
     if before is not None and before.at < now <= before.at + STALE_S:
         new = sum((cost - before.costs.get(day, ZERO) for day, cost in looked.costs.items()), ZERO)
@@ -192,10 +221,12 @@ def look_at_cost(deps: LearnDeps, now: int) -> bool:
     return stopped
 
 
-def _cost(deps: LearnDeps, day: int, since: int) -> tuple[Decimal, Decimal]:
+def _cost(deps: LearnDeps, day: int, since: int, in_time: Callable[[], bool]) -> tuple[Decimal, Decimal]:
     """What a day cost, and how much of that in the hours that end after epoch second `since`, by their units."""
     whole = late = ZERO
     for shard in range(SHARDS):
+        if not in_time():
+            raise OutOfTime(f"looking at what providers cost came to shard {shard} of {SHARDS}")
         for rollup in deps.rollups.of_day(day, shard):
             whole += rollup.cost
             units = sum(rollup.hours, ZERO)

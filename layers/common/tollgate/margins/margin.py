@@ -1,9 +1,9 @@
 """What an account brought in a month and what it cost at its providers (pure).
 
-A month is a calendar month of UTC, as rollups are UTC days. It is rated as if it was one billing period of the plan
-that the account has now: base fee and seats in full, and the billable units of the month from the first tier on. Of a
-plan by the year, twelve such months are rated and a twelfth is taken. Credit packs are no revenue of a month: their
-price was paid some other day. Money is in the plan's currency where nothing else is said; cost is in US dollars.
+A month is a calendar month of UTC, as rollups are UTC days. It is rated as if it was one billing period of one plan:
+base fee and seats in full, and the billable units of the month from the first tier on. Of a plan by the year, twelve
+such months are rated and a twelfth is taken. Credit packs are no revenue of a month: their price was paid some other
+day. Money is in the plan's currency where nothing else is said; cost is in US dollars.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 from tollgate.accounts.currency import charges
-from tollgate.billing.breakdown import REST, Shares, summed
+from tollgate.billing.breakdown import NAMED, REST, Shares, summed
 from tollgate.billing.rollup import Rollup
 from tollgate.catalog.model import Meter, Plan
 from tollgate.margins.book import PriceBook
@@ -104,7 +104,7 @@ class Margin:
     unpriced: Mapping[str, Decimal] = field(default_factory=dict)
     credits: bool = False
     models: Mapping[str, Line] = field(default_factory=dict)
-    """By model, REST among them; empty where there is no revenue in US dollars."""
+    """Those of most cost, and REST; empty where there is no revenue in US dollars."""
 
     @property
     def revenue(self) -> Decimal:
@@ -202,9 +202,10 @@ def _rated(plan: Plan, used: Mapping[str, Month], levels: Mapping[str, Decimal])
 
 def _models(used: Mapping[str, Month], by_meter: Mapping[str, Decimal], rate: Decimal, usd: Decimal) -> dict[str, Line]:
     """Revenue and cost by model: a meter's charge by its units, all else by cost, the one measure that meters share.
-    What cannot be told apart, and what rounding leaves, is REST's: the lines add up to the account's."""
+    What cannot be told apart, what rounding leaves, and all models but `NAMED` are REST's: the lines add up to the
+    account's. (Apps name models: another twenty for each meter and day would make a row of any size.)"""
     found: dict[str, Line] = {}
-    left, cost = usd, sum((month.cost for month in used.values()), ZERO)
+    cost = sum((month.cost for month in used.values()), ZERO)
     usage = in_usd(sum(by_meter.values(), ZERO), rate)
     for meter, month in used.items():
         charge = in_usd(by_meter.get(meter, ZERO), rate)
@@ -213,9 +214,12 @@ def _models(used: Mapping[str, Month], by_meter: Mapping[str, Decimal], rate: De
                 continue
             brought = _part(charge, share.units, month.units) + _part(usd - usage, share.cost, cost)
             found[model] = found.get(model, Line()).plus(Line(brought, share.cost))
-            left = EXACT.subtract(left, brought)
-    rest = Line(left, EXACT.subtract(cost, sum((line.cost for line in found.values()), ZERO)))
-    return {**found, REST: rest} if any(rest) else found
+    names = sorted(found, key=lambda name: (-found[name].cost, -found[name].revenue, name))
+    named = {name: found[name] for name in names[:NAMED]}
+    rest = Line(usd, cost)
+    for line in named.values():
+        rest = Line(EXACT.subtract(rest.revenue, line.revenue), EXACT.subtract(rest.cost, line.cost))
+    return {**named, REST: rest} if any(rest) else named
 
 
 def _part(amount: Decimal, of: Decimal, whole: Decimal) -> Decimal:

@@ -50,6 +50,11 @@ class MarginTable:
         """The row of an account's month: overwritten by each look."""
         self._put(f"{_PK}#{month}", margin.account, {"as_of": as_of, **_margin_row(margin)}, as_of + KEPT_S)
 
+    def margin(self, month: str, account: str) -> Margin | None:
+        """An account's month, as the last look at it left it."""
+        found = self._read(f"{_PK}#{month}", account)
+        return None if found is None else _margin_of(found)
+
     def page(self, month: str, limit: int, after: str | None) -> tuple[list[tuple[int, Margin]], str | None]:
         """Accounts of a month in their order beyond `after`, each with the epoch second until which usage is in it; and
         the account to go on from."""

@@ -1,5 +1,9 @@
 """Once a day, the margins of all accounts in the month of yesterday: kept for reading, and told where they are bad.
 
+Each month is looked at once as a whole when it is over, and once more some days later, for usage that was sealed late.
+A look that was begun is finished before the next one begins, whatever day it is by then: else those last in the list
+would never be looked at where a day is too short for all, and a month that is over not as a whole.
+
 A run takes accounts page by page while there is time, and after each page writes down how far it came and what the
 accounts so far add up to: a crash repeats a page whose sums were not written, so no account is added twice; its rows
 and alerts are the same again. Two runs at once do the same work twice; what the later one saves stands.
@@ -12,12 +16,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
-from tollgate.accounts.rules import Rules
+from tollgate.accounts import overrides
+from tollgate.accounts.rules import AccountRow, Rules
 from tollgate.alerts.outbox import Alert
 from tollgate.alerts.telling import KnowingOutbox
 from tollgate.billing.breakdown import REST
 from tollgate.billing.rollup import DAY_S, Rollup
-from tollgate.catalog.model import level_meters
+from tollgate.catalog.frozen import PlanVersion
+from tollgate.catalog.model import Meter, Plan, level_meters
 from tollgate.clock import Clock, parse_rfc3339, rfc3339
 from tollgate.errors import UnknownAccount
 from tollgate.gate.item import Gate
@@ -30,6 +36,8 @@ NAMED: Final = 100
 """Accounts of each list, and models: those of most dollars are named."""
 SETTLING_S: Final = 7_200
 """After midnight: by then yesterday is sealed, and its rollups are."""
+LATE_S: Final = 3 * DAY_S
+"""After a month's end, what was sealed late is in: the month is looked at once more."""
 REMEMBERED_S: Final = 40 * DAY_S
 """After a month's end nobody looks at it again."""
 STAGES: Final = ("warning", "critical", "loss")
@@ -79,7 +87,7 @@ class Summary:
     losing: tuple[Ranked, ...] = ()
     """Customers whose plan loses money, those first that lose most."""
     spenders: tuple[Ranked, ...] = ()
-    """Those of most revenue in dollars."""
+    """Those of most revenue: in dollars, or in its own currency where that has no rate."""
 
 
 class Progress(NamedTuple):
@@ -102,6 +110,11 @@ class Rollups(Protocol):
     def of_account(self, account: str, first_day: int, last_day: int) -> Iterator[Rollup]: ...
 
 
+class Plans(Protocol):
+    def version(self, plan: str, version: int) -> PlanVersion:
+        """Raises UnknownPlan."""
+
+
 class Gates(Protocol):
     def read_all(self, subjects: Sequence[str]) -> Mapping[str, Gate]: ...
 
@@ -109,6 +122,9 @@ class Gates(Protocol):
 class MarginStore(Protocol):
     def progress(self) -> Progress | None: ...
     def put_progress(self, progress: Progress) -> None: ...
+    def margin(self, month: str, account: str) -> Margin | None:
+        """As the last look at that month left it."""
+
     def put_account(self, month: str, as_of: int, margin: Margin) -> None: ...
     def put_summary(self, summary: Summary) -> None: ...
 
@@ -117,6 +133,7 @@ class MarginStore(Protocol):
 class MarginDeps:
     accounts: Accounts
     rules: RulesReader
+    plans: Plans
     rollups: Rollups
     gates: Gates
     book: Callable[[], PriceBook]
@@ -145,34 +162,51 @@ def month_of(now: int) -> str:
     return rfc3339(until(now) - DAY_S)[:7]
 
 
+def month_after(month: str) -> str:
+    year, number = int(month[:4]), int(month[5:7])
+    return f"{year + number // 12:04d}-{number % 12 + 1:02d}"
+
+
 def days_of(month: str) -> tuple[int, int]:
     """The first day of a month, and that of the next: epoch seconds."""
-    year, number = int(month[:4]), int(month[5:7])
-    after = f"{year + number // 12:04d}-{number % 12 + 1:02d}"
-    first, end = (parse_rfc3339(f"{one}-01T00:00:00+00:00") // 1000 for one in (month, after))
+    first, end = (parse_rfc3339(f"{one}-01T00:00:00+00:00") // 1000 for one in (month, month_after(month)))
     return first, end
 
 
+def next_look(last: Progress | None, now: int) -> Progress | None:
+    """What is due: the look that is not through, else the next one after it; None: nothing yet."""
+    today = until(now)
+    if last is None:
+        return Progress("", Summary(month_of(now), today))
+    if last.after is not None:
+        return last
+    month, as_of = last.summary.month, last.summary.as_of
+    first, end = days_of(month)
+    if as_of < first + LATE_S <= today:  # from here on the next look is at this month again, and later than that
+        return Progress("", Summary(month_of(first), first))
+    if as_of == end:
+        month, (first, end) = month_after(month), days_of(month_after(month))
+    as_of = max(as_of, first)
+    return Progress("", Summary(month, min(today, end))) if as_of < today else None
+
+
 def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked:
-    """Go on with today's look, or begin it. A failure keeps no other account from its look: it is in the answer, and
-    the caller must raise it."""
-    looked, now = Looked(), deps.clock() // 1000
-    as_of = until(now)
-    progress = deps.store.progress()
-    if progress is None or progress.summary.as_of < as_of:
-        progress = Progress("", Summary(month_of(now), as_of))
-    while progress.after is not None:
+    """Go on with the look that is due, or begin it. A failure keeps no other account from its look: it is in the
+    answer, and the caller must raise it."""
+    looked, last = Looked(), deps.store.progress()
+    while (progress := next_look(last, deps.clock() // 1000)) is not None:
         if not in_time():
             looked.left = True
             return looked
         accounts, after = deps.accounts.page(PAGE, progress.after or None)
         summary = progress.summary
+        month, as_of = summary.month, summary.as_of
         for account in accounts:
             try:
-                margin = margin_in(deps, account, summary.month, as_of)
+                margin = margin_in(deps, account, month, as_of)
                 if margin is not None:
-                    deps.store.put_account(summary.month, summary.as_of, margin)
-                    looked.told += _tell(deps, summary.month, margin)
+                    deps.store.put_account(month, as_of, margin)
+                    looked.told += _tell(deps, month, margin)
             except Exception as error:  # noqa: BLE001 - raised by the function once the others had their turn
                 error.add_note(f"margin of account {account}")
                 looked.failures.append(error)
@@ -182,8 +216,8 @@ def look(deps: MarginDeps, in_time: Callable[[], bool] = lambda: True) -> Looked
                 summary = added(summary, margin)
         if after is None:  # before the progress: a crash between repeats the last page, and puts the same
             deps.store.put_summary(summary)
-        progress = Progress(after, summary)
-        deps.store.put_progress(progress)
+        last = Progress(after, summary)
+        deps.store.put_progress(last)
     return looked
 
 
@@ -198,20 +232,31 @@ def margin_in(deps: MarginDeps, account: str, month: str, as_of: int) -> Margin 
     if rules.account != account or rules.row.created_at >= end:
         return None
     used = months(day for home in rules.homes for day in deps.rollups.of_account(home, first, as_of - DAY_S))
-    return margin_of(account, rules.plan, rules.meters, used, _standing(deps, rules), deps.book())
+    plan, meters = _plan_of(deps, rules, month, end)
+    return margin_of(account, plan, meters, used, _standing(deps, rules.row, plan, meters), deps.book())
 
 
-def _standing(deps: MarginDeps, rules: Rules) -> dict[str, Decimal]:
+def _plan_of(deps: MarginDeps, rules: Rules, month: str, end: int) -> tuple[Plan, Mapping[str, Meter]]:
+    """The plan that a month is rated by, with what the operator negotiated: the account's own, or the one that earlier
+    looks rated it by, where it came to its own with the next month (a change to that is made in the last second)."""
+    row = rules.row
+    before = deps.store.margin(month, row.account) if row.plan_since >= end - 1 else None
+    if before is None:
+        return rules.plan, rules.meters
+    version = deps.plans.version(before.plan, before.version)
+    return overrides.applied(overrides.read(row.overrides), version.plan), version.meters
+
+
+def _standing(deps: MarginDeps, row: AccountRow, plan: Plan, meters: Mapping[str, Meter]) -> dict[str, Decimal]:
     """What the levels that the plan charges stand at now. One read, for plans with such levels alone."""
-    plan, slots = rules.plan, rules.row.meters
     charged = {price.meter for price in plan.prices}
     if plan.seats is not None and plan.seats.meter is not None:
         charged.add(plan.seats.meter)
-    wanted = sorted(charged & level_meters(rules.meters) & set(slots))
-    gate = deps.gates.read_all([rules.account]).get(rules.account) if wanted else None
+    wanted = sorted(charged & level_meters(meters) & set(row.meters))
+    gate = deps.gates.read_all([row.account]).get(row.account) if wanted else None
     if gate is None:
         return {}
-    found = {meter: gate.levels.get(slots.index(meter)) for meter in wanted}
+    found = {meter: gate.levels.get(row.meters.index(meter)) for meter in wanted}
     return {meter: level.units for meter, level in found.items() if level is not None}
 
 
@@ -233,7 +278,7 @@ def added(summary: Summary, margin: Margin) -> Summary:
         plans={**summary.plans, key: line.plus(margin)},
         models=_named(models),
         losing=_first((*summary.losing, ranked), _lost) if margin.loses else summary.losing,
-        spenders=_first((*summary.spenders, ranked), _spent) if margin.usd else summary.spenders,
+        spenders=_first((*summary.spenders, ranked), _spent) if margin.revenue else summary.spenders,
     )
 
 
@@ -256,7 +301,7 @@ def _lost(one: Ranked) -> Decimal:
 
 
 def _spent(one: Ranked) -> Decimal:
-    return one.usd or ZERO
+    return one.revenue if one.usd is None else one.usd
 
 
 def sales_assist(summary: Summary, above: Decimal | None, currency: str) -> list[Ranked]:
