@@ -164,6 +164,7 @@ def meters(on: Patient) -> Iterator[Finding]:
         return  # said by settings
     wishes = desired(versions, on.target.name)
     port = StripeCatalog(on.stripe().connection, "doctor")
+    lacking = []
     for step in diff(wishes, look(port, wishes), live=on.target.mode == "live"):
         if step.kind == "refuse":
             yield problem(f"{step.what} {step.name}: {step.detail}.", f"tollgate stripe sync{on.named}")
@@ -171,8 +172,11 @@ def meters(on: Patient) -> Iterator[Finding]:
             text = f"Meter {step.name} is not at Stripe as the catalogue has it ({step.kind}): its usage is refused."
             yield problem(text, f"tollgate stripe sync --apply{on.named}")
         elif step.kind in CHANGES:
-            text = f"{step.what} {step.name} is not at Stripe as the catalogue has it ({step.kind})."
-            yield problem(text, f"tollgate stripe sync --apply{on.named}")
+            lacking.append(f"{step.what} {step.name} ({step.kind})")
+    if lacking:  # on a new stack that is all of them: one finding, and the command's table has each
+        rest = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        text = f"Not at Stripe as the catalogue has it: {lacking[0]}{rest}. What hangs on that cannot be sold."
+        yield problem(text, f"tollgate stripe sync --apply{on.named}")
 
 
 def clock(on: Patient) -> Iterator[Finding]:

@@ -216,6 +216,14 @@ def meter_off(well: Well) -> None:
     well.stripe.client.v1.billing.meters.deactivate(found.id)
 
 
+def nothing_is_sold(well: Well) -> None:
+    v1 = well.stripe.client.v1
+    for price in v1.prices.list().data:
+        v1.prices.update(price.id, {"active": False})
+    for product in v1.products.list().data:
+        v1.products.update(product.id, {"active": False})
+
+
 def clock_of_the_api(well: Well) -> None:
     well.answers["/v1/health"] = (200, {}, 30)
 
@@ -255,6 +263,7 @@ BREAKS: list[tuple[Callable[[Well], None], str, str]] = [
     (other_version, "webhooks", "its version"),
     (endpoint_off, "webhooks", "`update`"),
     (meter_off, "meters", "was deactivated"),
+    (nothing_is_sold, "meters", "Pro.* and . more"),
     (clock_of_the_api, "clock", "the API says .* 3[01] s away"),
     (clock_of_stripe, "clock", "Stripe says .* 3[01] s away"),
     (rule_off, "schedules", "SealMinute is switched off"),
@@ -278,6 +287,11 @@ def test_every_check_is_broken_here() -> None:
 def test_what_is_only_said_is_no_problem(well: Well) -> None:
     well.with_parameters(AlarmEmail="", Shadow="true")
     assert [(one.check, one.state) for one in well.found()] == [("settings", "note"), ("settings", "note")]
+
+
+def test_much_that_one_command_mends_is_one_finding(well: Well) -> None:
+    nothing_is_sold(well)
+    assert [one.check for one in well.found()] == ["meters"]
 
 
 def test_a_new_stack_s_schedules_have_not_had_their_turn(well: Well) -> None:
