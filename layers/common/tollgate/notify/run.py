@@ -168,7 +168,7 @@ def _planned(deps: NotifyDeps, settings: Settings, letter: Letter, name: str, no
     ends = None if channel.quiet is None else channel.quiet.until(now)
     if ends is not None:
         return replace(delivery, at=ends + deps.jitter(PUT_OFF_S))
-    # A digest is what the limit leaves; what was tried or put off before, or has waited for its hour, is counted already.
+    # A digest is what the limit left; what was tried or put off before, or has waited for its hour, is counted already.
     if channel.per_hour is None or letter.kind == DIGEST or delivery.since or delivery.state == HELD:
         return delivery
     if deps.letters.take(channel.counted_as(letter), channel.per_hour, now):
