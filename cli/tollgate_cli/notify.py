@@ -47,7 +47,7 @@ def set_channel(
     to: Annotated[list[str] | None, typer.Option(help="email: an address; repeat for several.")] = None,
     kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only these kinds, such as breaker*.")] = None,
     quiet: Annotated[str | None, typer.Option(help="Quiet hours, 22:00-07:00; `none` ends them.")] = None,
-    timezone: Annotated[str, typer.Option(help="Of the quiet hours.")] = "UTC",
+    timezone: Annotated[str | None, typer.Option(help="Of the quiet hours; UTC unless it was set before.")] = None,
     per_hour: Annotated[int | None, typer.Option(help="Messages an hour; the rest follow in a digest. 0: all.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Send nothing there any more.")] = False,
     stack: StackName = None,
@@ -66,8 +66,8 @@ def set_channel(
             one = replace(one, to=tuple(to))
         if kinds:
             one = replace(one, events=tuple(kinds))
-        if quiet is not None:
-            one = replace(one, quiet=None if quiet == "none" else Quiet.parse(quiet, timezone))
+        if quiet is not None or timezone is not None:
+            one = replace(one, quiet=_quiet(one.quiet, quiet, timezone))
         if per_hour is not None:
             one = replace(one, per_hour=per_hour or None)
         channels[name] = check_channel(one)
@@ -85,7 +85,9 @@ def mail(
     sender: Annotated[str | None, typer.Option("--from", help="'Acme <billing@acme.com>'; of SES's identity.")] = None,
     product: Annotated[str | None, typer.Option(help="What customers know the product as.")] = None,
     smtp: Annotated[str | None, typer.Option(help="HOST:PORT of a mail server; `none`: by SES.")] = None,
-    security: Annotated[Literal["tls", "starttls", "none"], typer.Option(help="Of the mail server.")] = "starttls",
+    security: Annotated[
+        Literal["tls", "starttls", "none"] | None, typer.Option(help="Of the mail server; starttls unless it is named.")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="At the mail server; its password: tollgate notify secret.")] = None,
     stack: StackName = None,
     profile: Profile = None,
@@ -102,7 +104,9 @@ def mail(
         if product is not None:
             settings = replace(settings, product=product)
         if smtp is not None:
-            settings = replace(settings, smtp=None if smtp == "none" else _server(smtp, security, user))
+            settings = replace(settings, smtp=None if smtp == "none" else _server(smtp, security or "starttls", user))
+        elif security is not None or user is not None:
+            raise WrongChannel("--security and --user are of a mail server; name it, too, with --smtp HOST:PORT")
         return settings
 
     with connected(stack, profile, region) as target:
@@ -198,6 +202,10 @@ def replay(
         after = before.replayed(channel, now)
         if after is None:
             fail(f"There is nothing to send again{'' if channel is None else f' on {channel}'}.")
+        # There it would be skipped, and no longer be listed as failed.
+        off = sorted(set(after.ready(now)) - _on(target))
+        if off:
+            fail(f"{', '.join(off)} is off: turn it on first, or name another channel with --channel.")
         if letters.replace(before, after, now) is None:
             fail("A run has it in its hands just now; the same command again in a minute.")
     note(f"{message} is due again.")
@@ -223,6 +231,23 @@ def _change(target: Target, change: Callable[[Settings], Settings]) -> Settings:
     if not store.put_settings(after, rev):
         fail("Somebody else changed the channels meanwhile; the same command again.")
     return after
+
+
+def _on(target: Target) -> set[str]:
+    """The channels that something is sent to."""
+    store = ChannelTable(target.env["TOLLGATE_CONFIG_TABLE"])
+    return {*store.settings()[0].channels, *(one.id for one in store.endpoints() if one.disabled is None)}
+
+
+def _quiet(there: Quiet | None, hours: str | None, timezone: str | None) -> Quiet | None:
+    """Quiet hours after a change; what is not named stays. Raises WrongChannel."""
+    if hours == "none":
+        return None
+    if there is not None:
+        return Quiet.parse(there.text if hours is None else hours, timezone or there.timezone)
+    if hours is None:
+        raise WrongChannel("a timezone is of quiet hours, and there are none: name them, too, with --quiet")
+    return Quiet.parse(hours, timezone or "UTC")
 
 
 def _refuse(text: str) -> NoReturn:

@@ -78,6 +78,10 @@ def test_channels_are_made_changed_and_taken_away(notify: Cli) -> None:
     assert settings() == Settings(
         {"email": email, "slack": Channel("slack")}, sender="Acme <billing@acme.test>", product="Acme"
     )
+    notify.done("notify", "set", "email", "--quiet", "21:00-06:00")
+    assert settings().channels["email"].quiet == Quiet(1260, 360, "Europe/Vienna")
+    notify.done("notify", "set", "email", "--timezone", "Asia/Tokyo")
+    assert settings().channels["email"].quiet == Quiet(1260, 360, "Asia/Tokyo")
     notify.done("notify", "set", "email", "--quiet", "none", "--per-hour", "0")
     assert settings().channels["email"] == replace(email, quiet=None, per_hour=None)
     notify.done("notify", "set", "email", "--off")
@@ -104,9 +108,12 @@ def test_a_mail_server(notify: Cli) -> None:
         ("set", "email", "--to", "nobody"),
         ("set", "slack", "--quiet", "ten to six"),
         ("set", "slack", "--quiet", "22:00-07:00", "--timezone", "Mars/Olympus"),
+        ("set", "slack", "--timezone", "Europe/Vienna"),
         ("set", "slack", "--per-hour", "-1"),
         ("set", "slack", "--kind", "No Kind"),
         ("mail", "--from", "nobody"),
+        ("mail", "--security", "tls"),
+        ("mail", "--user", "tollgate"),
         ("mail", "--smtp", "mail.acme.test"),
         ("mail", "--smtp", "mail.acme.test:99999"),
     ],
@@ -116,7 +123,21 @@ def test_what_makes_no_sense_changes_nothing(notify: Cli, arguments: tuple[str, 
     assert (found.exit_code, settings()) == (2, Settings()), found.output
 
 
+def test_what_failed_on_a_channel_that_is_off_stays_listed(notify: Cli) -> None:
+    failed = letter("failed", {"whe_1": Delivery("failed", NOW), "slack": Delivery("failed", NOW)})
+    notify.done("notify", "set", "slack")
+    hook = Endpoint("whe_1", "https://hooks.test", ("*",), "", 1, new_secret(), disabled="it answered 410 Gone")
+    assert ChannelTable(CONFIG).put_endpoint(hook, 0)
+    refused = notify("notify", "replay", failed.id)
+    assert (refused.exit_code, "whe_1 is off" in refused.output) == (1, True)
+    notify.done("notify", "replay", failed.id, "--channel", "slack")
+    after = LetterTable(BILLING).get(failed.place)
+    assert after is not None
+    assert after.failed
+
+
 def test_what_failed_is_listed_and_replayed(notify: Cli) -> None:
+    notify.done("notify", "set", "slack")
     failed = letter(
         "failed", {"slack": Delivery("failed", NOW, 12, NOW - 1, "answered 500"), "bus": Delivery("sent", NOW)}
     )
@@ -141,6 +162,7 @@ def test_what_was_sent_is_replayed_only_where_it_is_asked_for(notify: Cli) -> No
     done = letter("done", {"whe_1": Delivery("sent", NOW), "bus": Delivery("sent", NOW)})
     assert notify("notify", "replay", done.id).exit_code == 1
     assert notify("notify", "replay", done.id, "--channel", "slack").exit_code == 1
+    ChannelTable(CONFIG).put_endpoint(Endpoint("whe_1", "https://hooks.test", ("*",), "", 1, new_secret()), 0)
     notify.done("notify", "replay", done.id, "--channel", "whe_1")
     after = LetterTable(BILLING).get(done.place)
     assert after is not None

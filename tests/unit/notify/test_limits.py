@@ -296,6 +296,7 @@ def test_settings_are_kept_as_they_are() -> None:
     [
         (Channel("pager"), "no channel"),
         (Channel(EMAIL), "needs an address"),
+        (Channel(EMAIL, ("a@b.c",) * 51), "50 addresses at most"),
         (Channel(EMAIL, ("a@b.c\r\nBcc: d@e.f",)), "no email address"),
         (Channel(SLACK, ("https://x",)), "takes no address"),
         (Channel(BUS, events=("Breaker",)), "no kind"),

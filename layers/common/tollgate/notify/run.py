@@ -162,12 +162,12 @@ def _planned(deps: NotifyDeps, settings: Settings, letter: Letter, name: str, no
     """What to do about one channel now: as it is where it may be tried."""
     delivery, channel = _delivery(letter, name), settings.channels.get(name)
     if channel is None:
-        return replace(delivery, state=SKIPPED, at=now, reason="the channel was removed")
+        return replace(delivery, state=SKIPPED, at=now, reason="the channel is off")
     if settings.is_critical(letter.kind):
         return delivery
     ends = None if channel.quiet is None else channel.quiet.until(now)
     if ends is not None:
-        return replace(delivery, at=ends + deps.jitter(PUT_OFF_S))
+        return replace(delivery, at=ends if delivery.state == HELD else ends + deps.jitter(PUT_OFF_S))
     # A digest is what the limit left; what was tried or put off before, or has waited for its hour, is counted already.
     if channel.per_hour is None or letter.kind == DIGEST or delivery.since or delivery.state == HELD:
         return delivery
