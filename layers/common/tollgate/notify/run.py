@@ -127,7 +127,10 @@ def run(deps: NotifyDeps, in_time: Callable[[], bool]) -> Counts:
         return counts
     for counted_as, waiting in held.items():
         _digest(deps, counted_as, waiting, claimed, work, now, counts)
-    _deliver(deps, settings, work, claimed, in_time, counts)
+    try:
+        _deliver(deps, settings, work, claimed, in_time, counts)
+    except Exception as error:  # noqa: BLE001 - raised by the caller: what was given up before must reach its alarm
+        counts.failures.append(error)
     return counts
 
 
