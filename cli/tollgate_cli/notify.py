@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 import boto3
 import typer
+from rich.text import Text
 
 from tollgate.alerts.outbox import Alert
 from tollgate.alerts.outbox_store import OutboxTable
@@ -27,9 +29,10 @@ from tollgate.notify.channels import (
     WrongChannel,
     check_channel,
 )
-from tollgate.notify.letter import FAILED, Delivery
+from tollgate.notify.letter import FAILED, Delivery, Letter
 from tollgate.notify.letter_store import LetterTable
 from tollgate.notify.sending import SLACK_SECRET, SMTP_SECRET, sender_of
+from tollgate.notify.templates import addressed, for_operator
 from tollgate_cli.output import WRONG, fail, note, out, table
 from tollgate_cli.secret_store import read
 from tollgate_cli.target import Profile, Region, StackName, Target, connected
@@ -165,22 +168,41 @@ def show(stack: StackName = None, profile: Profile = None, region: Region = None
 @app.command("list")
 def list_messages(
     failed: Annotated[bool, typer.Option("--failed", help="Only what was given up on some channel.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what reached every channel: the newest 50.")] = False,
     stack: StackName = None,
     profile: Profile = None,
     region: Region = None,
 ) -> None:
     """Messages that have not reached every channel: given up, or still on their way."""
     with connected(stack, profile, region) as target:
-        found = [one for one in _letters(target).open() if one.failed or not failed]
+        letters = _letters(target)
+        found = list(islice(letters.newest(), SHOWN)) if everything else list(letters.open())
+    found = [one for one in found if one.failed or not failed]
     rows = [
         (one.id, one.kind, one.account or None, name, way.state, way.attempts, rfc3339(way.at), way.reason or None)
         for one in found[:SHOWN]
-        for name, way in (one.deliveries or {"": Delivery("new", one.due_at or 0)}).items()
+        for name, way in _ways(one).items()
         if way.state == FAILED or not failed
     ]
     columns = ("message", "kind", "account", "channel", "state", "tries", "at", "why")
     out().print(table(f"Messages of {target.name}", columns, rows))
     note(f"{len(found)} messages{', the first 50 shown' if len(found) > SHOWN else ''}.")
+
+
+@app.command("read")
+def read_message(
+    message: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it: msg_…")],
+    stack: StackName = None,
+    profile: Profile = None,
+    region: Region = None,
+) -> None:
+    """Show what a message says to the operator, sent or not."""
+    with connected(stack, profile, region) as target:
+        found = _letters(target).find(message)
+        if found is None:
+            fail(f"No message {message}; `tollgate notify list --all` shows the newest.")
+        mail = for_operator(addressed(found, target.api), target.name)
+    out().print(Text(f"{mail.subject}\n\n{mail.text}"), soft_wrap=True)
 
 
 @app.command()
@@ -231,6 +253,13 @@ def _change(target: Target, change: Callable[[Settings], Settings]) -> Settings:
     if not store.put_settings(after, rev):
         fail("Somebody else changed the channels meanwhile; the same command again.")
     return after
+
+
+def _ways(letter: Letter) -> dict[str, Delivery]:
+    """By channel; one row, too, of a message that nobody has looked at yet, or that no channel wanted."""
+    if letter.deliveries is None:
+        return {"": Delivery("new", letter.put_at)}
+    return dict(letter.deliveries) or {"": Delivery("no channel", letter.put_at)}
 
 
 def _on(target: Target) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.cli.conftest import Cli
 from tollgate import dynamo
-from tollgate.alerts.outbox import Alert
+from tollgate.alerts.outbox import Alert, message_id
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.notify.channel_store import ChannelTable
 from tollgate.notify.channels import Channel, Quiet, Settings, Smtp
@@ -173,6 +173,21 @@ def test_what_was_sent_is_replayed_only_where_it_is_asked_for(notify: Cli) -> No
 @pytest.mark.parametrize("name", ["msg_", "x", f"msg_{NOW}000{'0' * 20}", ""])
 def test_a_message_that_does_not_exist(notify: Cli, name: str) -> None:
     assert notify("notify", "replay", name).exit_code == 1
+
+
+def test_what_was_sent_can_be_listed_and_read(notify: Cli) -> None:
+    done = letter("done", {"slack": Delivery("sent", NOW)})
+    unwanted = letter("unwanted", {})
+    assert done.id not in notify.done("notify", "list").output
+    listed = notify.done("notify", "list", "--all").output
+    assert all(words in listed for words in (done.id, "sent", unwanted.id, "no channel", "2 messages")), listed
+    alert = Alert("stopped", "breaker", "acme", "Stopped", "[Look].", NOW, {"member": "m1", "resume_path": "/v1/x?t=1"})
+    assert OutboxTable(BILLING, lambda: NOW * 1000).put(alert)
+    name = message_id(NOW * 1000, "stopped")
+    shown = notify.done("notify", "read", name).output
+    for words in ("Stopped", "[Look].", "member: m1", "/v1/x?t=1", "resume_url: http", name):
+        assert words in shown
+    assert notify("notify", "read", "msg_1").exit_code == 1
 
 
 def test_a_test_message(notify: Cli) -> None:
