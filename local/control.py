@@ -173,7 +173,7 @@ class Control:
                     ("See what is used", f"curl {base}/v1/accounts/alice/usage {key}"),
                     ("Move time by an hour", f"curl {base}/_local/clock -d '{{\"advance_seconds\": 3600}}'"),
                     ("Seal now", f"curl -X POST {base}/_local/run/seal"),
-                    ("Messages not sent", f"{base}/_local/outbox"),
+                    ("Messages", f"{base}/_local/outbox"),
                     ("Processes, queues", f"{base}/_local/functions  {base}/_local/queues"),
                     ("Command line", "tollgate --help"),
                 ],

@@ -67,7 +67,7 @@ class RunningStack:
         return await asyncio.to_thread(_count_messages, self.sqs, self.template.queues)
 
     async def outbox(self) -> list[dict[str, Any]]:
-        """Messages that would have been sent, newest first."""
+        """Messages of the outbox, newest first."""
         table = self.template.environment("TOLLGATE_BILLING_TABLE")
         if table is None:
             return []

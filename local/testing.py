@@ -234,7 +234,7 @@ class StackProcess:
         return str(self._local("GET", "/_local/clock")["now"])
 
     def outbox(self) -> list[dict[str, Any]]:
-        """Messages that would have been sent, newest first."""
+        """Messages of the outbox, newest first."""
         return list(self._local("GET", "/_local/outbox")["data"])
 
     def faults(self, faults: Sequence[Mapping[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from tollgate.webhooks.dispatch import TYPES
 from tollgate_cli import dlq, secret_store
 from tollgate_cli.stripe_connect import OUTPUT, ParameterSecrets, secrets_parameter
 from tollgate_cli.stripe_sync import published
-from tollgate_cli.stripe_target import StripeTarget, stripe_of
+from tollgate_cli.stripe_target import StripeTarget, stripe_at
 from tollgate_cli.target import Target
 
 State = Literal["ok", "note", "problem"]
@@ -73,7 +73,7 @@ class Patient:
         return {one["ParameterKey"]: one["ParameterValue"] for one in self.stack.get("Parameters", ())}
 
     def stripe(self) -> StripeTarget:
-        return stripe_of(self.target)
+        return stripe_at(self.target)
 
 
 Check = Callable[[Patient], Iterator[Finding]]

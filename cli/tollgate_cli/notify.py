@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 import boto3
 import typer
+from rich.text import Text
 
 from tollgate.alerts.outbox import Alert
 from tollgate.alerts.outbox_store import OutboxTable
@@ -27,9 +29,10 @@ from tollgate.notify.channels import (
     WrongChannel,
     check_channel,
 )
-from tollgate.notify.letter import FAILED, Delivery
+from tollgate.notify.letter import FAILED, Delivery, Letter
 from tollgate.notify.letter_store import LetterTable
 from tollgate.notify.sending import SLACK_SECRET, SMTP_SECRET, sender_of
+from tollgate.notify.templates import addressed, for_operator
 from tollgate_cli.output import WRONG, fail, note, out, table
 from tollgate_cli.secret_store import read
 from tollgate_cli.target import Profile, Region, StackName, Target, connected
@@ -47,7 +50,7 @@ def set_channel(
     to: Annotated[list[str] | None, typer.Option(help="email: an address; repeat for several.")] = None,
     kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only these kinds, such as breaker*.")] = None,
     quiet: Annotated[str | None, typer.Option(help="Quiet hours, 22:00-07:00; `none` ends them.")] = None,
-    timezone: Annotated[str, typer.Option(help="Of the quiet hours.")] = "UTC",
+    timezone: Annotated[str | None, typer.Option(help="Of the quiet hours; UTC unless it was set before.")] = None,
     per_hour: Annotated[int | None, typer.Option(help="Messages an hour; the rest follow in a digest. 0: all.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Send nothing there any more.")] = False,
     stack: StackName = None,
@@ -66,8 +69,8 @@ def set_channel(
             one = replace(one, to=tuple(to))
         if kinds:
             one = replace(one, events=tuple(kinds))
-        if quiet is not None:
-            one = replace(one, quiet=None if quiet == "none" else Quiet.parse(quiet, timezone))
+        if quiet is not None or timezone is not None:
+            one = replace(one, quiet=_quiet(one.quiet, quiet, timezone))
         if per_hour is not None:
             one = replace(one, per_hour=per_hour or None)
         channels[name] = check_channel(one)
@@ -85,7 +88,9 @@ def mail(
     sender: Annotated[str | None, typer.Option("--from", help="'Acme <billing@acme.com>'; of SES's identity.")] = None,
     product: Annotated[str | None, typer.Option(help="What customers know the product as.")] = None,
     smtp: Annotated[str | None, typer.Option(help="HOST:PORT of a mail server; `none`: by SES.")] = None,
-    security: Annotated[Literal["tls", "starttls", "none"], typer.Option(help="Of the mail server.")] = "starttls",
+    security: Annotated[
+        Literal["tls", "starttls", "none"] | None, typer.Option(help="Of the mail server; starttls unless it is named.")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="At the mail server; its password: tollgate notify secret.")] = None,
     stack: StackName = None,
     profile: Profile = None,
@@ -102,7 +107,9 @@ def mail(
         if product is not None:
             settings = replace(settings, product=product)
         if smtp is not None:
-            settings = replace(settings, smtp=None if smtp == "none" else _server(smtp, security, user))
+            settings = replace(settings, smtp=None if smtp == "none" else _server(smtp, security or "starttls", user))
+        elif security is not None or user is not None:
+            raise WrongChannel("--security and --user are of a mail server; name it, too, with --smtp HOST:PORT")
         return settings
 
     with connected(stack, profile, region) as target:
@@ -161,22 +168,41 @@ def show(stack: StackName = None, profile: Profile = None, region: Region = None
 @app.command("list")
 def list_messages(
     failed: Annotated[bool, typer.Option("--failed", help="Only what was given up on some channel.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what reached every channel: the newest 50.")] = False,
     stack: StackName = None,
     profile: Profile = None,
     region: Region = None,
 ) -> None:
     """Messages that have not reached every channel: given up, or still on their way."""
     with connected(stack, profile, region) as target:
-        found = [one for one in _letters(target).open() if one.failed or not failed]
+        letters = _letters(target)
+        found = list(islice(letters.newest(), SHOWN)) if everything else list(letters.open())
+    found = [one for one in found if one.failed or not failed]
     rows = [
         (one.id, one.kind, one.account or None, name, way.state, way.attempts, rfc3339(way.at), way.reason or None)
         for one in found[:SHOWN]
-        for name, way in (one.deliveries or {"": Delivery("new", one.due_at or 0)}).items()
+        for name, way in _ways(one).items()
         if way.state == FAILED or not failed
     ]
     columns = ("message", "kind", "account", "channel", "state", "tries", "at", "why")
     out().print(table(f"Messages of {target.name}", columns, rows))
     note(f"{len(found)} messages{', the first 50 shown' if len(found) > SHOWN else ''}.")
+
+
+@app.command("read")
+def read_message(
+    message: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it: msg_…")],
+    stack: StackName = None,
+    profile: Profile = None,
+    region: Region = None,
+) -> None:
+    """Show what a message says to the operator, sent or not."""
+    with connected(stack, profile, region) as target:
+        found = _letters(target).find(message)
+        if found is None:
+            fail(f"No message {message}; `tollgate notify list --all` shows the newest.")
+        mail = for_operator(addressed(found, target.api), target.name)
+    out().print(Text(f"{mail.subject}\n\n{mail.text}"), soft_wrap=True)
 
 
 @app.command()
@@ -198,6 +224,10 @@ def replay(
         after = before.replayed(channel, now)
         if after is None:
             fail(f"There is nothing to send again{'' if channel is None else f' on {channel}'}.")
+        # There it would be skipped, and no longer be listed as failed.
+        off = sorted(set(after.ready(now)) - _on(target))
+        if off:
+            fail(f"{', '.join(off)} is off: turn it on first, or name another channel with --channel.")
         if letters.replace(before, after, now) is None:
             fail("A run has it in its hands just now; the same command again in a minute.")
     note(f"{message} is due again.")
@@ -223,6 +253,30 @@ def _change(target: Target, change: Callable[[Settings], Settings]) -> Settings:
     if not store.put_settings(after, rev):
         fail("Somebody else changed the channels meanwhile; the same command again.")
     return after
+
+
+def _ways(letter: Letter) -> dict[str, Delivery]:
+    """By channel; one row, too, of a message that nobody has looked at yet, or that no channel wanted."""
+    if letter.deliveries is None:
+        return {"": Delivery("new", letter.put_at)}
+    return dict(letter.deliveries) or {"": Delivery("no channel", letter.put_at)}
+
+
+def _on(target: Target) -> set[str]:
+    """The channels that something is sent to."""
+    store = ChannelTable(target.env["TOLLGATE_CONFIG_TABLE"])
+    return {*store.settings()[0].channels, *(one.id for one in store.endpoints() if one.disabled is None)}
+
+
+def _quiet(there: Quiet | None, hours: str | None, timezone: str | None) -> Quiet | None:
+    """Quiet hours after a change; what is not named stays. Raises WrongChannel."""
+    if hours == "none":
+        return None
+    if there is not None:
+        return Quiet.parse(there.text if hours is None else hours, timezone or there.timezone)
+    if hours is None:
+        raise WrongChannel("a timezone is of quiet hours, and there are none: name them, too, with --quiet")
+    return Quiet.parse(hours, timezone or "UTC")
 
 
 def _refuse(text: str) -> NoReturn:

@@ -37,18 +37,23 @@ def key_parameter(stack: str) -> str:
 
 
 def stripe_of(target: Target, before: Callable[[], None] = lambda: None) -> StripeTarget:
+    """As `stripe_at`; ends the command (exit code 2) for a key of the other mode."""
+    try:
+        return stripe_at(target, before)
+    except WrongStripeKey as wrong:
+        fail(wrong.detail, WRONG)
+
+
+def stripe_at(target: Target, before: Callable[[], None] = lambda: None) -> StripeTarget:
     """Stripe as a stack uses it. STRIPE_SECRET_KEY in the environment comes before the stack's own key, which may be a
-    restricted one that may not do what an operator does. `before` is called before each request. Ends the command (exit
-    code 2) for a key of the other mode."""
+    restricted one that may not do what an operator does. `before` is called before each request. Raises
+    WrongStripeKey."""
     key = os.environ.get("STRIPE_SECRET_KEY", "")
     found_in = "STRIPE_SECRET_KEY"
     if not key:
         found_in = "the local key" if target.local else key_parameter(target.name)
         key = LOCAL_KEY if target.local else secrets.read(found_in)
-    try:
-        of_mode(key, target.mode, found_in)
-    except WrongStripeKey as wrong:
-        fail(wrong.detail, WRONG)
+    of_mode(key, target.mode, found_in)
     base = _api_base(target, key)
 
     def connect() -> stripe.StripeClient:

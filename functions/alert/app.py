@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from tollgate.alerts.tasks import Task, tasks
+from tollgate.undone import undone
 
 logger = Logger()
 metrics = Metrics()
@@ -51,5 +52,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, dict[str, int]]:
             metrics.add_metric(name="AlertsTold", unit=MetricUnit.Count, value=done.counts["told"])
             logger.info("told", extra={"task": task, **done.counts})
     if failures:
-        raise ExceptionGroup("alert left work undone", failures)
+        raise undone(logger, "alert left work undone", failures)
     return answer

@@ -27,6 +27,7 @@ from tollgate.notify.post import post
 from tollgate.notify.run import NotifyDeps, run
 from tollgate.notify.sending import Outlets, Sender
 from tollgate.settings import NotifySettings
+from tollgate.undone import undone
 
 logger = Logger()
 metrics = Metrics()
@@ -93,7 +94,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     if any(answer.values()):
         logger.info("notified", extra={**answer, "left": counts.left})
     if counts.failures:
-        raise ExceptionGroup("notify left work undone", counts.failures)
+        raise undone(logger, "notify left work undone", counts.failures)
     return answer
 
 

@@ -24,6 +24,7 @@ from tollgate.billing.sealed_store import SealTable
 from tollgate.clock import system_clock
 from tollgate.margins.book_store import BookTable
 from tollgate.settings import SealSettings, text
+from tollgate.undone import undone
 from tollgate.usage.marker_store import MarkerTable
 from tollgate.usage.markers import SHARDS
 from tollgate.webhooks.queue_store import StripeEventsQueue
@@ -95,7 +96,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:
     if counts.left or any(answer.values()):
         logger.info("sealed", extra={**answer, "left": counts.left})
     if counts.failures:
-        raise ExceptionGroup("seal left work undone", counts.failures)
+        raise undone(logger, "seal left work undone", counts.failures)
     return answer
 
 

@@ -16,6 +16,7 @@ from tollgate.clock import system_clock
 from tollgate.gate.store import GateTable
 from tollgate.gate.sweep import sweep
 from tollgate.gate.sweep_store import AuditLog, GateAudits, SweepCursor
+from tollgate.undone import undone
 
 PAGE = 100
 MARGIN_MS = 20_000
@@ -50,7 +51,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if swept.repaired:
         metrics.add_metric("RepairedGates", MetricUnit.Count, len(swept.repaired))
     if swept.failures:
-        raise ExceptionGroup("gates could not be swept; each has its turn again", swept.failures)
+        raise undone(logger, "gates could not be swept; each has its turn again", swept.failures)
     return {
         "gates": swept.gates,
         "reclaimed": swept.reclaimed,

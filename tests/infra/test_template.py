@@ -340,6 +340,7 @@ OWN_ALARMS = {
     "RepairedGatesAlarm": ("RepairedGates", "SweepFunction"),
     "MessagesFailedAlarm": ("MessagesFailed", "NotifyFunction"),
     "DivergenceAlarm": ("DivergentPairs", "ReconcileFunction"),
+    "ReconcileFailuresAlarm": ("ReconcileFailures", "ReconcileFunction"),
     "GateDefectsAlarm": ("UnexpectedErrors", "GateFunction"),
     "ManageDefectsAlarm": ("UnexpectedErrors", "ManageFunction"),
     "BillingDefectsAlarm": ("UnexpectedErrors", "BillingFunction"),
@@ -372,7 +373,7 @@ def test_an_alarm_on_our_own_metric_looks_where_its_function_writes(stack: Stack
         assert environment["POWERTOOLS_METRICS_NAMESPACE"] == found[name]["Namespace"]
 
 
-LASTING = {"BatchesParked", "BreakerTrips", "DivergentPairs", "MessagesFailed", "RepairedGates"}
+LASTING = {"BatchesParked", "BreakerTrips", "DivergentPairs", "ReconcileFailures", "MessagesFailed", "RepairedGates"}
 """What does not end by itself: a mail that the alarm is over would be a lie."""
 
 

@@ -139,6 +139,18 @@ def test_what_was_said_to_an_anonymous_account_follows_it(told: _Told) -> None:
     assert told.subjects("?unread=true") == ["known"]
 
 
+def test_what_an_anonymous_account_had_read_stays_read(told: _Told) -> None:
+    guest = f"{told.account}-guest"
+    told.surface.call("PUT", f"/v1/accounts/{guest}", {"plan": "free"})
+    told.put("read", guest)
+    seen = told.put("read, too", guest)
+    assert told.surface.call("POST", f"/v1/accounts/{guest}/notifications/read", {"up_to": seen}).status == 200
+    told.put("not read", guest)
+    assert told.surface.call("POST", f"/v1/accounts/{guest}/identify", {"into": told.account}).status == 200
+    assert told.subjects("?unread=true") == ["not read"]
+    assert [one["read"] for one in told.listed()] == [False, True, True]
+
+
 def test_no_one_marks_or_sees_anothers(told: _Told, surface: Surface) -> None:
     name = told.put("mine")
     other = _Told(surface)

@@ -29,7 +29,7 @@ from tollgate.sync import apply as sync_apply
 from tollgate_cli import checks, doctor
 from tollgate_cli.app import app
 from tollgate_cli.checks import CHECKS, Finding, Patient, examine
-from tollgate_cli.stripe_target import StripeTarget
+from tollgate_cli.stripe_target import StripeTarget, stripe_at
 from tollgate_cli.target import LOCAL_STACK, Target
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch, stripe: Account) -> Patient:
         outputs[f"{name}DeadLetterQueueUrl"] = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
     target = Target(STACK, ENV, "test", False, "us-east-1", outputs, api="https://api.test")
     at = StripeTarget(Connection(lambda: stripe.client), "test", "the double", None)
-    monkeypatch.setattr(checks, "stripe_of", lambda target: at)
+    monkeypatch.setattr(checks, "stripe_at", lambda target: at)
     stack = {"CreationTime": datetime.now(UTC) - timedelta(days=90), "Parameters": []}
     return Patient(
         target,
@@ -309,9 +309,20 @@ def test_a_stripe_that_is_down_keeps_no_other_check_from_being_made(
     def down(target: Target) -> StripeTarget:
         raise StripeUnavailable(None, "no answer")
 
-    monkeypatch.setattr(checks, "stripe_of", down)
+    monkeypatch.setattr(checks, "stripe_at", down)
     dead_letter(well)
     assert {one.check for one in well.found()} == {"webhooks", "meters", "clock", "dead-letters"}
+
+
+def test_a_key_of_the_other_mode_in_the_environment_keeps_no_other_check_from_being_made(
+    well: Well, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "stripe_at", stripe_at)
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_live_1")
+    dead_letter(well)
+    found = well.found()
+    assert {one.check for one in found} == {"webhooks", "meters", "clock", "dead-letters"}
+    assert all("STRIPE_SECRET_KEY" in one.says for one in found if one.check != "dead-letters"), found
 
 
 def test_no_finding_shows_a_secret(well: Well) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.cli.conftest import Cli
 from tollgate import dynamo
-from tollgate.alerts.outbox import Alert
+from tollgate.alerts.outbox import Alert, message_id
 from tollgate.alerts.outbox_store import OutboxTable
 from tollgate.notify.channel_store import ChannelTable
 from tollgate.notify.channels import Channel, Quiet, Settings, Smtp
@@ -78,6 +78,10 @@ def test_channels_are_made_changed_and_taken_away(notify: Cli) -> None:
     assert settings() == Settings(
         {"email": email, "slack": Channel("slack")}, sender="Acme <billing@acme.test>", product="Acme"
     )
+    notify.done("notify", "set", "email", "--quiet", "21:00-06:00")
+    assert settings().channels["email"].quiet == Quiet(1260, 360, "Europe/Vienna")
+    notify.done("notify", "set", "email", "--timezone", "Asia/Tokyo")
+    assert settings().channels["email"].quiet == Quiet(1260, 360, "Asia/Tokyo")
     notify.done("notify", "set", "email", "--quiet", "none", "--per-hour", "0")
     assert settings().channels["email"] == replace(email, quiet=None, per_hour=None)
     notify.done("notify", "set", "email", "--off")
@@ -104,9 +108,12 @@ def test_a_mail_server(notify: Cli) -> None:
         ("set", "email", "--to", "nobody"),
         ("set", "slack", "--quiet", "ten to six"),
         ("set", "slack", "--quiet", "22:00-07:00", "--timezone", "Mars/Olympus"),
+        ("set", "slack", "--timezone", "Europe/Vienna"),
         ("set", "slack", "--per-hour", "-1"),
         ("set", "slack", "--kind", "No Kind"),
         ("mail", "--from", "nobody"),
+        ("mail", "--security", "tls"),
+        ("mail", "--user", "tollgate"),
         ("mail", "--smtp", "mail.acme.test"),
         ("mail", "--smtp", "mail.acme.test:99999"),
     ],
@@ -116,7 +123,21 @@ def test_what_makes_no_sense_changes_nothing(notify: Cli, arguments: tuple[str, 
     assert (found.exit_code, settings()) == (2, Settings()), found.output
 
 
+def test_what_failed_on_a_channel_that_is_off_stays_listed(notify: Cli) -> None:
+    failed = letter("failed", {"whe_1": Delivery("failed", NOW), "slack": Delivery("failed", NOW)})
+    notify.done("notify", "set", "slack")
+    hook = Endpoint("whe_1", "https://hooks.test", ("*",), "", 1, new_secret(), disabled="it answered 410 Gone")
+    assert ChannelTable(CONFIG).put_endpoint(hook, 0)
+    refused = notify("notify", "replay", failed.id)
+    assert (refused.exit_code, "whe_1 is off" in refused.output) == (1, True)
+    notify.done("notify", "replay", failed.id, "--channel", "slack")
+    after = LetterTable(BILLING).get(failed.place)
+    assert after is not None
+    assert after.failed
+
+
 def test_what_failed_is_listed_and_replayed(notify: Cli) -> None:
+    notify.done("notify", "set", "slack")
     failed = letter(
         "failed", {"slack": Delivery("failed", NOW, 12, NOW - 1, "answered 500"), "bus": Delivery("sent", NOW)}
     )
@@ -141,6 +162,7 @@ def test_what_was_sent_is_replayed_only_where_it_is_asked_for(notify: Cli) -> No
     done = letter("done", {"whe_1": Delivery("sent", NOW), "bus": Delivery("sent", NOW)})
     assert notify("notify", "replay", done.id).exit_code == 1
     assert notify("notify", "replay", done.id, "--channel", "slack").exit_code == 1
+    ChannelTable(CONFIG).put_endpoint(Endpoint("whe_1", "https://hooks.test", ("*",), "", 1, new_secret()), 0)
     notify.done("notify", "replay", done.id, "--channel", "whe_1")
     after = LetterTable(BILLING).get(done.place)
     assert after is not None
@@ -151,6 +173,21 @@ def test_what_was_sent_is_replayed_only_where_it_is_asked_for(notify: Cli) -> No
 @pytest.mark.parametrize("name", ["msg_", "x", f"msg_{NOW}000{'0' * 20}", ""])
 def test_a_message_that_does_not_exist(notify: Cli, name: str) -> None:
     assert notify("notify", "replay", name).exit_code == 1
+
+
+def test_what_was_sent_can_be_listed_and_read(notify: Cli) -> None:
+    done = letter("done", {"slack": Delivery("sent", NOW)})
+    unwanted = letter("unwanted", {})
+    assert done.id not in notify.done("notify", "list").output
+    listed = notify.done("notify", "list", "--all").output
+    assert all(words in listed for words in (done.id, "sent", unwanted.id, "no channel", "2 messages")), listed
+    alert = Alert("stopped", "breaker", "acme", "Stopped", "[Look].", NOW, {"member": "m1", "resume_path": "/v1/x?t=1"})
+    assert OutboxTable(BILLING, lambda: NOW * 1000).put(alert)
+    name = message_id(NOW * 1000, "stopped")
+    shown = notify.done("notify", "read", name).output
+    for words in ("Stopped", "[Look].", "member: m1", "/v1/x?t=1", "resume_url: http", name):
+        assert words in shown
+    assert notify("notify", "read", "msg_1").exit_code == 1
 
 
 def test_a_test_message(notify: Cli) -> None:

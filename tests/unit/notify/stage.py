@@ -119,16 +119,23 @@ class Receiver:
 
 
 class Postbox:
-    """A real SMTP server. `answers`: what the next messages get after their last byte, then 250."""
+    """A real SMTP server. `answers`: what the next messages get after their last byte, then 250. With a certificate
+    `security` is `tls` or `starttls`, and nothing is taken in the open."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: ssl.SSLContext | None = None, security: str = "none") -> None:
         self.got: list[tuple[list[str], bytes]] = []
         self.answers: list[str] = []
         self.refused: dict[str, str] = {}
         with socket.socket() as probe:  # the controller takes no port of the system's choice
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._security = security
+        ways: dict[str, dict[str, Any]] = {
+            "none": {},
+            "tls": {"ssl_context": certificate},
+            "starttls": {"tls_context": certificate, "require_starttls": True},
+        }
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **ways[security])
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
         if address in self.refused:
@@ -148,7 +155,7 @@ class Postbox:
 
     def start(self) -> Smtp:
         self._controller.start()
-        return Smtp("127.0.0.1", self.port, "none")
+        return Smtp("127.0.0.1", self.port, self._security)
 
     def stop(self) -> None:
         self._controller.stop()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
-from tests.unit.billing.world import Crash, Cut
+from tests.unit.billing.world import NOON, Crash, Cut
 from tests.unit.notify.stage import Postbox, Receiver, Stage
 from tests.unit.notify.test_delivery import read
 from tollgate.notify.channels import (
@@ -25,6 +26,7 @@ from tollgate.notify.channels import (
     settings_of,
 )
 from tollgate.notify.letter import FAILED, GIVE_UP_S, LEASE_S, WAITING, Delivery, Letter, NotDelivered, backoff, put_off
+from tollgate.notify.run import run
 
 HOUR = 3600
 
@@ -135,6 +137,33 @@ def test_a_digest_that_is_not_taken_is_sent_again_under_its_id(stage: Stage) -> 
     stage.now += 60
     assert stage.run(send=send).sent == 1
     assert len(set(seen)) == 1
+
+
+def test_a_digest_that_is_not_taken_before_the_quiet_hours_waits_for_their_end(stage: Stage) -> None:
+    stage.have(Channel(BUS, per_hour=1, quiet=Quiet.parse("13:01-15:00", "UTC")))
+    for name in "abc":
+        stage.put(name)
+    stage.run()
+    stage.now += HOUR
+
+    def down(channel: Channel, letter: Letter) -> None:
+        raise NotDelivered("down")
+
+    assert stage.run(send=down).retried == 1
+    stage.now += 60
+    assert stage.run().sent == 0
+    stage.now = NOON + 3 * HOUR
+    assert (stage.run().sent, stage.bus[-1][0]) == (1, "digest")
+
+
+def test_what_was_held_is_one_digest_whatever_chance_says(stage: Stage) -> None:
+    stage.have(Channel(BUS, per_hour=1))
+    for n in range(5):
+        stage.put(str(n))
+    chances = iter(range(60))
+    run(replace(stage.deps(), jitter=lambda most: next(chances)), lambda: True)
+    stage.now += HOUR
+    assert (stage.run().digests, len(stage.bus)) == (1, 2)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -267,6 +296,7 @@ def test_settings_are_kept_as_they_are() -> None:
     [
         (Channel("pager"), "no channel"),
         (Channel(EMAIL), "needs an address"),
+        (Channel(EMAIL, ("a@b.c",) * 51), "50 addresses at most"),
         (Channel(EMAIL, ("a@b.c\r\nBcc: d@e.f",)), "no email address"),
         (Channel(SLACK, ("https://x",)), "takes no address"),
         (Channel(BUS, events=("Breaker",)), "no kind"),

@@ -298,17 +298,25 @@ def messages_failed(on: Break) -> Decimal:
     return on.metric()
 
 
-def divergent(on: Break) -> Decimal:
+def reconciled(on: Break, failures: list[Exception], divergent: int) -> Decimal:
     from tollgate.reconcile.run import Worked
 
     app = on.stage.app("reconcile")
     with (
-        patch.object(app, "work", lambda *said: Worked([], [], 1)),
+        patch.object(app, "work", lambda *said: Worked([], failures, divergent)),
         patch.object(app, "Part"),
         patch.object(LambdaContext, "get_remaining_time_in_millis", lambda self: 600_000),
     ):
         on.run("reconcile", {"Records": [{"messageId": "1", "body": "{}"}]})
     return on.metric()
+
+
+def divergent(on: Break) -> Decimal:
+    return reconciled(on, [], 1)
+
+
+def not_compared(on: Break) -> Decimal:
+    return reconciled(on, [RuntimeError("a defect")], 0)
 
 
 def defect(function: str) -> Callable[[Break], Decimal]:
@@ -435,6 +443,7 @@ BREAKS: dict[str, Callable[[Break], Decimal]] = {
     "GateRetriesAlarm": retries,
     "ManageDefectsAlarm": defect("manage"),
     "MessagesFailedAlarm": messages_failed,
+    "ReconcileFailuresAlarm": not_compared,
     "ReconcileDeadLetterAlarm": dead_letter("ReconcileQueue"),
     "ReconcileQueueAgeAlarm": waiting("ReconcileQueue"),
     "RefusalsAlarm": refusals,

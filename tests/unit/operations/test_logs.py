@@ -18,9 +18,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from bench.stage import KEY, LambdaContext, Stage, http_event
 from tests.unit.operations.conftest import SECRET
 from tollgate import secrets
+from tollgate.alerts.tasks import Done
+from tollgate.billing.seal import Counts as SealCounts
 from tollgate.errors import StripeUnavailable
 from tollgate.gate.recount import Found
 from tollgate.gate.sweep import Swept
+from tollgate.notify.letter import Counts as NotifyCounts
 
 pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
 
@@ -59,7 +62,8 @@ class Logged:
     stage: Stage
 
     def lines(self, function: str, event: Any) -> list[dict[str, Any]]:
-        """The lines of one run; an exception that leaves the handler is logged by Lambda: its text is one of them."""
+        """The lines of one run. Of an exception that leaves the handler Lambda prints type and text: of a group
+        only its own, no failure in it, and no note."""
         app = self.stage.app(function)
         begun = len(self.stage.logs.lines)
         with redirect_stdout(self.stage.logs):
@@ -68,7 +72,7 @@ class Logged:
             try:
                 app.handler(event, LambdaContext())
             except Exception as error:  # noqa: BLE001 - what Lambda would print
-                left.append({"raised": repr(error), "function_request_id": "bench"})
+                left.append({"raised": f"{type(error).__name__}: {error}", "function_request_id": "bench"})
         found = [json.loads(line) for line in self.stage.logs.lines[begun:]]
         return [one for one in found if "_aws" not in one] + left
 
@@ -210,3 +214,28 @@ def test_the_sweep_s_own_line_can_be_found_by_its_run(logged: Logged) -> None:
     with patch.object(logged.stage.app("sweep"), "sweep", lambda *said, **more: (found, True)):
         (line,) = logged.lines("sweep", {})
     assert (line["level"], line["function_request_id"]) == ("ERROR", "bench")
+
+
+def _fails() -> RuntimeError:
+    error = RuntimeError("a defect")
+    error.add_note("account acme")
+    return error
+
+
+FAILING: list[tuple[str, str, Any]] = [
+    ("seal", "run_seal", lambda *said: SealCounts(failures=[_fails()])),
+    ("sweep", "sweep", lambda *said, **more: (Swept(failures=[_fails()]), True)),
+    ("alert", "known", lambda: {"thresholds": lambda in_time: Done({}, [_fails()])}),
+    ("notify", "run", lambda *said: NotifyCounts(failures=[_fails()])),
+]
+
+
+@pytest.mark.parametrize(("function", "name", "failing"), FAILING, ids=[one[0] for one in FAILING])
+def test_a_run_that_leaves_work_undone_says_whose_and_why(
+    logged: Logged, function: str, name: str, failing: Any
+) -> None:
+    with patch.object(logged.stage.app(function), name, failing):
+        lines = logged.lines(function, {})
+    (said,) = [line for line in lines if line.get("level") == "ERROR"]
+    assert said["exception"].endswith("RuntimeError: a defect\naccount acme")
+    assert lines[-1]["raised"].startswith("ExceptionGroup: "), "Lambda counts it"

@@ -62,11 +62,12 @@ class NotificationTable:
         self, homes: Sequence[str], limit: int, before: str | None, *, unread: bool
     ) -> tuple[list[Notification], str | None]:
         """Notifications below id `before`, newest first; `unread`: those only. And the id to go on below."""
-        mark = self._mark(homes[0])
+        marks = {home: self._mark(home) for home in homes}  # what a guest had read stays read once it is known
+        mark = marks[homes[0]]
         found: list[Notification] = []
         last = before
         for looked, one in enumerate(
-            merge(*(self._newest(home, mark, before) for home in homes), key=_id, reverse=True)
+            merge(*(self._newest(home, max(mark, marks[home]), before) for home in homes), key=_id, reverse=True)
         ):
             if unread and one.id <= mark:
                 return found, None  # all older ones are marked

@@ -24,6 +24,8 @@ NAMED: Final = (EMAIL, SLACK, BUS, CUSTOMERS)
 CRITICAL: Final = ("breaker*",)
 """Kinds that no quiet hours and no limit holds back, unless the settings name others."""
 MOST_PER_HOUR: Final = 10_000
+MOST_ADDRESSES: Final = 50
+"""SES refuses a message to more."""
 _ADDRESS: Final = re.compile(r'[^@\s,;<>"()\\]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?', re.ASCII)
 _PATTERN: Final = re.compile(r"[a-z0-9_.*?-]{1,64}", re.ASCII)
 _HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -135,6 +137,8 @@ def check_channel(channel: Channel) -> Channel:
         raise WrongChannel("email needs an address")
     if channel.name != EMAIL and channel.to:
         raise WrongChannel(f"{channel.name} takes no address")
+    if len(channel.to) > MOST_ADDRESSES:
+        raise WrongChannel(f"a message goes to {MOST_ADDRESSES} addresses at most")
     for address in channel.to:
         if not is_address(address):
             raise WrongChannel(f"{address!r} is no email address")

@@ -120,6 +120,17 @@ class LetterTable:
                 if letter is not None:
                     yield letter
 
+    def newest(self) -> Iterator[Letter]:
+        """All messages of the last 90 days, newest first."""
+        for raw in dynamo.query(
+            self._table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": dynamo.s(OUTBOX)},
+            ScanIndexForward=False,
+            Limit=100,
+        ):
+            yield letter_of(raw)
+
     def _listed(self, shard: str, more: str, values: Mapping[str, dynamo.Attr]) -> Iterator[dynamo.Item]:
         return dynamo.query(
             self._table,

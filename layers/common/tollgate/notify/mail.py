@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formataddr, formatdate
+from functools import lru_cache
 from typing import Final
 
 from tollgate.notify.channels import Smtp
@@ -26,8 +27,11 @@ def send(
 ) -> None:
     """One message. `sender`: name and address; `name`: the message's id. Raises NotDelivered."""
     # The server's own security is the operator's word: `tls` and `starttls` both check its certificate.
-    context = ssl.create_default_context()
+    context = _context()
     connection = smtplib.SMTP(timeout=STEP_S) if server.security != "tls" else _tls(context)
+    # smtplib checks a certificate against the host that its constructor was given; given one, that would connect at
+    # once, before the timer below can cut it.
+    connection._host = server.host  # type: ignore[attr-defined]
     timer = threading.Timer(WHOLE_S, _cut, (connection,))
     timer.daemon = True
     timer.start()
@@ -68,6 +72,11 @@ def _cut(connection: smtplib.SMTP) -> None:
             there.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # it has ended already
+
+
+@lru_cache(maxsize=1)
+def _context() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _tls(context: ssl.SSLContext) -> smtplib.SMTP:

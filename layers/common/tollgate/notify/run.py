@@ -111,7 +111,7 @@ def run(deps: NotifyDeps, in_time: Callable[[], bool]) -> Counts:
         except Exception as error:  # noqa: BLE001 - kept, and raised by the caller once the others are done
             # Nor do many of them: they stay at the head of the line, and whatever came later would wait for good.
             if len(counts.failures) < MOST_FAILURES:
-                error.add_note(f"claiming message {place}")
+                error.add_note(f"claiming message {Letter(place, {}).id}")  # its place may name a member
                 counts.failures.append(error)
             else:
                 counts.left += 1
@@ -127,7 +127,10 @@ def run(deps: NotifyDeps, in_time: Callable[[], bool]) -> Counts:
         return counts
     for counted_as, waiting in held.items():
         _digest(deps, counted_as, waiting, claimed, work, now, counts)
-    _deliver(deps, settings, work, claimed, in_time, counts)
+    try:
+        _deliver(deps, settings, work, claimed, in_time, counts)
+    except Exception as error:  # noqa: BLE001 - raised by the caller: what was given up before must reach its alarm
+        counts.failures.append(error)
     return counts
 
 
@@ -162,19 +165,19 @@ def _planned(deps: NotifyDeps, settings: Settings, letter: Letter, name: str, no
     """What to do about one channel now: as it is where it may be tried."""
     delivery, channel = _delivery(letter, name), settings.channels.get(name)
     if channel is None:
-        return replace(delivery, state=SKIPPED, at=now, reason="the channel was removed")
-    if letter.kind == DIGEST or settings.is_critical(letter.kind):
+        return replace(delivery, state=SKIPPED, at=now, reason="the channel is off")
+    if settings.is_critical(letter.kind):
         return delivery
     ends = None if channel.quiet is None else channel.quiet.until(now)
     if ends is not None:
-        return replace(delivery, at=ends + deps.jitter(PUT_OFF_S))
-    # What was tried or put off before, or has waited for its hour, is counted already.
-    if channel.per_hour is None or delivery.since or delivery.state == HELD:
+        return replace(delivery, at=ends if delivery.state == HELD else ends + deps.jitter(PUT_OFF_S))
+    # A digest is what the limit left; what was tried or put off before, or has waited for its hour, is counted already.
+    if channel.per_hour is None or letter.kind == DIGEST or delivery.since or delivery.state == HELD:
         return delivery
     if deps.letters.take(channel.counted_as(letter), channel.per_hour, now):
         return delivery
     counts.held += 1
-    return replace(delivery, state=HELD, at=now // _HOUR * _HOUR + _HOUR + deps.jitter(PUT_OFF_S))
+    return replace(delivery, state=HELD, at=now // _HOUR * _HOUR + _HOUR)  # all at once: they are to be one digest
 
 
 def _digest(
