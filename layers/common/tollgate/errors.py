@@ -296,6 +296,15 @@ class ReservationTooLarge(Invalid):
         super().__init__("The dimensions of this reservation are too long together; send fewer or shorter ones.")
 
 
+class TooManyCounters(Invalid):
+    code = "too_many_counters"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"The plan's limits count this call on more than {most} counters at once; send its items in several calls."
+        )
+
+
 class Busy(TollgateError):
     code, status, title, retryable = "busy", 503, "Busy", True
 

@@ -83,7 +83,7 @@ SEMANTIC = {
 }
 """Codes of wrong fields that no JSON Schema can foretell: they depend on the catalogue, the clock, a size in bytes,
 the digits of a number, or on two parts of the request together."""
-SEMANTIC_AS_A_WHOLE = {"quantity_too_large", "reservation_too_large"}
+SEMANTIC_AS_A_WHOLE = {"quantity_too_large", "reservation_too_large", "too_many_counters"}
 _OWN_KEY = "key_" + hashlib.sha256(LOCAL_API_KEY.encode()).hexdigest()[:16]
 
 

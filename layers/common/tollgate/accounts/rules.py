@@ -25,7 +25,7 @@ from tollgate.catalog.model import (
     weighed,
     weight_of,
 )
-from tollgate.errors import LevelMeter, MemberRequired, NoLevelMeter, UnknownMeter
+from tollgate.errors import LevelMeter, MemberRequired, NoLevelMeter, TooManyCounters, UnknownMeter
 from tollgate.periods import PeriodRule
 from tollgate.quantities import EXACT, ONE, ZERO
 from tollgate.windows import HOURLY, LIFETIME, PERIOD, Calendar, Window, WindowKind, first_use_window, window_at
@@ -69,6 +69,10 @@ class Counter(NamedTuple):
 BREAKER = "breaker"
 """Names what the circuit breaker stops: refusals, the reason of a freeze."""
 
+
+MOST_COUNTERS = 32
+"""What one call may be counted on at one gate: its write names them all, up to 80 bytes for each, beside holds, money
+and credits, and DynamoDB takes expressions of 4 KB (its page on limits; `tests/unit/gate/test_width.py`)."""
 
 LEAST = Decimal(100)
 """Units an hour that stop nobody where nothing else says a floor: 30 are no runaway where 3 are typical."""
@@ -341,6 +345,14 @@ class Rules:
         if jobs:
             groups.append(Group(ONE_PER_RESERVATION, Decimal(1), tuple(sorted(jobs))))
         return tuple(groups)
+
+    def check_width(self, items: Iterable[Item]) -> None:
+        """Raises TooManyCounters where one write cannot count `items`."""
+        if len(self.counters) > MOST_COUNTERS:
+            items = list(items)
+            for per in ("account", "member"):
+                if len(by_slot(self.groups(items, per))) > MOST_COUNTERS:
+                    raise TooManyCounters(MOST_COUNTERS)
 
     def window(self, counter: Counter, at: int) -> Window:
         """The calendar window of a counter at an epoch second. Not for `first_use` or `concurrent` counters."""

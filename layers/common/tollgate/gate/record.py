@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
-from tollgate.accounts.rules import ONE_PER_RESERVATION, Group, Item, Rules
+from tollgate.accounts.rules import MOST_COUNTERS, ONE_PER_RESERVATION, Group, Item, Rules, by_slot
 from tollgate.errors import IdempotencyMismatch, MemberRequired, QuantityTooLarge, TollgateError
 from tollgate.gate.ending import end_hold
 from tollgate.gate.force import take_forced
@@ -113,6 +113,11 @@ def _record_account(
             own = [(one.index, one.event) for one in weighed if one.event.member == member]
             _record_account(deps, account, own, results)
         return
+    narrow = _narrow(rules, weighed)
+    if len(narrow) > 1:
+        for batch in narrow:
+            _record_account(deps, account, [(one.index, one.event) for one in batch], results)
+        return
     token = key_hash("token", deps.incarnate(now_ms).hex())
     try:
         holds, floor_ms, held_by, newest = _hold(deps, rules, account, token, weighed, now_ms)
@@ -175,6 +180,23 @@ def _record_account(
             results[one.index] = Recorded(one.event.id, "recorded", row.units, row.waived, over)
 
 
+def _narrow(rules: Rules, weighed: Sequence[_Weighed]) -> list[list[_Weighed]]:
+    """Batches that one write can count, by meter where they are several."""
+    if len(rules.counters) <= MOST_COUNTERS:
+        return [list(weighed)]
+    found: list[list[_Weighed]] = []
+    met: list[set[int]] = []
+    for one in sorted(weighed, key=lambda one: one.item.meter):
+        slots = [set(by_slot(rules.groups([one.item], per))) for per in (ACCOUNT, MEMBER)]
+        if found and all(len(own | more) <= MOST_COUNTERS for own, more in zip(met, slots, strict=True)):
+            found[-1].append(one)
+            met = [own | more for own, more in zip(met, slots, strict=True)]
+        else:
+            found.append([one])
+            met = slots
+    return found
+
+
 def _count_shared(deps: GateDeps, rules: Rules, items: Sequence[Item]) -> tuple[list[Taken], frozenset[str]]:
     """Count on the limits that accounts share, before the rows: a crash in between counts too much. Returns what was
     counted, and the counters that are past their maximum."""
@@ -213,8 +235,9 @@ def _accept(rules: Rules, events: Sequence[tuple[int, Reported]]) -> None:
 
 def _measured(rules: Rules, event: Reported) -> tuple[Item, bool]:
     """What an event counts, and whether its member's gate takes part. Raises UnknownMeter, QuantityTooLarge,
-    MemberRequired."""
+    MemberRequired, TooManyCounters."""
     item = rules.item(event.meter, event.quantity, event.dimensions)
+    rules.check_width([item])
     if event.cached:
         item = Item(item.meter, item.quantity, Decimal(0), item.dimensions)
     # Open reservations are no concern of usage that has happened.

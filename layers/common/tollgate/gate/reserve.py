@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from tollgate.accounts.rules import BREAKER, Item, RuledLimit, Rules, by_slot
-from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, UnknownMeter
+from tollgate.errors import Busy, IdempotencyMismatch, LevelMeter, MemberRequired, TooManyCounters, UnknownMeter
 from tollgate.gate import funding, steps, taking
 from tollgate.gate.ending import outcome_at, plan_back
 from tollgate.gate.hold import Hold, expiry_of, meter_units, unpack
@@ -104,14 +104,14 @@ def reserve(deps: GateDeps, asked: Asked) -> Granted | Denied:
     """Decide a request over all its items and limits together.
 
     Raises IdempotencyMismatch (this key holds for another body), UnknownAccount, UnknownMeter, MemberRequired,
-    QuantityTooLarge, Busy.
+    QuantityTooLarge, TooManyCounters, Busy.
     """
     rules = deps.rules.get(asked.account, lambda rules: _Attempt(deps, rules, asked))
     counting: Counting | None = None
     for _ in range(TRIES):
         try:
             attempt = _Attempt(deps, rules, asked, counting)
-        except (LevelMeter, MemberRequired, UnknownMeter):
+        except (LevelMeter, MemberRequired, TooManyCounters, UnknownMeter):
             # Under cached rules that may be wrong by now; only a request that fails anyway pays for the look.
             known, rules = rules.rev, deps.rules.fresh(asked.account)
             if rules.rev == known:

@@ -318,7 +318,7 @@ def _set_money(expression: _Expression, write: MoneySet) -> None:
             for field, value in zip(_PAID, paid, strict=True):
                 expression.conditions.append(f"{path}.{field} = {expression.number(value)}")
     for slot, count in write.sure:
-        path = f"w.{expression.name(f'#c{slot}', str(slot))}"
+        path = f"w.{expression.name(f'#{slot}', str(slot))}"
         if count is None:
             expression.conditions.append(f"attribute_not_exists({path})")
             continue
@@ -387,7 +387,7 @@ def _add_grants(expression: _Expression, write: GateWrite) -> None:
 
 
 def _add_counter(expression: _Expression, write: CounterWrite) -> None:
-    path = f"w.{expression.name(f'#c{write.slot}', str(write.slot))}"
+    path = f"w.{expression.name(f'#{write.slot}', str(write.slot))}"
     if write.step is Step.FIRST:
         expression.conditions.append(f"attribute_not_exists({path})")
         count = Count(write.window, write.d_taken, write.d_held)
@@ -439,7 +439,7 @@ class _Expression:
         return placeholder
 
     def value(self, attr: dynamo.Attr) -> str:
-        placeholder = f":v{len(self._values)}"
+        placeholder = f":{len(self._values)}"  # short: DynamoDB takes 4 KB of expression
         self._values[placeholder] = attr
         return placeholder
 

@@ -155,10 +155,12 @@ def _check_fits(wanted: Sequence[Measured]) -> None:
 
 def _weighed(wanted: Sequence[Measured], *, single: bool) -> Callable[[Rules], list[Item]]:
     def weigh(rules: Rules) -> list[Item]:
-        return [
+        found = [
             rules.item(one.meter, one.quantity, one.dimensions, "meter" if single else f"items.{index}.meter")
             for index, one in enumerate(wanted)
         ]
+        rules.check_width(found)
+        return found
 
     return weigh
 
@@ -226,6 +228,8 @@ def _used(reservation: Reservation, body: CommitIn) -> Callable[[Rules], list[It
 
     def weigh(rules: Rules) -> list[Item]:
         found = [rules.item(meter, quantity, dimensions, path) for path, meter, quantity, dimensions in rows]
+        if body.items is not None:  # what is as reserved was let in, and is taken however plans changed
+            rules.check_width(found)
         return [replace(item, units=ZERO) for item in found] if body.cached else found
 
     return weigh

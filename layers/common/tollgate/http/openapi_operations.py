@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tollgate.accounts.rules import MOST_COUNTERS
 from tollgate.errors import (
     AccountBilled,
     AccountFrozen,
@@ -38,6 +39,7 @@ from tollgate.errors import (
     StripeUnavailable,
     SubscriptionNotFlat,
     TollgateError,
+    TooManyCounters,
     TooManyGrants,
     TooManyIdentified,
     UnknownAccount,
@@ -113,7 +115,13 @@ _BAD_URL = Invalid("`url`: 10.0.0.7 leads to a private address.", (FieldError("u
 _NO_ENDPOINT = NotFound("No such webhook endpoint; GET /v1/webhook_endpoints lists them.")
 _OTHER_CURRENCY = CurrencyMismatch("pro", "eur", "usd")
 _BAD_QUERY = Invalid("`limit` is 1 to 100.", (FieldError("limit", "range"),))
-_RESERVING = (UnknownMeter("ai_credit"), LevelMeter("storage"), MemberRequired("jobs"), QuantityTooLarge())
+_RESERVING = (
+    UnknownMeter("ai_credit"),
+    LevelMeter("storage"),
+    MemberRequired("jobs"),
+    QuantityTooLarge(),
+    TooManyCounters(MOST_COUNTERS),
+)
 
 _RESUMING = (ResumeLinkInvalid(), ResumeLinkExpired(), AlreadyResumed("alice"), UnknownAccount("alice"))
 
@@ -177,6 +185,7 @@ OPERATIONS: Mapping[str, Operation] = {
             UnknownMeter("ai_credit"),
             LevelMeter("storage"),
             QuantityTooLarge(),
+            TooManyCounters(MOST_COUNTERS),
         ),
         links=(Link("getReservation", _SAME_ID),),
     ),
@@ -205,6 +214,7 @@ OPERATIONS: Mapping[str, Operation] = {
             UnknownMeter("ai_credit"),
             LevelMeter("storage"),
             QuantityTooLarge(),
+            TooManyCounters(MOST_COUNTERS),
         ),
         links=(Link("getReservation", _SAME_ID), Link("commitReservation", _SAME_ID)),
     ),
