@@ -165,8 +165,8 @@ def test_a_key_of_controls_belongs_to_its_body(priced: Surface) -> None:
         ({"thresholds": [0]}, "thresholds.0", "greater_than_equal"),
         ({"thresholds": [50, 1001]}, "thresholds.1", "less_than_equal"),
         ({"thresholds": list(range(1, 12))}, "thresholds", "too_long"),
-        ({"thresholds": ["50"]}, "thresholds.0", "int_type"),
-        ({"thresholds": [50.5]}, "thresholds.0", "int_type"),
+        ({"thresholds": ["50"]}, "thresholds.0", "integer"),
+        ({"thresholds": [50.5]}, "thresholds.0", "integer"),
         ({"thresholds": 50}, "thresholds", "list_type"),
     ],
 )
