@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every test, in three lanes side by side: what needs few processes, what talks to a running stack (and waits much), and
-# the proofs (interleavings, model, crashes). Progress is shown of the first; the others' output follows at the end.
+# the proofs (interleavings, model, crashes, budgets). Progress is shown of the first; the others' output follows at the end.
 set -u
 py="$1"
 unset STRIPE_TEST_KEY # a sandbox is for `make test-stripe` only
@@ -26,10 +26,10 @@ lane() {
 
 # Crashes and kills apart from the rest: the crash world replaces time and randomness in the whole process.
 lane stack contract race+e2e killed
-lane proofs interleave+model crash
+lane proofs interleave+model crash bench
 failed=0
-"$py" -m pytest -m "not build" tests/unit tests/infra tests/bench tests/sandbox || failed=1
-echo "The first lane has ended; the running stack's and the proofs (interleavings, model, crashes) may take some minutes more."
+"$py" -m pytest -m "not build" tests/unit tests/infra tests/sandbox || failed=1
+echo "The first lane has ended; the running stack's and the proofs (interleavings, model, crashes, budgets) may take some minutes more."
 for one in $lanes; do
     wait "$one" || failed=1
 done
