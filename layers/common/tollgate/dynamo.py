@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import botocore.session
@@ -124,10 +125,10 @@ def unitem(raw: Item) -> dict[str, Any]:
     return {key: unwire(attr) for key, attr in raw.items()}
 
 
-def query(table: str, **request: Any) -> Iterator[Item]:
-    """All items of a query, page by page."""
+def query(table: str, pages: int | None = None, **request: Any) -> Iterator[Item]:
+    """All items of a query, page by page; of the first `pages` where that is said."""
     start: Item | None = None
-    while True:
+    for _ in count() if pages is None else range(pages):
         page = client().query(TableName=table, **request, **({"ExclusiveStartKey": start} if start else {}))
         yield from page.get("Items", ())
         start = page.get("LastEvaluatedKey")

@@ -24,6 +24,7 @@ from tollgate.gate.commit import Commit, Committed, commit
 from tollgate.gate.extend import Extended, extend
 from tollgate.gate.item import Gate
 from tollgate.gate.record import Recorded, Reported, record
+from tollgate.gate.release import release
 from tollgate.gate.reservation_id import Reservation
 from tollgate.gate.reserve import Asked, Denied, Granted, reserve
 from tollgate.ids import key_hash
@@ -75,21 +76,19 @@ class Process:
         return reserve(self.deps.gate, asked)
 
     def commit(self, found: Granted, units: int | None = None, cost: str | None = None) -> Committed:
-        asked = found.asked
-        holds = {per: hold.pack() for per, hold in found.holds.items()}
-        held = Reservation(asked.account, asked.member, asked.key, holds, found.floor_ms, tuple(found.items))
         used = [
             item if units is None else replace(item, quantity=Decimal(units), units=Decimal(units))
             for item in found.items
         ]
-        request = Commit(held, lambda rules: used, provider_cost=None if cost is None else Decimal(cost))
+        request = Commit(_held(found), lambda rules: used, provider_cost=None if cost is None else Decimal(cost))
         return commit(self.deps.gate, request)
 
     def extend(self, found: Granted, units: int) -> Extended:
-        asked = found.asked
-        holds = {per: hold.pack() for per, hold in found.holds.items()}
-        held = Reservation(asked.account, asked.member, asked.key, holds, found.floor_ms, tuple(found.items))
-        return extend(self.deps.gate, held, None, lambda rules: [rules.item("tokens", Decimal(units), {})])
+        return extend(self.deps.gate, _held(found), None, lambda rules: [rules.item("tokens", Decimal(units), {})])
+
+    def release(self, found: Granted | Denied) -> None:
+        assert isinstance(found, Granted)
+        release(self.deps.gate, _held(found))
 
     def use(self, units: int, cost: str | None = None, account: str = "acme") -> Recorded:
         name = f"use-{next(_KEYS)}"
@@ -119,6 +118,12 @@ class Process:
     def taken(self, account: str = "acme") -> Decimal:
         (ruled,) = [one for one in self.rules(account).breakers if one.limit.meters == ("tokens",)]
         return self.gate(account).counts[ruled.counter.slot].taken
+
+
+def _held(found: Granted) -> Reservation:
+    asked = found.asked
+    holds = {per: hold.pack() for per, hold in found.holds.items()}
+    return Reservation(asked.account, asked.member, asked.key, holds, found.floor_ms, tuple(found.items))
 
 
 def process(clock: Clock, catalog: str | None = None) -> Process:

@@ -22,6 +22,7 @@ from tollgate.breaker.trip_store import TripTable
 from tollgate.errors import AlreadyResumed, Busy, ResumeLinkExpired, ResumeLinkInvalid
 from tollgate.gate.reserve import Denied, Granted
 from tollgate.http import refusals
+from tollgate.usage import store
 
 pytestmark = pytest.mark.usefixtures("tables")
 HOUR_MS = 3_600_000
@@ -275,7 +276,7 @@ def test_what_a_limit_refuses_anyway_freezes_nobody(one: Process, account: str) 
 def test_an_account_of_many_ids_is_looked_at_no_longer_than_one_of_one() -> None:
     looked: list[str] = []
 
-    def newest(home: str, first_ms: int, last: str) -> Any:
+    def newest(home: str, first_ms: int, last: str, pages: int) -> Any:
         looked.append(home)
         yield from range(trips.MOST_ROWS - 1)
 
@@ -285,6 +286,20 @@ def test_an_account_of_many_ids_is_looked_at_no_longer_than_one_of_one() -> None
     rules: Any = SimpleNamespace(homes=("known", "anonymous", "older"))
     assert len(list(trips._rows(deps, rules, 0))) == trips.MOST_ROWS
     assert looked == ["known", "anonymous"]
+
+
+def test_a_loop_that_releases_all_it_reserves_is_stopped_as_well(
+    one: Process, clock: Clock, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its voids lie between the newest row and the last one that was committed: few of them are read."""
+    monkeypatch.setattr(store, "PAGE", 2)
+    assert one.use(1, account=account).status == "recorded"
+    for _ in range(2 * trips.MOST_PAGES):
+        clock.ms += 1000
+        one.release(one.reserve(1, account))
+    assert isinstance(one.reserve(ALLOWED, account), Denied)
+    assert [message["pattern"] for message in messages(account)] == ["open reservations, nothing committed yet"]
+    assert [event.items[0].units for event in one.stops.trips.events.newest(account, 0, "g")] == [1]
 
 
 def test_what_was_crossed_under_rules_that_changed_meanwhile_freezes_nobody(

@@ -31,11 +31,13 @@ from tollgate.windows import HOUR
 CLAIMED_S: Final = 15
 """Longer than the gate function lives: whoever claimed a trip so long ago is dead, or through."""
 MOST_ROWS: Final = 1000
-"""Of the hour's newest rows, to find the drivers in: a handful of pages, while a request waits for its refusal."""
+"""Of the hour's newest events, to find the drivers in, while a request waits for its refusal."""
+MOST_PAGES: Final = 5
+"""Of the rows of each of the account's ids: a loop that releases all that it reserves leaves voids without end."""
 
 
 class NewestEvents(Protocol):
-    def newest(self, account: str, first_ms: int, last: str) -> Iterator[Event]: ...
+    def newest(self, account: str, first_ms: int, last: str, pages: int | None = None) -> Iterator[Event]: ...
 
 
 class Trip(NamedTuple):
@@ -154,4 +156,5 @@ def _tell(deps: TripDeps, rules: Rules, trip: Trip, most: Decimal) -> None:
 
 def _rows(deps: TripDeps, rules: Rules, hour: int) -> Iterator[Event]:
     last = f"{deps.accounts.gate.clock():012x}/"
-    return islice(chain.from_iterable(deps.events.newest(home, hour * 1000, last) for home in rules.homes), MOST_ROWS)
+    found = (deps.events.newest(home, hour * 1000, last, MOST_PAGES) for home in rules.homes)
+    return islice(chain.from_iterable(found), MOST_ROWS)

@@ -20,6 +20,8 @@ from tollgate.gate.item import GateWrite
 from tollgate.quantities import ONE
 from tollgate.usage.outcome import ACCOUNT, MEMBER, Event, Outcome, OutcomeKey, UsedItem, Void
 
+PAGE = 200
+"""Rows of the newest first, in one request."""
 _FIELD = {ACCOUNT: "ia", MEMBER: "im"}
 
 
@@ -123,10 +125,12 @@ class EventTable:
         ):
             yield event_of(raw)
 
-    def newest(self, account: str, first_ms: int, last: str) -> Iterator[Event]:
-        """Events from sort key `last` (included) down to origin time `first_ms`, newest first, page by page."""
+    def newest(self, account: str, first_ms: int, last: str, pages: int | None = None) -> Iterator[Event]:
+        """Events from sort key `last` (included) down to origin time `first_ms`, newest first, page by page. `pages`:
+        no more than so many, of `PAGE` rows each, are read, voids among them."""
         for raw in dynamo.query(
             self._table,
+            pages,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
             FilterExpression="kind = :event",
             ExpressionAttributeValues={
@@ -137,7 +141,7 @@ class EventTable:
             },
             ScanIndexForward=False,
             ConsistentRead=True,
-            Limit=200,
+            Limit=PAGE,
         ):
             yield event_of(raw)
 
