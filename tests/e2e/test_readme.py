@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.testing import StackProcess
+from tests.e2e.test_spine import Stripe, epoch
 
 pytestmark = pytest.mark.stack
 
@@ -35,21 +36,26 @@ def test_the_transcript_is_real(stack: StackProcess, tmp_path: Path) -> None:
     assert len(printed) == 5
     script = script.replace("127.0.0.1:8787", f"127.0.0.1:{stack.port}").replace("/tmp/", f"{tmp_path}/")
     script = script.replace("127.0.0.1:8788", f"127.0.0.1:{stack.port + 1}")
-    # Stripe's lag is on in this suite, and its time may have been moved: wait by moving the stack's clock instead.
-    clock = f"curl -s -X POST {stack.base_url}/_local/clock -d '{{\"advance_seconds\": %d}}' > /dev/null"
-    seal = f"curl -s -X POST {stack.base_url}/_local/run/seal > /dev/null"
-    script = re.sub(r"sleep 20.*", f"{clock % 20}; {seal}; sleep 5; {clock % 100}", script)
-    script = script.replace("$(date +%s)", str(_seconds(stack)))
+    # Stripe's lag is on in this suite, and its time may have been moved: where the transcript waits, the stack's clock
+    # is moved until Stripe shows something, and its seconds are the stack's at that moment.
+    clock = f"curl -s {stack.base_url}/_local/clock"
+    meter = Stripe(stack).meters["ai_credits"]
+    began = epoch(stack.now()) // 60 * 60
+    shown = f'"/v1/billing/meters/{meter}/event_summaries?customer=$customer&start_time={began}&end_time={began + 600}"'
+    wait = f"""for _ in $(seq 60); do
+  {clock} -X POST -d '{{"advance_seconds": 30}}' > /dev/null
+  curl -s -X POST {stack.base_url}/_local/run/seal > /dev/null
+  sleep 0.5
+  if stripe {shown} | grep -q aggregated_value; then break; fi
+done"""
+    seconds = f"""{clock} | pick 'int(__import__("datetime").datetime.fromisoformat(answer["now"]).timestamp())'"""
+    script, waits = re.subn(r"sleep 20.*", lambda _: wait, script)
+    assert waits == 1
+    assert "date +%s" in script
+    script = script.replace("date +%s", seconds)
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == printed
-
-
-def _seconds(stack: StackProcess) -> int:
-    import calendar
-    import time
-
-    return calendar.timegm(time.strptime(stack.now()[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 # ---- the snippets of "In your app"
