@@ -70,7 +70,7 @@ def still_running(pids: set[int]) -> set[int]:
     return {int(pid) for pid, state in rows if not state.startswith("Z")}
 
 
-def wait_until(check: Callable[[], T], seconds: float = 15.0) -> T:
+def wait_until(check: Callable[[], T], seconds: float = 30.0) -> T:
     """The first truthy answer of `check`. Raises AssertionError with the last answer after `seconds`."""
     until = time.monotonic() + seconds
     while True:

@@ -18,13 +18,13 @@ class Receiver:
     statuses: list[int] = field(default_factory=list)
     got: list[tuple[str, str]] = field(default_factory=list)
 
-    def wait(self, count: int, seconds: float = 5) -> list[tuple[str, str]]:
+    def wait(self, count: int, seconds: float = 30) -> list[tuple[str, str]]:
         """What came, once there is this much of it. Fails after a while."""
         until(lambda: len(self.got) >= count, seconds)
         return self.got
 
 
-def until(true: Callable[[], bool], seconds: float = 5) -> None:
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for something that happens in another thread."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -330,7 +330,7 @@ def test_the_runners_death_is_the_death_of_all(toy_environment: dict[str, str], 
     pids = descendants(running.process.pid)
     assert len(pids) >= 4
     running.kill()
-    wait_until(lambda: not still_running(pids), 5)
+    wait_until(lambda: not still_running(pids), 30)
 
 
 def test_a_stack_ends_with_the_tests_that_started_it(toy_environment: dict[str, str], tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_stack_ends_with_the_tests_that_started_it(toy_environment: dict[str, 
     )
     tests = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     pid = int(tests.stdout)
-    wait_until(lambda: not still_running({pid}), 10)
+    wait_until(lambda: not still_running({pid}), 30)
 
 
 def test_the_end_of_a_double_ends_the_stack(toy_environment: dict[str, str], tmp_path: Path) -> None:

@@ -245,11 +245,11 @@ def test_a_run_that_outlived_its_lease_loses_nobodys_state(stage: Stage) -> None
     def slow(channel: Channel, letter: Letter) -> None:
         if channel.name == SLACK:
             slow_sends.set()
-            assert slow_may_end.wait(10)
+            assert slow_may_end.wait(30)
 
     first = threading.Thread(target=stage.run, kwargs={"send": slow})
     first.start()
-    assert slow_sends.wait(10)
+    assert slow_sends.wait(30)
     while stage.states(place)["bus"] != "sent":
         threading.Event().wait(0.01)
     stage.now += LEASE_S
