@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import count
@@ -28,6 +30,14 @@ TRANSIENT = frozenset(
     }
 )
 """Not applied or unknown; worth another try. botocore's standard retries know neither transaction conflict."""
+_FRUITLESS = 6
+"""Batch reads in a row that bring nothing, until the table counts as unavailable: about two seconds."""
+
+
+class LeftUnread(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """DynamoDB answered, and read nothing of what a batch still wants: to callers the same as a throttled call."""
+
+    fmt = "BatchGetItem left {keys} keys unread"
 
 
 @lru_cache(maxsize=1)
@@ -134,3 +144,21 @@ def query(table: str, pages: int | None = None, **request: Any) -> Iterator[Item
         start = page.get("LastEvaluatedKey")
         if not start:
             return
+
+
+def batch_get(table: str, keys: Sequence[Item], *, consistent: bool = True) -> Iterator[Item]:
+    """The items at up to 100 keys, in no order; keys without one are left out. What DynamoDB leaves unread is asked for
+    again after a growing pause (its documentation of BatchGetItem wants that). Raises LeftUnread."""
+    wanted: Any = {table: {"Keys": list(keys), "ConsistentRead": consistent}} if keys else {}
+    fruitless = 0
+    while wanted:
+        answer = client().batch_get_item(RequestItems=wanted)
+        found = answer["Responses"].get(table, ())
+        yield from found
+        wanted = answer.get("UnprocessedKeys") or {}
+        if wanted:
+            fruitless = 0 if found else fruitless + 1
+            if fruitless == _FRUITLESS:
+                raise LeftUnread(keys=len(wanted[table]["Keys"]))
+            most_ms = 50 * 2**fruitless
+            time.sleep(random.randint(most_ms // 2, most_ms) / 1000)

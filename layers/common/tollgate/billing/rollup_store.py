@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 from tollgate import dynamo
 from tollgate.billing.rollup import Rollup, Share
@@ -62,13 +61,8 @@ class RollupTable:
 
     def _rows(self, keys: Sequence[dynamo.Item]) -> Iterator[Rollup]:
         """The rows at these keys, in their order."""
-        rows: dict[tuple[str, str], dynamo.Item] = {}
-        wanted: Any = {self._table: {"Keys": list(keys)}}
-        while wanted:
-            answer = dynamo.client().batch_get_item(RequestItems=wanted)
-            for raw in answer["Responses"].get(self._table, ()):
-                rows[raw["pk"]["S"], raw["sk"]["S"]] = raw
-            wanted = answer.get("UnprocessedKeys")
+        read = dynamo.batch_get(self._table, keys, consistent=False)
+        rows = {(raw["pk"]["S"], raw["sk"]["S"]): raw for raw in read}
         for key in keys:
             if raw := rows.get((key["pk"]["S"], key["sk"]["S"])):
                 yield rollup_of(raw)

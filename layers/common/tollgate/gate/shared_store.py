@@ -68,21 +68,13 @@ class SharedTable:
 
     def counts(self, names: list[str]) -> list[Decimal]:
         keys = [{"pk": dynamo.s(name)} for name in names]
-        found: dict[str, Decimal] = {}
-        request: dict[str, Any] = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        for _ in range(5):
-            try:
-                answer = dynamo.client().batch_get_item(RequestItems=request)
-            except (ClientError, BotoCoreError) as error:
-                if dynamo.unavailable(error):
-                    raise Busy from error
-                raise
-            for raw in answer["Responses"].get(self._table, ()):
-                found[raw["pk"]["S"]] = _count(raw)
-            request = answer.get("UnprocessedKeys") or {}
-            if not request:
-                return [found.get(name, ZERO) for name in names]
-        raise Busy
+        try:
+            found = {raw["pk"]["S"]: _count(raw) for raw in dynamo.batch_get(self._table, keys)}
+        except (ClientError, BotoCoreError) as error:
+            if dynamo.unavailable(error):
+                raise Busy from error
+            raise
+        return [found.get(name, ZERO) for name in names]
 
     def _request(self, name: str, values: dict[str, dynamo.Attr]) -> dict[str, Any]:
         return {

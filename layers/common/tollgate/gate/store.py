@@ -97,16 +97,8 @@ class GateTable:
 
     def read_all(self, subjects: Sequence[str]) -> dict[str, Gate]:
         """Consistent reads of up to 100 gates; those that are not there are left out."""
-        found: dict[str, Gate] = {}
-        wanted: Any = {
-            self._table: {"Keys": [{"pk": dynamo.s(subject)} for subject in subjects], "ConsistentRead": True}
-        }
-        while wanted and subjects:
-            answer = dynamo.client().batch_get_item(RequestItems=wanted)
-            for raw in answer["Responses"].get(self._table, ()):
-                found[raw["pk"]["S"]] = gate_of(raw)
-            wanted = answer.get("UnprocessedKeys")
-        return found
+        keys = [{"pk": dynamo.s(subject)} for subject in subjects]
+        return {raw["pk"]["S"]: gate_of(raw) for raw in dynamo.batch_get(self._table, keys)}
 
     def finish_recount(self, write: Recounted) -> bool:
         sets, names, values = ["rev = :new", "w = :w", "h = :h", "p = :p"], {}, {}

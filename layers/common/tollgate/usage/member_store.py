@@ -84,16 +84,9 @@ class MemberTable:
         return removed
 
     def _rows(self, account: str, names: Sequence[str]) -> dict[str, MemberRow]:
-        found: dict[str, MemberRow] = {}
         keys = [{"pk": dynamo.s(account), "sk": dynamo.s(f"m#{name}")} for name in names]
-        wanted: Any = {self._table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
-        while wanted:
-            answer = dynamo.client().batch_get_item(RequestItems=wanted)
-            for raw in answer["Responses"].get(self._table, ()):
-                row = _row_of(raw)
-                found[row.member] = row
-            wanted = answer.get("UnprocessedKeys")
-        return found
+        rows = (_row_of(raw) for raw in dynamo.batch_get(self._table, keys))
+        return {row.member: row for row in rows}
 
     def _new(self, item: dict[str, Any]) -> dict[str, Any]:
         put = {"TableName": self._table, "Item": dynamo.item(item), "ConditionExpression": "attribute_not_exists(pk)"}
