@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -232,6 +233,10 @@ class StackProcess:
     def now(self) -> str:
         """The stack's time, RFC 3339."""
         return str(self._local("GET", "/_local/clock")["now"])
+
+    def seconds(self) -> int:
+        """The stack's time, epoch seconds."""
+        return int(datetime.fromisoformat(self.now()).timestamp())
 
     def outbox(self) -> list[dict[str, Any]]:
         """Messages of the outbox, newest first."""

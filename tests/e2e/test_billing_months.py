@@ -23,6 +23,7 @@ from local.testing import StackProcess, wait_until
 from tests.support.stack import running
 from tollgate.catalog.model import Plan
 from tollgate.catalog.schema import parse_catalog
+from tollgate.clock import parse_rfc3339
 from tollgate.rating.lines import total, usage_lines
 
 pytestmark = [
@@ -90,7 +91,7 @@ class Run:
 
     @property
     def now(self) -> int:
-        return epoch(self.stack.now())
+        return self.stack.seconds()
 
     def idle(self) -> bool:
         return all(row["waiting"] + row["in_flight"] == 0 for row in self.stack.queues().values())
@@ -132,7 +133,7 @@ class Run:
         assert answer.status_code == 201, answer.text
         assert answer.json()["allowed"], answer.text
         (newest,) = self.stack.api("GET", f"/v1/accounts/{name}/events?limit=1").json()["data"]
-        self.used.append((epoch(newest["recorded_at"]), name, meter, Decimal(units)))
+        self.used.append((parse_rfc3339(newest["recorded_at"]) // 1000, name, meter, Decimal(units)))
 
     def change(self, name: str, plan: str) -> None:
         """The customer changes plan at Stripe; the stack follows."""
@@ -194,10 +195,6 @@ class Run:
     def counted(self) -> Counter[str]:
         """The stack's requests to Stripe in this run."""
         return self.asked() - self.before - self.own
-
-
-def epoch(text: str) -> int:
-    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
 
 def month_after(at: int) -> int:

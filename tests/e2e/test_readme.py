@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local.testing import StackProcess
-from tests.e2e.test_spine import Stripe, epoch
+from tests.e2e.test_spine import Stripe
 
 pytestmark = pytest.mark.stack
 
@@ -40,7 +40,7 @@ def test_the_transcript_is_real(stack: StackProcess, tmp_path: Path) -> None:
     # is moved until Stripe shows something, and its seconds are the stack's at that moment.
     clock = f"curl -s {stack.base_url}/_local/clock"
     meter = Stripe(stack).meters["ai_credits"]
-    began = epoch(stack.now()) // 60 * 60
+    began = stack.seconds() // 60 * 60
     shown = f'"/v1/billing/meters/{meter}/event_summaries?customer=$customer&start_time={began}&end_time={began + 600}"'
     wait = f"""for _ in $(seq 60); do
   {clock} -X POST -d '{{"advance_seconds": 30}}' > /dev/null
@@ -120,7 +120,7 @@ def test_a_snippet_reserves_commits_releases_and_passes_on_a_refusal(
     stack: StackProcess, language: str, tmp_path: Path
 ) -> None:
     app, user = App(stack, language, tmp_path), f"readme-{language}-{uuid.uuid4().hex[:8]}"
-    left = DAY - epoch(stack.now()) % DAY
+    left = DAY - stack.seconds() % DAY
     if left < 60:  # a new day's units would be counted
         stack.advance(left)
     assert app.answer(user, "2500") == "an answer"

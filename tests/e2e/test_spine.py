@@ -43,10 +43,6 @@ def stripe(stack: StackProcess) -> Stripe:
     return Stripe(stack)
 
 
-def epoch(text: str) -> int:
-    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
-
-
 def month(at: int) -> tuple[int, int]:
     now = time.gmtime(at)
     start = calendar.timegm((now.tm_year, now.tm_mon, 1, 0, 0, 0))
@@ -88,7 +84,7 @@ def test_a_unit_reaches_stripe_exactly_once(stack: StackProcess, stripe: Stripe)
     assert {meter["id"]: meter["used"] for meter in shown["meters"]}["ai_credits"] == "6.25"
     listed = stack.api("GET", f"/v1/accounts/{name}/events").json()["data"]
     assert [event["units"] for event in listed] == ["6.25"]
-    start, end = month(epoch(stack.now()))
+    start, end = month(stack.seconds())
     settle(stack)
     settle(stack)
     assert stripe.total("ai_credits", customer, start, end) == Decimal("6.25")
@@ -97,7 +93,7 @@ def test_a_unit_reaches_stripe_exactly_once(stack: StackProcess, stripe: Stripe)
 def test_usage_before_the_customer_is_mapped_waits_and_is_billed_then(stack: StackProcess, stripe: Stripe) -> None:
     name = account(stack)
     use(stack, name, "3")
-    start, end = month(epoch(stack.now()))
+    start, end = month(stack.seconds())
     settle(stack)
     told = [message for message in stack.outbox() if name in str(message)]
     assert told, "a batch without a customer is told to the operator"
@@ -110,7 +106,7 @@ def test_usage_before_the_customer_is_mapped_waits_and_is_billed_then(stack: Sta
 def test_units_are_billed_in_the_period_they_were_recorded_in(stack: StackProcess, stripe: Stripe) -> None:
     customer = stripe.customer("Boundary")
     name = account(stack, stripe_customer_id=customer)
-    now = epoch(stack.now())
+    now = stack.seconds()
     first = month(now)
     second = month(first[1] + 86_400)
     use(stack, name, "2")
@@ -126,7 +122,7 @@ def test_units_are_billed_in_the_period_they_were_recorded_in(stack: StackProces
 def test_a_stripe_outage_delays_and_neither_loses_nor_doubles(stack: StackProcess, stripe: Stripe) -> None:
     customer = stripe.customer("Outage")
     name = account(stack, stripe_customer_id=customer)
-    start, end = month(epoch(stack.now()))
+    start, end = month(stack.seconds())
     match = {"method": "POST", "path": "/v1/billing/meter_events"}
     stack.faults([{"match": match, "kind": "500_after", "times": 1}, {"match": match, "kind": "500_before"}])
     use(stack, name, "5")
@@ -142,7 +138,7 @@ def test_free_plans_are_never_sent(stack: StackProcess, stripe: Stripe) -> None:
     customer = stripe.customer("Free")
     name = account(stack, plan="free", stripe_customer_id=customer)
     use(stack, name, "3", member="u1")
-    start, end = month(epoch(stack.now()))
+    start, end = month(stack.seconds())
     settle(stack)
     assert stripe.total("ai_credits", customer, start, end) == 0
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from local.testing import StackProcess
-from tests.e2e.test_spine import epoch
 from tests.race.callers import Caller, together
 
 pytestmark = pytest.mark.stack
@@ -19,7 +18,7 @@ LAST_SECONDS = 300
 
 
 def test_64_callers_are_cut_to_the_unit_and_the_freeze_binds(money_stack: StackProcess) -> None:
-    left = 3600 - epoch(money_stack.now()) % 3600
+    left = 3600 - money_stack.seconds() % 3600
     if left < LAST_SECONDS:
         money_stack.advance(left + 1)
     account = f"hot-{uuid.uuid4().hex[:8]}"

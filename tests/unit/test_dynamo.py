@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ class Table:
         self.pauses: list[float] = []
         self._answers = iter(answers)
         monkeypatch.setattr(dynamo, "client", lambda: self)
-        monkeypatch.setattr(dynamo.time, "sleep", self.pauses.append)  # type: ignore[attr-defined]
+        monkeypatch.setattr(time, "sleep", self.pauses.append)
 
     def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803 (botocore's name)
         self.asked.append(RequestItems)

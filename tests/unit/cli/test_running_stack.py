@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from local.testing import StackProcess
-from tests.e2e.test_spine import Stripe, account, epoch, settle, use
+from tests.e2e.test_spine import Stripe, account, settle, use
 
 pytestmark = pytest.mark.stack
 
@@ -41,7 +41,7 @@ def test_reconcile_finds_a_stray_event_and_takes_it_back(stack: StackProcess) ->
     use(stack, name, "6")
     settle(stack)
     stray = {"event_name": "ai_credits", "payload[stripe_customer_id]": customer, "payload[value]": "50"}
-    stray["timestamp"] = str(epoch(stack.now()) - 60)
+    stray["timestamp"] = str(stack.seconds() - 60)
     stripe.http.post("/v1/billing/meter_events", data=stray).raise_for_status()
     stack.advance(3600)
     shown = tollgate(stack, "reconcile", "--account", name)

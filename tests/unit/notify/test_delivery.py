@@ -190,7 +190,7 @@ def test_a_channel_that_is_down_stops_no_other(stage: Stage, receiver: Receiver)
         stage.endpoint(receiver.url, "whe_well")
         stage.have(BUS_CHANNEL)
         places = [stage.put(str(at)) for at in range(20)]
-        with timed(15):  # one after another they would take 20
+        with timed(15):  # twenty attempts would take 20
             counts = stage.run()
         assert (counts.sent, counts.retried) == (40, 3)
         for place in places:
